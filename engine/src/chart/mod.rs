@@ -1,0 +1,167 @@
+//! Charts of campaigns and experiments: plain numbers and labels in, an SVG out, and a PNG of that SVG.
+//!
+//! Three kinds: the funnel of campaigns, intervals around estimates (a forest plot, for lifts and for segments), and
+//! click rates by local hour. Nothing here knows where the numbers come from, so that the command line, the server
+//! and the notebooks draw the same picture of the same object.
+//!
+//! What a reader of a picture must be able to rely on:
+//! - nothing is invented: missing and infinite values are never drawn as zero, and an interval without an end is an
+//!   arrow;
+//! - nothing overlaps: what does not fit is shortened or counted at the foot, and named in the warnings;
+//! - names are drawn as they are written, Chinese and emoji too, also on a machine without fonts ([`render_png`]).
+
+mod canvas;
+mod coverage;
+mod error;
+mod fonts;
+mod funnel;
+mod funnel_table;
+mod hours;
+mod interval_lines;
+mod intervals;
+mod number;
+mod palette;
+mod raster;
+mod scale;
+mod size;
+mod text;
+
+pub use error::ChartError;
+pub use raster::{Png, render_png};
+pub use size::{ChartSize, MAX_SIDE, MIN_SIDE};
+
+/// A campaign, or whatever else a funnel is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunnelRow {
+    /// Its name, as it is to be read.
+    pub label: String,
+    /// Name and count of each stage, in order: sent, delivered, clickers, converters. Shares are of the first.
+    pub stages: Vec<(String, u64)>,
+}
+
+/// An arm against control, or a segment: an estimate and its interval, in the unit of the axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntervalRow {
+    /// The arm or the segment.
+    pub label: String,
+    /// Nothing when it could not be estimated; the row is then grey and shows its detail.
+    pub estimate: Option<f64>,
+    /// Nothing when the interval has no lower end.
+    pub low: Option<f64>,
+    /// Nothing when the interval has no upper end.
+    pub high: Option<f64>,
+    /// Why there is no estimate, or what is worth knowing about it ("n = 12,000").
+    pub detail: Option<String>,
+}
+
+/// The messages sent in one hour of the recipients' day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HourRow {
+    /// From 0 to 23, in local time.
+    pub hour: u8,
+    /// Messages sent.
+    pub sent: u64,
+    /// Recipients who clicked.
+    pub clickers: u64,
+    /// Clickers a message sent, a share from 0 to 1.
+    pub rate: f64,
+    /// Lower end of the rate's interval, a share.
+    pub low: f64,
+    /// Upper end of the rate's interval, a share.
+    pub high: f64,
+}
+
+/// What is to be drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chart {
+    /// How many messages reach each stage: bars for one campaign, a table of bars for several.
+    Funnel {
+        /// The heading.
+        title: String,
+        /// The campaigns; the largest are shown when not all fit.
+        rows: Vec<FunnelRow>,
+    },
+    /// Estimates and their intervals against zero: lift by arm, lift by segment.
+    Intervals {
+        /// The heading.
+        title: String,
+        /// What is measured along the axis.
+        axis: String,
+        /// Whether the values are shares, to be shown as percentages: 0.077 as 7.7 %.
+        as_percent: bool,
+        /// In the order in which they are to be read; the first are shown when not all fit.
+        rows: Vec<IntervalRow>,
+    },
+    /// Click rate and messages by local hour.
+    Hours {
+        /// The heading.
+        title: String,
+        /// The hours with messages, in any order.
+        rows: Vec<HourRow>,
+    },
+}
+
+impl Chart {
+    fn title(&self) -> &str {
+        match self {
+            Self::Funnel { title, .. } | Self::Intervals { title, .. } | Self::Hours { title, .. } => title,
+        }
+    }
+}
+
+/// A picture as SVG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Svg {
+    /// The document.
+    pub text: String,
+    /// What the picture leaves out, for the reader of the command's output.
+    pub warnings: Vec<String>,
+}
+
+/// Draws a chart. The same chart and size give the same text, to the byte.
+///
+/// # Errors
+/// [`ChartError::Size`] when the size is out of range; [`ChartError::Draw`] when the drawing library refuses, which
+/// it does not do when it writes to memory.
+///
+/// # Examples
+/// ```
+/// use sendlift_engine::chart::{Chart, ChartSize, FunnelRow, draw_svg, render_png};
+///
+/// let chart = Chart::Funnel {
+///     title: "春节特惠".to_owned(),
+///     rows: vec![FunnelRow {
+///         label: "SMS".to_owned(),
+///         stages: vec![("sent".to_owned(), 1_000), ("clickers".to_owned(), 31)],
+///     }],
+/// };
+/// let svg = draw_svg(&chart, ChartSize::default())?;
+/// assert!(svg.text.contains("3.10 % of sent"));
+/// let png = render_png(&svg.text)?;
+/// assert!(png.warnings.is_empty());
+/// # Ok::<(), sendlift_engine::chart::ChartError>(())
+/// ```
+pub fn draw_svg(chart: &Chart, size: ChartSize) -> Result<Svg, ChartError> {
+    size.check()?;
+    let mut drawing = String::new();
+    let warnings = match chart {
+        Chart::Funnel { title, rows } => funnel::draw(&mut drawing, size, title, rows)?,
+        Chart::Intervals { title, axis, as_percent, rows } => {
+            intervals::draw(&mut drawing, size, title, axis, *as_percent, rows)?
+        }
+        Chart::Hours { title, rows } => hours::draw(&mut drawing, size, title, rows)?,
+    };
+    Ok(Svg { text: with_title(&drawing, chart.title()), warnings })
+}
+
+/// Gives the document its title, whole, for those who hear the picture rather than see it.
+fn with_title(drawing: &str, title: &str) -> String {
+    let Some((opening, rest)) = drawing.split_once('>') else {
+        return drawing.to_owned();
+    };
+    let escaped = text::clean(title).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("{opening} role=\"img\">\n<title>{escaped}</title>{rest}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! `message_facts`: one row a message, with everything that became of it. Reports and experiments read this table, not the
+//! logs, which is where their speed comes from.
+//!
+//! In: the logs, in any order of arrival. Out: a Delta table partitioned by the UTC day of the send. [`sql`] defines a fact as
+//! a query over the logs for a range of days; [`touched`] finds the days that new rows touch; [`refresh`] redoes those
+//! days, and only those, in one commit. Since a day is always made from the logs as they are, late receipts, late clicks,
+//! corrected sends and late conversions all end right.
+
+mod refresh;
+mod sql;
+mod touched;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::prelude::DataFrame;
+use deltalake::DeltaTable;
+
+pub use refresh::{Refreshed, refresh};
+pub(crate) use sql::{contact_periods, moment};
+
+use crate::error::Result;
+use crate::event::{Log, timestamp_type};
+use crate::query::QuerySession;
+
+/// The logs that facts are made from.
+pub const FEEDING_LOGS: [Log; 7] =
+    [Log::Recipients, Log::Sends, Log::Deliveries, Log::Clicks, Log::Conversions, Log::Replies, Log::OptOuts];
+
+/// The column by which the table is partitioned: the UTC day of the send.
+pub const PARTITION: &str = "sent_date";
+
+/// The version of a log that the facts were made from; `None` when they were made without that log.
+///
+/// # Errors
+/// When the table's log cannot be read.
+pub async fn reflected_version(facts: &DeltaTable, log: Log) -> Result<Option<u64>> {
+    let log_store = facts.log_store();
+    let version = facts.snapshot()?.transaction_version(log_store.as_ref(), source_id(log)).await?;
+    Ok(version.and_then(|version| u64::try_from(version).ok()))
+}
+
+fn source_id(log: Log) -> String {
+    format!("source:{log}")
+}
+
+/// The facts of log files, as a query that is made anew each time it runs.
+///
+/// # Errors
+/// When the query cannot be planned.
+pub(crate) async fn view(session: &QuerySession) -> Result<DataFrame> {
+    let duplicates = sql::Corrections::look_up(session).await?;
+    let inputs = sql::Inputs::of(session, duplicates).await?;
+    session.sql(&sql::facts_query(&inputs, None)).await
+}
+
+/// The columns of a facts table in a store without any sends.
+pub(crate) fn minimal_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let count = |name: &str| Field::new(name, DataType::Int64, true);
+    let moment = |name: &str| Field::new(name, timestamp_type(), true);
+    let money = |name: &str| Field::new(name, sql::MONEY_SUM, true);
+    let mut fields: Vec<Field> = ["message_id", "campaign_id", "variant", "experiment_id", "recipient_id"].map(text).into();
+    fields.extend(["channel", "message_type", "country", "region", "time_zone", "currency"].map(text));
+    fields.extend(["status", "delivery", "error_code", "carrier", "machine_click_reason"].map(text));
+    fields.extend(["revenue_currency", "revenue_other"].map(text));
+    fields.extend(["sent_at", "scheduled_at", "delivered_at", "first_click_at", "converted_at", "opted_out_at"].map(moment));
+    fields.extend(["local_hour", "local_weekday", "parts", "receipts", "clicks", "machine_clicks"].map(count));
+    fields.extend(["conversions", "conversions_outside_window", "opt_outs", "replies"].map(count));
+    fields.extend(["cost", "revenue", "margin"].map(money));
+    fields.push(Field::new(PARTITION, DataType::Date32, true));
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,382 @@
+//! Brings the facts up to date with the logs: finds the days that new rows touch, redoes them from the logs in groups that
+//! fit into memory, and replaces them in one commit, which also records the version of each log that the facts now reflect.
+//!
+//! Two processes may refresh at once: the one that commits second finds that its work is outdated and starts again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::AsArray as _;
+use arrow::datatypes::{Date32Type, Int64Type, SchemaRef};
+use deltalake::DeltaTable;
+use deltalake::delta_datafusion::FileSelection;
+use deltalake::kernel::{Add, Remove};
+use futures::StreamExt as _;
+
+use super::sql::{Corrections, Inputs, Range, facts_query, moment};
+use super::touched::{new_rows, touched_days};
+use super::{FEEDING_LOGS, PARTITION, reflected_version, source_id};
+use crate::error::{EngineError, Result};
+use crate::event::Log;
+use crate::query::QuerySession;
+use crate::settings::Settings;
+use crate::store::{
+    Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_replacement, delta_writer, merged_schema,
+    plain_schema,
+};
+
+/// Messages whose facts are made in one query; bounds its memory.
+const MESSAGES_AT_A_TIME: i64 = 3_000_000;
+const DAY_MICROSECONDS: i64 = 86_400_000_000;
+/// Attempts when other writers are faster.
+const ATTEMPTS: usize = 10;
+/// The application id under which the facts remember their settings.
+const SETTINGS_ID: &str = "settings";
+
+/// What a refresh did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Send days that were redone.
+    pub days: usize,
+    /// Whether all days were (the first time, or under other settings).
+    pub from_scratch: bool,
+    /// The version of the facts now.
+    pub version: Option<u64>,
+}
+
+/// The state of one log against the facts.
+struct LogState {
+    log: Log,
+    table: Option<DeltaTable>,
+    reflected: Option<u64>,
+}
+
+impl LogState {
+    fn version(&self) -> Option<u64> {
+        self.table.as_ref().and_then(DeltaTable::version)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.version() != self.reflected
+    }
+}
+
+/// Brings the facts up to date; does nothing when they are.
+///
+/// # Errors
+/// When the store fails, or other writers win every race.
+pub async fn refresh(store: &Store, settings: &Settings) -> Result<Refreshed> {
+    for _ in 0..ATTEMPTS {
+        if let Some(done) = attempt(store, settings).await? {
+            return Ok(done);
+        }
+    }
+    Err(EngineError::refused("the facts could not be brought up to date: other writers were faster each time; try again"))
+}
+
+async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>> {
+    let facts = store.table(MESSAGE_FACTS).await?;
+    let mut states = Vec::with_capacity(FEEDING_LOGS.len());
+    for log in FEEDING_LOGS {
+        let reflected = match &facts {
+            Some(facts) => reflected_version(facts, log).await?,
+            None => None,
+        };
+        states.push(LogState { log, table: store.table(log.name()).await?, reflected });
+    }
+    if !states.iter().any(|state| state.log == Log::Sends && state.table.is_some()) {
+        return Ok(Some(Refreshed { days: 0, from_scratch: false, version: None }));
+    }
+    let same_settings = match &facts {
+        Some(facts) => {
+            let log_store = facts.log_store();
+            let known = facts.snapshot()?.transaction_version(log_store.as_ref(), SETTINGS_ID).await?;
+            known == Some(settings.fingerprint())
+        }
+        None => false,
+    };
+    if same_settings && !states.iter().any(LogState::is_behind) {
+        let version = facts.as_ref().and_then(DeltaTable::version);
+        return Ok(Some(Refreshed { days: 0, from_scratch: false, version }));
+    }
+    let tables: Vec<(Log, Option<DeltaTable>)> =
+        states.iter().map(|state| (state.log, state.table.clone())).collect();
+    let mut session = QuerySession::logs_alone(&tables, settings).await?;
+    session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
+
+    let incremental = match &facts {
+        Some(facts) if same_settings => register_new_rows(&mut session, facts, &states).await?,
+        _ => false,
+    };
+    let changed: Vec<Log> = states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect();
+    let corrections = note_corrections(store, &mut session, incremental, &changed).await?;
+    let days = if incremental { touched_days(&session, &changed).await? } else { BTreeSet::new() };
+    let groups = groups_of_days(&session, incremental.then_some(&days)).await?;
+    let inputs = Inputs::of(&session, corrections).await?;
+
+    let work = Work { store, session: &session, inputs: &inputs, from_scratch: !incremental };
+    let redone = work.redo(facts, &groups).await?;
+    let reflects = states
+        .iter()
+        .filter_map(|state| Some((source_id(state.log), i64::try_from(state.version()?).ok()?)))
+        .chain([(SETTINGS_ID.to_owned(), settings.fingerprint())])
+        .collect();
+    let Redone { table, removed, added, schema } = redone;
+    let days = groups.iter().map(|group| group.days).sum();
+    let orphans = added.clone();
+    let replacement = Replacement { removed, added, reflects, schema: Some(schema) };
+    let Some(version) = commit_replacement(&table, replacement).await? else {
+        remove_files(&table, orphans).await;
+        return Ok(None);
+    };
+    Ok(Some(Refreshed { days, from_scratch: !incremental, version: Some(version) }))
+}
+
+/// Registers the rows that each log gained since the facts were made. False when that cannot be told (its history was
+/// cleaned up), so that everything must be redone.
+async fn register_new_rows(session: &mut QuerySession, facts: &DeltaTable, states: &[LogState]) -> Result<bool> {
+    session.register(MESSAGE_FACTS, Some(facts.clone()), &super::minimal_schema()).await?;
+    for state in states.iter().filter(|state| state.is_behind()) {
+        let Some(table) = &state.table else { return Ok(false) };
+        let Some(paths) = paths_added_since(table, state.reflected).await? else { return Ok(false) };
+        let provider = table.table_provider().with_file_selection(FileSelection::from_file_paths(paths)).await?;
+        session.context().register_table(new_rows(state.log), provider)?;
+    }
+    Ok(true)
+}
+
+/// The data files that commits after `version` added and that are still there; files that only rearrange rows do not count.
+async fn paths_added_since(table: &DeltaTable, version: Option<u64>) -> Result<Option<Vec<String>>> {
+    let latest = table.version().unwrap_or_default();
+    let first = version.map_or(0, |version| version + 1);
+    let mut paths = BTreeSet::new();
+    for version in first..=latest {
+        let Some(entry) = table.log_store().read_commit_entry(version).await? else { return Ok(None) };
+        for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let action: serde_json::Value = serde_json::from_slice(line)?;
+            let changes = |action: &serde_json::Value| action["dataChange"].as_bool().unwrap_or(true);
+            if let (Some(path), true) = (action["add"]["path"].as_str(), changes(&action["add"])) {
+                paths.insert(path.to_owned());
+            }
+            if let Some(path) = action["remove"]["path"].as_str()
+                && !changes(&action["remove"])
+                && paths.contains(path)
+            {
+                // New rows were rearranged into files that hold old rows too: they can no longer be told apart.
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(paths.into_iter().collect()))
+}
+
+fn corrections_schema() -> SchemaRef {
+    let field = arrow::datatypes::Field::new("message_id", arrow::datatypes::DataType::Utf8, true);
+    Arc::new(arrow::datatypes::Schema::new(vec![field]))
+}
+
+/// Finds message ids that the sends log now holds more than once and adds them to the table that remembers them.
+async fn note_corrections(
+    store: &Store,
+    session: &mut QuerySession,
+    incremental: bool,
+    changed: &[Log],
+) -> Result<Corrections> {
+    if changed.contains(&Log::Sends) {
+        let repeated = if incremental {
+            let fresh = new_rows(Log::Sends);
+            format!(
+                "SELECT message_id FROM (SELECT message_id FROM {fresh} UNION ALL SELECT message_id FROM message_facts \
+                 WHERE message_id IN (SELECT message_id FROM {fresh})) GROUP BY message_id HAVING count(*) > 1"
+            )
+        } else {
+            "SELECT message_id FROM sends GROUP BY message_id HAVING count(*) > 1".to_owned()
+        };
+        let mut stream = session.sql(&repeated).await?.execute_stream().await?;
+        let mut appender: Option<Appender> = None;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            if appender.is_none() {
+                appender = Some(Appender::open(store, CORRECTIONS, &corrections_schema()).await?);
+            }
+            if let Some(appender) = appender.as_mut() {
+                appender.write(&batch).await?;
+            }
+        }
+        if let Some(appender) = appender {
+            appender.commit(&[]).await?;
+            session.context().deregister_table(CORRECTIONS)?;
+            session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
+        }
+    }
+    let known = super::touched::count_rows(session, "SELECT 1 FROM send_corrections LIMIT 1").await?;
+    Ok(if known > 0 { Corrections::Table } else { Corrections::None })
+}
+
+/// Neighbouring days whose facts are made in one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DayGroup {
+    /// Days since 1970, both inclusive.
+    first: i32,
+    last: i32,
+    /// Days that hold messages.
+    days: usize,
+    messages: i64,
+}
+
+impl DayGroup {
+    fn range(&self) -> Range {
+        let start = |day: i32| i64::from(day) * DAY_MICROSECONDS;
+        Range { from: start(self.first), to: start(self.last + 1) }
+    }
+}
+
+/// Groups of days to redo: all that hold messages, or those touched (days between two touched ones are redone with them
+/// while the group stays small, which is cheaper than a query each).
+async fn groups_of_days(session: &QuerySession, touched: Option<&BTreeSet<i32>>) -> Result<Vec<DayGroup>> {
+    let within = match touched.map(|days| (days.first(), days.last())) {
+        None => "TRUE".to_owned(),
+        Some((Some(first), Some(last))) => {
+            let range = DayGroup { first: *first, last: *last, days: 0, messages: 0 }.range();
+            format!("sent_at >= {} AND sent_at < {}", moment(range.from), moment(range.to))
+        }
+        Some(_) => return Ok(Vec::new()),
+    };
+    let query = format!(
+        "SELECT day, count(*) AS messages FROM (SELECT arrow_cast(sent_at, 'Date32') AS day FROM sends WHERE {within}) GROUP BY day"
+    );
+    let mut messages: BTreeMap<i32, i64> = BTreeMap::new();
+    for batch in session.collect(&query).await? {
+        let days = batch.column(0).as_primitive::<Date32Type>();
+        let counts = batch.column(1).as_primitive::<Int64Type>();
+        messages.extend(days.iter().flatten().zip(counts.iter().flatten()));
+    }
+    // A touched day may have lost its last message; it is redone to be empty.
+    for day in touched.into_iter().flatten() {
+        messages.entry(*day).or_insert(0);
+    }
+    Ok(group(&messages, touched))
+}
+
+fn group(messages: &BTreeMap<i32, i64>, touched: Option<&BTreeSet<i32>>) -> Vec<DayGroup> {
+    let mut groups: Vec<DayGroup> = Vec::new();
+    let mut between = (0, 0);
+    for (day, count) in messages {
+        if touched.is_some_and(|touched| !touched.contains(day)) {
+            between = (between.0 + 1, between.1 + count);
+            continue;
+        }
+        match groups.last_mut() {
+            Some(group) if group.messages + between.1 + count <= MESSAGES_AT_A_TIME => {
+                group.last = *day;
+                group.days += between.0 + 1;
+                group.messages += between.1 + count;
+            }
+            _ => groups.push(DayGroup { first: *day, last: *day, days: 1, messages: *count }),
+        }
+        between = (0, 0);
+    }
+    groups
+}
+
+/// What a redo of days needs.
+struct Work<'a> {
+    store: &'a Store,
+    session: &'a QuerySession,
+    inputs: &'a Inputs,
+    from_scratch: bool,
+}
+
+struct Redone {
+    table: DeltaTable,
+    removed: Vec<Remove>,
+    added: Vec<Add>,
+    schema: SchemaRef,
+}
+
+impl Work<'_> {
+    /// Writes the groups' facts to new data files and names the old ones that they replace.
+    async fn redo(&self, facts: Option<DeltaTable>, groups: &[DayGroup]) -> Result<Redone> {
+        let everything = Range { from: 0, to: 0 };
+        let planned = self.session.sql(&facts_query(self.inputs, Some(groups.first().map_or(everything, DayGroup::range)))).await?;
+        let schema = plain_schema(planned.schema().as_arrow());
+        let table = match facts {
+            Some(table) => table,
+            None => self.store.create_table(MESSAGE_FACTS, &schema, &[PARTITION]).await?,
+        };
+        let schema = merged_schema(&plain_schema(&table.snapshot()?.snapshot().arrow_schema()), &schema);
+        let mut writer = delta_writer(&table, &schema, &[PARTITION.to_owned()]);
+        for group in groups {
+            let frame = self.session.sql(&facts_query(self.inputs, Some(group.range()))).await?;
+            let mut stream = frame.execute_stream().await?;
+            while let Some(batch) = stream.next().await {
+                writer.write(&align(&batch?, &schema)?).await?;
+            }
+        }
+        let removed = self.replaced_files(&table, groups)?;
+        Ok(Redone { added: writer.close().await?, removed, table, schema })
+    }
+
+    fn replaced_files(&self, table: &DeltaTable, groups: &[DayGroup]) -> Result<Vec<Remove>> {
+        let mut removed = Vec::new();
+        for file in table.snapshot()?.log_data().iter() {
+            let day = file
+                .partition_values_map()
+                .get(PARTITION)
+                .cloned()
+                .flatten()
+                .and_then(|text| text.parse::<jiff::civil::Date>().ok())
+                .map(|date| days_since_1970(date));
+            let redone = day.is_none_or(|day| groups.iter().any(|group| (group.first..=group.last).contains(&day)));
+            if self.from_scratch || redone {
+                removed.push(file.remove_action(true));
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn days_since_1970(date: jiff::civil::Date) -> i32 {
+    let epoch = jiff::civil::date(1970, 1, 1);
+    date.duration_since(epoch).as_hours().div_euclid(24).try_into().unwrap_or(i32::MAX)
+}
+
+async fn remove_files(table: &DeltaTable, files: Vec<Add>) {
+    use object_store::ObjectStoreExt as _;
+    let store = table.object_store();
+    for file in files {
+        if let Ok(path) = deltalake::Path::from_url_path(&file.path)
+            && let Err(error) = store.delete(&path).await
+        {
+            tracing::warn!(%error, path = file.path, "an outdated data file could not be removed; vacuum will");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(groups: &[DayGroup]) -> Vec<(i32, i32, usize)> {
+        groups.iter().map(|group| (group.first, group.last, group.days)).collect()
+    }
+
+    #[test]
+    fn days_are_grouped_until_they_are_too_many() {
+        let messages: BTreeMap<i32, i64> = (0..5).map(|day| (day, MESSAGES_AT_A_TIME / 2)).collect();
+        assert_eq!(shape(&group(&messages, None)), [(0, 1, 2), (2, 3, 2), (4, 4, 1)]);
+        let touched = BTreeSet::from([0, 4]);
+        assert_eq!(shape(&group(&messages, Some(&touched))), [(0, 0, 1), (4, 4, 1)]);
+        let small: BTreeMap<i32, i64> = (0..5).map(|day| (day, 10)).collect();
+        assert_eq!(shape(&group(&small, Some(&touched))), [(0, 4, 5)]);
+    }
+
+    #[test]
+    fn dates_are_days_since_1970() {
+        assert_eq!(days_since_1970(jiff::civil::date(2026, 3, 2)), 20_514);
+        assert_eq!(days_since_1970(jiff::civil::date(1969, 12, 31)), -1);
+    }
+}

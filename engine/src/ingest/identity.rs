@@ -1,0 +1,230 @@
+//! Phone numbers and e-mail addresses become `recipient_id` here, and nowhere does the raw value go further.
+//!
+//! HMAC-SHA-256 (RFC 2104, FIPS 180-4) of the E.164 number or of the trimmed, lower-cased address, in hexadecimal, under a
+//! key that the operator keeps outside the store. Without the key a list of all phone numbers (there are only some 10¹⁰)
+//! could be hashed and matched; with it, only the operator can.
+
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, Region};
+use sha2::Sha256;
+
+use crate::error::{EngineError, Result};
+use crate::event::Identity;
+
+/// The operator's key, with the country that a number without a country code belongs to.
+#[derive(Clone)]
+pub struct IdentityHasher {
+    mac: Hmac<Sha256>,
+    default_country: Option<Region>,
+}
+
+impl std::fmt::Debug for IdentityHasher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("IdentityHasher(key hidden)")
+    }
+}
+
+/// A key shorter than this is refused: it could be guessed.
+const SHORTEST_KEY: usize = 16;
+
+impl IdentityHasher {
+    /// Makes a hasher from a key and an optional ISO 3166 country (such as `US`) for numbers without a country code.
+    ///
+    /// # Errors
+    /// When the key is shorter than 16 bytes, or the country is not two letters.
+    pub fn new(key: &[u8], default_country: Option<&str>) -> Result<Self> {
+        let key = key.trim_ascii();
+        if key.len() < SHORTEST_KEY {
+            return Err(EngineError::usage(format!(
+                "the hash key has {} bytes: give at least {SHORTEST_KEY}, for example from `openssl rand -hex 32`",
+                key.len()
+            )));
+        }
+        let default_country = default_country
+            .map(|country| {
+                country.to_uppercase().parse::<Region>().map_err(|_| {
+                    EngineError::usage(format!("\"{country}\" is not a two-letter country code such as US or CN"))
+                })
+            })
+            .transpose()?;
+        let mac = Hmac::<Sha256>::new_from_slice(key)
+            .map_err(|error| EngineError::usage(format!("the hash key cannot be used: {error}")))?;
+        Ok(Self { mac, default_country })
+    }
+
+    /// Reads the key from a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or the key is too short.
+    pub fn from_file(path: &Path, default_country: Option<&str>) -> Result<Self> {
+        let key = std::fs::read(path).map_err(EngineError::io("read the hash key", path))?;
+        Self::new(&key, default_country)
+    }
+
+    /// The recipient behind an address, or `None` when the text is not a phone number or an address.
+    #[must_use]
+    pub fn recipient(&self, kind: Identity, raw: &str) -> Option<String> {
+        let normal = match kind {
+            Identity::Phone => self.e164(raw)?,
+            Identity::Email => normal_email(raw)?,
+        };
+        Some(self.hash(&normal))
+    }
+
+    /// The keyed hash of any text, for attributes that hold addresses which need not be valid (a sender's name, say).
+    #[must_use]
+    pub fn hash(&self, text: &str) -> String {
+        let mut mac = self.mac.clone();
+        mac.update(text.as_bytes());
+        hexadecimal(&mac.finalize().into_bytes())
+    }
+
+    fn e164(&self, raw: &str) -> Option<String> {
+        let raw = raw.trim();
+        // Spreadsheets and exports write numbers as 14155550100.0 or with a leading apostrophe.
+        let raw = raw.trim_start_matches('\'').trim_end_matches(".0");
+        let parsed = match PHONE_NUMBER_UTIL.parse(raw, self.default_country) {
+            Ok(number) => number,
+            // Providers often write E.164 without the plus.
+            Err(_) if self.default_country.is_none() && raw.bytes().all(|byte| byte.is_ascii_digit()) => {
+                PHONE_NUMBER_UTIL.parse(&format!("+{raw}"), None).ok()?
+            }
+            Err(_) => return None,
+        };
+        if !PHONE_NUMBER_UTIL.is_possible_number(&parsed) {
+            return None;
+        }
+        Some(PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164).into_owned())
+    }
+}
+
+fn normal_email(raw: &str) -> Option<String> {
+    let address = raw.trim().to_lowercase();
+    let (local, domain) = address.rsplit_once('@')?;
+    let plausible = !local.is_empty() && domain.contains('.') && !address.contains(char::is_whitespace);
+    plausible.then_some(address)
+}
+
+/// Whether a `recipient_id` looks like a raw address that should have been mapped as `phone` or `email`.
+#[must_use]
+pub fn looks_like_address(text: &str) -> bool {
+    let text = text.trim();
+    if let Some(digits) = text.strip_prefix('+') {
+        return (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    }
+    normal_email(text).is_some()
+}
+
+/// Takes out of a raw row whatever may be an address: runs of seven or more digits, with the marks people write between
+/// them, and words with an @. Used where a row is too broken to know its columns.
+#[must_use]
+pub fn mask_addresses(raw: &str) -> String {
+    const MASK: &str = "[hidden]";
+    let mut masked = String::with_capacity(raw.len());
+    let mut word = String::new();
+    let flush = |word: &mut String, masked: &mut String| {
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        if (digits >= 7 && !starts_with_date(word)) || word.contains('@') {
+            masked.push_str(MASK);
+        } else {
+            masked.push_str(word);
+        }
+        word.clear();
+    };
+    let is_mark = |character: char| matches!(character, '+' | '-' | '.' | '(' | ')' | ' ' | '@' | '_' | '/');
+    for character in raw.chars() {
+        if character.is_alphanumeric() || is_mark(character) {
+            word.push(character);
+        } else {
+            flush(&mut word, &mut masked);
+            masked.push(character);
+        }
+    }
+    flush(&mut word, &mut masked);
+    masked
+}
+
+/// Whether a word begins as an ISO 8601 date of our times, which is no phone number.
+fn starts_with_date(word: &str) -> bool {
+    let bytes = word.trim_start().as_bytes();
+    let digits = |range: std::ops::Range<usize>| bytes[range].iter().all(u8::is_ascii_digit);
+    let date = bytes.len() >= 10 && digits(0..4) && bytes[4] == b'-' && digits(5..7) && bytes[7] == b'-' && digits(8..10);
+    date && (bytes.starts_with(b"19") || bytes.starts_with(b"20")) && bytes[10..].iter().filter(|b| b.is_ascii_digit()).count() <= 6
+}
+
+/// Lower-case hexadecimal digits of bytes.
+#[must_use]
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hasher(country: Option<&str>) -> IdentityHasher {
+        IdentityHasher::new(b"0123456789abcdef0123456789abcdef", country).unwrap()
+    }
+
+    #[test]
+    fn one_number_in_many_spellings_is_one_recipient() {
+        let with_country = hasher(Some("US"));
+        let expected = with_country.hash("+14155552671");
+        for spelling in ["+1 415-555-2671", "(415) 555-2671", "4155552671", "0014155552671", "+14155552671"] {
+            let found = with_country.recipient(Identity::Phone, spelling);
+            if spelling.starts_with("001") {
+                // 00 is not the international prefix of the United States (011 is): not a number there.
+                assert_ne!(found.as_ref(), Some(&expected));
+            } else {
+                assert_eq!(found.as_ref(), Some(&expected), "{spelling}");
+            }
+        }
+        assert_eq!(hasher(None).recipient(Identity::Phone, "14155552671"), Some(expected));
+        assert_eq!(hasher(Some("CN")).recipient(Identity::Phone, "138 0013 8000"), Some(hasher(None).hash("+8613800138000")));
+    }
+
+    #[test]
+    fn what_is_no_address_is_none() {
+        assert_eq!(hasher(Some("US")).recipient(Identity::Phone, "call me"), None);
+        assert_eq!(hasher(Some("US")).recipient(Identity::Phone, "12"), None);
+        assert_eq!(hasher(None).recipient(Identity::Email, "nobody"), None);
+        assert_eq!(
+            hasher(None).recipient(Identity::Email, " Ana.Li@Example.COM "),
+            Some(hasher(None).hash("ana.li@example.com"))
+        );
+    }
+
+    /// RFC 4231, test case 1, whose key of 20 bytes passes the shortest length.
+    #[test]
+    fn the_hash_is_hmac_sha_256() {
+        let hasher = IdentityHasher::new(&[0x0b; 20], None);
+        // 0x0b is ASCII vertical tab, which is not trimmed as white space.
+        assert_eq!(
+            hasher.unwrap().hash("Hi There"),
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+        );
+    }
+
+    #[test]
+    fn short_keys_are_refused() {
+        assert!(IdentityHasher::new(b"secret", None).unwrap_err().to_string().contains("16"));
+    }
+
+    #[test]
+    fn masks_leave_no_number_behind() {
+        let masked = mask_addresses("m1,+1 (415) 555-2671,ana@example.com,\"hello, 13800138000\",2");
+        for leak in ["555", "ana@", "13800138000"] {
+            assert!(!masked.contains(leak), "{masked}");
+        }
+        assert!(masked.contains("m1") && masked.contains("hello"));
+        assert!(looks_like_address("+14155552671") && looks_like_address("a@b.co") && !looks_like_address("hh1085"));
+    }
+}

@@ -1,0 +1,421 @@
+//! Separated values (CSV, TSV, semicolons, bars) by RFC 4180 as real files follow it: quoted newlines, CRLF, a byte-order
+//! mark, a header in the middle, rows with too few or too many fields, quotes that are never closed, broken UTF-8.
+//!
+//! `csv-core` takes the records apart; this file keeps them in step with their raw text, so that a rejected row can be
+//! shown, and finds its way again after a row that is broken: the first line of it is rejected and reading goes on with
+//! the next line, so that one stray quote does not swallow the rest of the file.
+
+use std::io::Read;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use super::text_columns::TextColumns;
+use super::{BrokenRow, CHUNK_ROWS, RawChunk, RawRows};
+use crate::error::Result;
+use crate::ingest::input::{Input, fill};
+
+/// Bytes read at a time.
+const BLOCK: usize = 4 << 20;
+/// A record longer than this is taken for a quote that is never closed.
+const LONGEST_RECORD: usize = 1 << 18;
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// Chunks of a file of separated values.
+pub(super) struct SeparatedChunks {
+    input: Input,
+    reader: Box<dyn Read + Send>,
+    parser: Reader,
+    /// Bytes read and not yet handed out, from the start of a record on.
+    pending: Vec<u8>,
+    at_end: bool,
+    header: Vec<String>,
+    /// The line at which `pending` starts.
+    line: u64,
+    /// Scratch space for one record's unescaped fields and their ends.
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+    failed: bool,
+}
+
+/// What the parser found at some position.
+enum Record {
+    /// A record of this many bytes and fields.
+    Whole { length: usize, field_bytes: usize, fields: usize },
+    /// The bytes end before the record does.
+    Incomplete,
+    /// Nothing but the end of the file (or blank lines before it).
+    End,
+}
+
+impl SeparatedChunks {
+    pub(super) fn open(input: &Input) -> Result<Self> {
+        let mut chunks = Self {
+            input: input.clone(),
+            reader: input.open()?,
+            parser: Reader::new(),
+            pending: Vec::new(),
+            at_end: false,
+            header: Vec::new(),
+            line: 1,
+            fields: vec![0; 1 << 16],
+            ends: vec![0; 256],
+            failed: false,
+        };
+        chunks.refill()?;
+        chunks.read_header()?;
+        Ok(chunks)
+    }
+
+    /// Reads another block behind the pending bytes.
+    fn refill(&mut self) -> Result<()> {
+        let start = self.pending.len();
+        self.pending.resize(start + BLOCK, 0);
+        let read = fill(&mut self.reader, &mut self.pending[start..])
+            .map_err(|error| self.input.unreadable(&format!("{error} (is the file cut off or damaged?)")))?;
+        self.pending.truncate(start + read);
+        self.at_end = read < BLOCK;
+        Ok(())
+    }
+
+    fn read_header(&mut self) -> Result<()> {
+        let mark = usize::from(self.pending.starts_with(&[0xef, 0xbb, 0xbf])) * 3;
+        if self.pending.starts_with(&[0xff, 0xfe]) || self.pending.starts_with(&[0xfe, 0xff]) {
+            return Err(self.input.unreadable("it is UTF-16; save it as UTF-8"));
+        }
+        let skipped = mark + leading_blank(&self.pending[mark..]);
+        self.advance(skipped);
+        let delimiter = sniff_delimiter(&self.pending);
+        self.parser = ReaderBuilder::new().delimiter(delimiter).build();
+        match self.record_at(0) {
+            Record::Whole { length, field_bytes, fields } => {
+                if self.pending[..length].contains(&0) {
+                    return Err(self.input.unreadable("it is binary, neither text nor Parquet nor Arrow"));
+                }
+                let mut header: Vec<String> = Vec::with_capacity(fields);
+                for field in split(&self.fields[..field_bytes], &self.ends[..fields]) {
+                    let name = String::from_utf8_lossy(field).trim().to_owned();
+                    header.push(distinct(&header, name));
+                }
+                self.header = header;
+                self.advance(length);
+            }
+            Record::Incomplete => return Err(self.input.unreadable("its first line is no header: a quote is never closed")),
+            Record::End => self.pending.clear(),
+        }
+        Ok(())
+    }
+
+    /// Drops bytes from the front and counts their lines.
+    fn advance(&mut self, bytes: usize) {
+        self.line += newlines(&self.pending[..bytes]);
+        self.pending.drain(..bytes);
+    }
+
+    /// Takes one record apart, from a position of the pending bytes.
+    fn record_at(&mut self, start: usize) -> Record {
+        self.parser.reset();
+        let (mut consumed, mut field_bytes, mut fields) = (0, 0, 0);
+        loop {
+            let bytes = &self.pending[start + consumed..];
+            let (result, read, wrote, ended) =
+                self.parser.read_record(bytes, &mut self.fields[field_bytes..], &mut self.ends[fields..]);
+            consumed += read;
+            field_bytes += wrote;
+            fields += ended;
+            match result {
+                ReadRecordResult::Record => return Record::Whole { length: consumed, field_bytes, fields },
+                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::End => return Record::End,
+                // At the end of the file an empty input tells the parser so, and it ends the last record.
+                ReadRecordResult::InputEmpty if self.at_end => {}
+                ReadRecordResult::InputEmpty => return Record::Incomplete,
+            }
+        }
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<RawChunk>> {
+        loop {
+            let chunk = self.parse_pending()?;
+            let exhausted = self.at_end && self.pending.is_empty();
+            if chunk.row_count() > 0 {
+                return Ok(Some(chunk));
+            }
+            if exhausted {
+                return Ok(None);
+            }
+            if !self.at_end {
+                self.refill()?;
+            }
+        }
+    }
+
+    /// Takes records from the pending bytes until they are incomplete or the chunk is full.
+    fn parse_pending(&mut self) -> Result<RawChunk> {
+        if !self.at_end && self.pending.len() < BLOCK {
+            self.refill()?;
+        }
+        let mut columns = TextColumns::new(&self.header, CHUNK_ROWS.min(self.pending.len() / 16 + 1));
+        let (mut rows, mut spans, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+        let mut position = 0;
+        let mut line = self.line;
+        while position < self.pending.len() && columns.rows() < CHUNK_ROWS {
+            let blank = leading_blank(&self.pending[position..]);
+            line += newlines(&self.pending[position..position + blank]);
+            position += blank;
+            let found = self.record_at(position);
+            let rest = self.pending.len() - position;
+            let length = match found {
+                Record::End => {
+                    position = self.pending.len();
+                    break;
+                }
+                Record::Incomplete if rest <= LONGEST_RECORD => break,
+                Record::Incomplete => None,
+                Record::Whole { length, .. } if length > LONGEST_RECORD => None,
+                Record::Whole { length, .. } => Some(length),
+            };
+            let row = i64::try_from(line).unwrap_or(i64::MAX);
+            let problem = match (length, &found) {
+                (Some(length), Record::Whole { field_bytes, fields, .. }) => {
+                    self.take_record(&mut columns, position, length, *field_bytes, *fields)
+                }
+                _ => Some("a quote is opened and never closed".to_owned()),
+            };
+            let taken = match (problem, length) {
+                (None, Some(length)) => {
+                    rows.push(row);
+                    spans.push((position, position + trim_end(&self.pending[position..position + length])));
+                    length
+                }
+                (problem, length) => {
+                    // Only the first line of a record that is broken over several is given up.
+                    let first_line = line_length(&self.pending[position..]);
+                    let taken = length.map_or(first_line, |length| length.min(first_line));
+                    let bytes = &self.pending[position..position + taken];
+                    broken.push(BrokenRow {
+                        row,
+                        reason: problem.unwrap_or_default(),
+                        raw: String::from_utf8_lossy(&bytes[..trim_end(bytes)]).into_owned(),
+                    });
+                    taken
+                }
+            };
+            line += newlines(&self.pending[position..position + taken]);
+            position += taken;
+        }
+        // The chunk keeps the bytes it was made of; what is left starts the next one.
+        let left = self.pending.split_off(position);
+        let buffer = std::mem::replace(&mut self.pending, left);
+        self.line = line;
+        Ok(RawChunk { frame: columns.finish()?, rows, raw: RawRows::Text { buffer, spans }, broken })
+    }
+
+    /// Adds the record just taken apart as a row, or says what is wrong with it.
+    fn take_record(
+        &self,
+        columns: &mut TextColumns,
+        start: usize,
+        length: usize,
+        field_bytes: usize,
+        fields: usize,
+    ) -> Option<String> {
+        let raw = &self.pending[start..start + length];
+        let spans_lines = raw[..trim_end(raw)].contains(&b'\n');
+        if fields != self.header.len() {
+            let unclosed = if spans_lines { " (a quote may be open over several lines)" } else { "" };
+            return Some(format!("has {fields} fields where the header has {}{unclosed}", self.header.len()));
+        }
+        // A quote open at the end of the file makes everything after it one field.
+        let ends_file = self.at_end && start + length == self.pending.len();
+        if ends_file && !raw.ends_with(b"\n") && quotes(raw) % 2 == 1 {
+            return Some("a quote is opened and never closed".to_owned());
+        }
+        if std::str::from_utf8(raw).is_err() {
+            return Some("is not valid UTF-8".to_owned());
+        }
+        let Ok(text) = std::str::from_utf8(&self.fields[..field_bytes]) else {
+            return Some("is not valid UTF-8".to_owned());
+        };
+        let ends = &self.ends[..fields];
+        if is_header_again(text, ends, &self.header) {
+            return Some("is the header again".to_owned());
+        }
+        let mut begin = 0;
+        for (position, end) in ends.iter().enumerate() {
+            columns.set(position, text.get(begin..*end).unwrap_or_default());
+            begin = *end;
+        }
+        columns.end_row();
+        None
+    }
+}
+
+impl Iterator for SeparatedChunks {
+    type Item = Result<RawChunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.next_chunk();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+fn split<'a>(fields: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends).map(move |(start, end)| &fields[start..*end])
+}
+
+fn is_header_again(text: &str, ends: &[usize], header: &[String]) -> bool {
+    let mut begin = 0;
+    header.iter().zip(ends).all(|(name, end)| {
+        let same = text.get(begin..*end).is_some_and(|cell| cell.trim() == name);
+        begin = *end;
+        same
+    })
+}
+
+/// A header's name, with a number behind it if the name was there before.
+fn distinct(before: &[String], name: String) -> String {
+    if !before.contains(&name) {
+        return name;
+    }
+    let mut number = 2;
+    loop {
+        let candidate = format!("{name}_{number}");
+        if !before.contains(&candidate) {
+            return candidate;
+        }
+        number += 1;
+    }
+}
+
+/// The delimiter that splits the first line into most fields outside quotes; a comma when none does.
+fn sniff_delimiter(bytes: &[u8]) -> u8 {
+    let line = &bytes[..line_length(bytes)];
+    let count = |delimiter: u8| {
+        let mut quoted = false;
+        line.iter()
+            .filter(|byte| {
+                quoted ^= **byte == b'"';
+                !quoted && **byte == delimiter
+            })
+            .count()
+    };
+    DELIMITERS.into_iter().rev().max_by_key(|delimiter| count(*delimiter)).filter(|best| count(*best) > 0).unwrap_or(b',')
+}
+
+fn line_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |position| position + 1)
+}
+
+fn leading_blank(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count()
+}
+
+fn trim_end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |position| position + 1)
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn quotes(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'"').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> (Vec<String>, Vec<(i64, String)>, Vec<BrokenRow>) {
+        let input = Input::memory("test.csv", bytes::Bytes::copy_from_slice(text));
+        let (mut header, mut good, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+        for chunk in SeparatedChunks::open(&input).unwrap() {
+            let chunk = chunk.unwrap();
+            header = chunk.frame.get_column_names().iter().map(|name| name.to_string()).collect();
+            for (position, row) in chunk.rows.iter().enumerate() {
+                let cells: Vec<String> = chunk
+                    .frame
+                    .columns()
+                    .iter()
+                    .map(|column| column.str().unwrap().get(position).unwrap_or("∅").to_owned())
+                    .collect();
+                good.push((*row, cells.join("~")));
+            }
+            broken.extend(chunk.broken);
+        }
+        (header, good, broken)
+    }
+
+    fn reasons(broken: &[BrokenRow]) -> Vec<(i64, &str)> {
+        broken.iter().map(|row| (row.row, row.reason.as_str())).collect()
+    }
+
+    #[test]
+    fn plain_rows_with_every_delimiter_and_line_end() {
+        for text in ["a,b\n1,x\n2,\n", "a;b\r\n1;x\r\n2;\r\n", "a\tb\n1\tx\n2\t", "\u{feff}a|b\n\n1|x\n\n2|\n\n"] {
+            let (header, good, broken) = read(text.as_bytes());
+            assert_eq!(header, ["a", "b"], "{text:?}");
+            assert_eq!(good.iter().map(|(_, cells)| cells.as_str()).collect::<Vec<_>>(), ["1~x", "2~∅"], "{text:?}");
+            assert!(broken.is_empty());
+        }
+    }
+
+    #[test]
+    fn quoted_newlines_keep_the_line_numbers() {
+        let (_, good, broken) = read(b"id,text\n1,\"two\nlines, \"\"quoted\"\"\"\n2,plain\n");
+        assert_eq!(good, [(2, "1~two\nlines, \"quoted\"".to_owned()), (4, "2~plain".to_owned())]);
+        assert!(broken.is_empty());
+    }
+
+    #[test]
+    fn broken_rows_are_set_aside_and_the_rest_goes_on() {
+        let (_, good, broken) = read(b"a,b\n1,x\n2\n3,y,z\na,b\n4,\xff\xfe\n5,w\n");
+        assert_eq!(good, [(2, "1~x".to_owned()), (7, "5~w".to_owned())]);
+        assert_eq!(
+            reasons(&broken),
+            [
+                (3, "has 1 fields where the header has 2"),
+                (4, "has 3 fields where the header has 2"),
+                (5, "is the header again"),
+                (6, "is not valid UTF-8"),
+            ]
+        );
+        assert_eq!(broken[1].raw, "3,y,z");
+    }
+
+    #[test]
+    fn an_open_quote_costs_one_row() {
+        let (_, good, broken) = read(b"a,b\n1,\"x\n2,y\n3,z\n");
+        assert_eq!(good, [(3, "2~y".to_owned()), (4, "3~z".to_owned())]);
+        assert_eq!(broken[0].row, 2);
+        let (_, good, broken) = read(b"a,b\n1,\"x\n2,y\n3,\"z\"\n4,w");
+        assert_eq!(good.len(), 3, "{good:?} {broken:?}");
+        assert_eq!(broken[0].row, 2);
+    }
+
+    #[test]
+    fn empty_files_and_lone_headers_have_no_rows() {
+        for text in [&b""[..], b"\n\n", b"a,b", b"a,b\n", b"\xef\xbb\xbf"] {
+            let (_, good, broken) = read(text);
+            assert!(good.is_empty() && broken.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_of_many_blocks_loses_nothing() {
+        let mut text = String::from("id,text\n");
+        let rows = 300_000;
+        for row in 0..rows {
+            text.push_str(&format!("{row},\"some text, with a comma and\na second line {row}\"\n"));
+        }
+        let (_, good, broken) = read(text.as_bytes());
+        assert_eq!((good.len(), broken.len()), (rows, 0));
+        assert_eq!(good[rows - 1].0, 2 + 2 * (rows as i64 - 1));
+    }
+}

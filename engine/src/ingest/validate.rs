@@ -1,0 +1,157 @@
+//! From a raw chunk to canonical rows and rejected rows, by Polars expressions over whole columns.
+//!
+//! In: the file's columns as text (or as the types of Parquet and Arrow). Out: a frame with every canonical column of the
+//! log in its stored type and every other column as an attribute, and the rows that did not pass with the first reason
+//! that was found. Nothing is dropped: a row is either in the frame, rejected, or left out by the mapping's own `keep` and
+//! `skip` rules and counted.
+
+mod expressions;
+mod plan;
+
+use jiff::tz::TimeZone;
+use polars::prelude::{BooleanChunked, Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
+
+use super::identity::{IdentityHasher, mask_addresses};
+use super::mapping::{LogMapping, Mapping};
+use super::read::{BrokenRow, RawChunk};
+use super::times::TimeParser;
+use crate::error::Result;
+use crate::event::{Log, SOURCE_ROW};
+use plan::ColumnPlan;
+
+/// Rows in the chunk's own order, by which a rejected row finds its text.
+const POSITION: &str = "__position";
+/// The reason for which a row is rejected; null for a good one.
+const REASON: &str = "__reason";
+
+/// What a chunk became.
+#[derive(Debug)]
+pub struct CheckedChunk {
+    /// Canonical columns and attributes of the rows that passed, with `source_row`.
+    pub frame: DataFrame,
+    /// Rows that did not pass, with the reason and the row as written, addresses taken out.
+    pub rejected: Vec<BrokenRow>,
+    /// Rows that the mapping leaves out.
+    pub left_out: usize,
+}
+
+/// Validates chunks of one log.
+#[derive(Debug, Clone)]
+pub struct Validator {
+    log: Log,
+    mapping: LogMapping,
+    preset: Option<String>,
+    times: TimeParser,
+    hasher: Option<IdentityHasher>,
+    /// No moment may be later than this (microseconds since 1970).
+    latest: i64,
+}
+
+/// How a validator is set up.
+#[derive(Debug, Clone, Default)]
+pub struct ValidatorOptions {
+    /// The mapping, if the file is not in canonical columns.
+    pub mapping: Mapping,
+    /// The zone of moments without an offset; the mapping's own wins only if this is not given.
+    pub time_zone: Option<TimeZone>,
+    /// The key for phone numbers and addresses.
+    pub hasher: Option<IdentityHasher>,
+}
+
+impl Validator {
+    /// A validator for a log; `now` (microseconds since 1970) bounds what counts as the future.
+    ///
+    /// # Errors
+    /// When the mapping names a zone that does not exist.
+    pub fn new(log: Log, options: &ValidatorOptions, now: i64) -> Result<Self> {
+        const DAY: i64 = 86_400_000_000;
+        let mapping = options.mapping.section(log);
+        let zone = match (&options.time_zone, &mapping.time_zone) {
+            (Some(zone), _) => zone.clone(),
+            (None, Some(name)) => super::times::zone(name)?,
+            (None, None) => TimeZone::UTC,
+        };
+        Ok(Self {
+            log,
+            times: TimeParser::new(&mapping.time_formats, zone),
+            mapping,
+            preset: options.mapping.preset.clone(),
+            hasher: options.hasher.clone(),
+            latest: now + DAY,
+        })
+    }
+
+    /// The parser of this log's moments.
+    #[must_use]
+    pub fn times(&self) -> &TimeParser {
+        &self.times
+    }
+
+    /// Turns a raw chunk into canonical rows and rejected rows.
+    ///
+    /// # Errors
+    /// When the file lacks a required column, or holds addresses and there is no key.
+    pub fn check(&self, chunk: &RawChunk) -> Result<CheckedChunk> {
+        let plan = ColumnPlan::new(self.log, &self.mapping, self.preset.as_deref(), &chunk.frame, self.hasher.as_ref())?;
+        let raw = with_positions(&chunk.frame, &chunk.rows)?;
+        let cleaned = raw.lazy().with_columns(plan.cleaned()).filter(plan.kept()).collect()?;
+        let left_out = chunk.frame.height() - cleaned.height();
+        let identified = plan.identify(cleaned, self.hasher.as_ref())?;
+        let typed = identified.lazy().with_columns(plan.selected()).with_columns(plan.typed(&self.times)).collect()?;
+        let judged = typed.lazy().with_column(plan.reason(self.latest).alias(REASON)).collect()?;
+        let bad = judged.column(REASON)?.is_not_null();
+        let mut rejected: Vec<BrokenRow> = chunk.broken.iter().map(|row| hide_addresses(row.clone(), &plan)).collect();
+        rejected.extend(rejected_rows(chunk, &judged, &bad, &plan)?);
+        rejected.sort_by_key(|row| row.row);
+        let frame = judged.lazy().filter(col(REASON).is_null()).select(plan.output()).collect()?;
+        Ok(CheckedChunk { frame, rejected, left_out })
+    }
+
+}
+
+fn rejected_rows(
+    chunk: &RawChunk,
+    judged: &DataFrame,
+    bad: &BooleanChunked,
+    plan: &ColumnPlan<'_>,
+) -> Result<Vec<BrokenRow>> {
+    let bad_rows = judged.filter(bad)?;
+    let (positions, reasons) = (bad_rows.column(POSITION)?.i64()?, bad_rows.column(REASON)?.str()?);
+    let mut rejected = Vec::with_capacity(bad_rows.height());
+    for (position, reason) in positions.iter().zip(reasons.iter()) {
+        let position = usize::try_from(position.unwrap_or(0)).unwrap_or(0);
+        let row = BrokenRow {
+            row: chunk.rows[position],
+            reason: reason.unwrap_or("does not pass").to_owned(),
+            raw: chunk.raw_row(position),
+        };
+        rejected.push(hide_addresses(row, plan));
+    }
+    Ok(rejected)
+}
+
+/// Where a file has addresses, none may be seen in what is kept of a rejected row: not in its text, and not in the reason,
+/// which quotes a cell that may have slipped into the wrong column.
+fn hide_addresses(mut row: BrokenRow, plan: &ColumnPlan<'_>) -> BrokenRow {
+    if plan.has_addresses() {
+        row.raw = mask_addresses(&row.raw);
+        row.reason = mask_addresses(&row.reason);
+    }
+    row
+}
+
+fn with_positions(frame: &DataFrame, rows: &[i64]) -> Result<DataFrame> {
+    let height = i64::try_from(frame.height()).unwrap_or(i64::MAX);
+    let positions: Vec<i64> = (0..height).collect();
+    let mut columns: Vec<Column> = frame.columns().to_vec();
+    // The file's names step aside, so that the canonical names are free.
+    for column in &mut columns {
+        column.rename(plan::file_column(column.name()).into());
+    }
+    columns.push(Series::new(POSITION.into(), positions).into_column());
+    columns.push(Series::new(SOURCE_ROW.into(), rows.to_vec()).into_column());
+    Ok(DataFrame::new(frame.height(), columns)?)
+}
+
+#[cfg(test)]
+mod tests;

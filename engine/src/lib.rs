@@ -1,0 +1,29 @@
+//! sendlift's engine: logs of message campaigns in, decisions out.
+//!
+//! ```text
+//! raw logs ─► ingest ─► store (Delta) ─► facts ─► report, experiment ─► chart
+//! ```
+//!
+//! - [`event`]: the vocabulary of the logs; [`ingest`]: files to validated rows; [`store`]: Delta tables;
+//! - [`query`]: DataFusion sessions over the store or over files; [`facts`]: one row a message;
+//! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
+//! - [`generate`]: sample logs with known true effects.
+//!
+//! **Architecture invariant:** the engine knows no HTTP, no command line and no terminal. The clock and the seeds come in
+//! from outside.
+
+pub mod bridge;
+pub mod chart;
+pub mod error;
+pub mod event;
+pub mod experiment;
+pub mod facts;
+pub mod generate;
+pub mod ingest;
+pub mod query;
+pub mod report;
+pub mod settings;
+pub mod store;
+
+pub use error::{EngineError, Result};
+pub use sendlift_stats as stats;

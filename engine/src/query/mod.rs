@@ -1,0 +1,14 @@
+//! Queries: DataFusion over the store's tables, or straight over log files.
+//!
+//! **Architecture invariant:** everything that touches the logs is SQL or a DataFusion plan over the tables that this module
+//! registers: one table a log, `message_facts`, and `quarantine`. Whether they come from the store or from files makes no
+//! difference to a query.
+
+mod files;
+pub mod functions;
+mod read_only;
+mod session;
+
+pub use files::LogFiles;
+pub use read_only::run_read_only;
+pub use session::{QuerySession, Source, has_column, quoted, text_literal};

@@ -1,0 +1,210 @@
+//! Opens a DataFusion session with every table registered, from the store at some version or straight from files.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use deltalake::DeltaTable;
+use jiff::Timestamp;
+
+use super::files::LogFiles;
+use super::functions;
+use crate::error::{EngineError, Result};
+use crate::event::Log;
+use crate::facts;
+use crate::settings::Settings;
+use crate::store::{At, CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store, Versions, commit_time, log_schema, quarantine_schema};
+
+/// Memory that a query may take before sorts and aggregations spill to disk.
+const QUERY_MEMORY: usize = 6 << 30;
+
+/// Where a session's tables come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The store, as of now or of an earlier point.
+    Store(Store, Option<At>),
+    /// Log files, read as they are.
+    Files(Vec<LogFiles>),
+}
+
+/// A DataFusion session with one table a log, `message_facts` and `quarantine`.
+#[derive(Clone)]
+pub struct QuerySession {
+    context: SessionContext,
+    /// The versions that were read; empty for files.
+    pub versions: Versions,
+    /// Up to when the logs tell: the last commit read, or the clock for files.
+    pub as_of: Timestamp,
+    /// The settings that the facts were made under.
+    pub settings: Settings,
+}
+
+impl QuerySession {
+    /// Opens a session. `now` is the clock.
+    ///
+    /// # Errors
+    /// When a table or a file cannot be read.
+    pub async fn open(source: &Source, settings: &Settings, now: Timestamp) -> Result<Self> {
+        match source {
+            Source::Store(store, at) => Self::from_store(store, *at, settings, now).await,
+            Source::Files(files) => Self::from_files(files, settings, now).await,
+        }
+    }
+
+    async fn from_store(store: &Store, at: Option<At>, settings: &Settings, now: Timestamp) -> Result<Self> {
+        let context = new_context()?;
+        let mut session = Self { context, versions: Versions::new(), as_of: now, settings: settings.clone() };
+        let mut newest = None;
+        let facts = match at {
+            None => {
+                facts::refresh(store, settings).await?;
+                store.table(MESSAGE_FACTS).await?
+            }
+            Some(At::Version(version)) => Some(store.table_at_version(MESSAGE_FACTS, version).await.map_err(|error| {
+                EngineError::usage(format!("the store has no facts of version {version} ({error}); `sql \"select 1\"` shows the latest"))
+            })?),
+            Some(At::Time(moment)) => store.table_at_time(MESSAGE_FACTS, moment).await?,
+        };
+        for log in Log::ALL {
+            // A log is read at the version that the facts were made from, so that an answer never mixes two states.
+            let table = match &facts {
+                Some(facts) => match facts::reflected_version(facts, log).await? {
+                    Some(version) => Some(store.table_at_version(log.name(), version).await?),
+                    None if at.is_none() && !facts::FEEDING_LOGS.contains(&log) => store.table(log.name()).await?,
+                    None => None,
+                },
+                None if at.is_none() => store.table(log.name()).await?,
+                None => None,
+            };
+            newest = newest.max(table.as_ref().and_then(commit_time));
+            session.register(log.name(), table, &log_schema(log)).await?;
+        }
+        let quarantine = match at {
+            Some(At::Time(moment)) => store.table_at_time(QUARANTINE, moment).await?,
+            _ => store.table(QUARANTINE).await?,
+        };
+        session.register(QUARANTINE, quarantine, &quarantine_schema()).await?;
+        session.register(MESSAGE_FACTS, facts, &facts::minimal_schema()).await?;
+        if let Some(milliseconds) = newest {
+            session.as_of = Timestamp::from_millisecond(milliseconds).unwrap_or(now);
+        }
+        Ok(session)
+    }
+
+    async fn from_files(files: &[LogFiles], settings: &Settings, now: Timestamp) -> Result<Self> {
+        let context = new_context()?;
+        let session = Self { context, versions: Versions::new(), as_of: now, settings: settings.clone() };
+        for log in Log::ALL {
+            match files.iter().find(|files| files.log() == log) {
+                Some(files) => {
+                    session.context.register_table(log.name(), files.table().await?)?;
+                }
+                None => session.register_empty(log.name(), &log_schema(log))?,
+            }
+        }
+        session.register_empty(QUARANTINE, &quarantine_schema())?;
+        let view = facts::view(&session).await?;
+        session.context.register_table(MESSAGE_FACTS, view.into_view())?;
+        Ok(session)
+    }
+
+    /// Opens the logs of a store alone, at given versions, for the making of facts.
+    pub(crate) async fn logs_alone(tables: &[(Log, Option<DeltaTable>)], settings: &Settings) -> Result<Self> {
+        let context = new_context()?;
+        let mut session =
+            Self { context, versions: Versions::new(), as_of: Timestamp::UNIX_EPOCH, settings: settings.clone() };
+        for (log, table) in tables {
+            session.register(log.name(), table.clone(), &log_schema(*log)).await?;
+        }
+        Ok(session)
+    }
+
+    /// Registers a Delta table, or an empty one with the given columns if there is none.
+    pub(crate) async fn register(&mut self, name: &str, table: Option<DeltaTable>, schema: &SchemaRef) -> Result<()> {
+        match table {
+            Some(table) => {
+                if let Some(version) = table.version()
+                    && name != CORRECTIONS
+                {
+                    self.versions.insert(name.to_owned(), version);
+                }
+                table.update_datafusion_session(&self.context.state())?;
+                let provider = table.table_provider().await?;
+                self.context.register_table(name, provider)?;
+            }
+            None => self.register_empty(name, schema)?,
+        }
+        Ok(())
+    }
+
+    fn register_empty(&self, name: &str, schema: &SchemaRef) -> Result<()> {
+        let empty = MemTable::try_new(Arc::clone(schema), vec![vec![]])?;
+        self.context.register_table(name, Arc::new(empty))?;
+        Ok(())
+    }
+
+    /// The DataFusion session itself.
+    #[must_use]
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// When the SQL does not parse or names what is not there.
+    pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        tracing::debug!(sql, "query");
+        Ok(self.context.sql(sql).await?)
+    }
+
+    /// Runs a query and collects its rows.
+    ///
+    /// # Errors
+    /// As [`QuerySession::sql`], and when running fails.
+    pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        Ok(self.sql(sql).await?.collect().await?)
+    }
+
+    /// The columns of a registered table.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub async fn schema(&self, table: &str) -> Result<SchemaRef> {
+        Ok(self.context.table_provider(table).await?.schema())
+    }
+}
+
+fn new_context() -> Result<SessionContext> {
+    let mut config = SessionConfig::new().with_information_schema(true);
+    config.options_mut().execution.parquet.pushdown_filters = true;
+    config.options_mut().execution.parquet.reorder_filters = true;
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(QUERY_MEMORY))).build_arc()?;
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let context = SessionContext::new_with_state(state);
+    functions::register_all(&context);
+    Ok(context)
+}
+
+/// Whether a schema has a column of that name.
+#[must_use]
+pub fn has_column(schema: &SchemaRef, name: &str) -> bool {
+    schema.column_with_name(name).is_some()
+}
+
+/// A column's name as SQL wants it.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL wants it.
+#[must_use]
+pub fn text_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,147 @@
+//! Campaign reports: from `message_facts` to rates with intervals, for any grouping.
+//!
+//! In: a [`QuerySession`] and a [`ReportRequest`]. Out: a [`Report`], which serialises to the JSON of the contract. The unit
+//! of every rate about people is a recipient in a campaign: somebody who got three messages of one campaign counts once
+//! in it, and somebody who got two campaigns counts in each. A number that the logs at hand do not allow is left out.
+
+mod grouping;
+mod money;
+mod query;
+mod retention;
+mod row;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use grouping::known_groupings;
+pub use row::{Rate, ReportRow};
+
+use crate::error::Result;
+use crate::query::QuerySession;
+use crate::store::Versions;
+
+/// Which campaigns, grouped how.
+#[derive(Debug, Clone)]
+pub struct ReportRequest {
+    /// Only this campaign.
+    pub campaign: Option<String>,
+    /// Columns to group by: any column of the facts, of the sends or of the recipients, or `day`, `week`, `month`, `hour`.
+    pub by: Vec<String>,
+    /// Only messages sent at or after this moment.
+    pub from: Option<Timestamp>,
+    /// Only messages sent before this moment.
+    pub to: Option<Timestamp>,
+    /// The IANA zone of `day`, `week` and `month`.
+    pub time_zone: String,
+    /// Retention looks for another conversion more than the first and at most the second number of days after the first.
+    pub retention_days: (u32, u32),
+    /// Two-sided error of the intervals.
+    pub alpha: f64,
+}
+
+impl Default for ReportRequest {
+    fn default() -> Self {
+        Self {
+            campaign: None,
+            by: vec!["campaign_id".to_owned()],
+            from: None,
+            to: None,
+            time_zone: "UTC".to_owned(),
+            retention_days: (7, 30),
+            alpha: 0.05,
+        }
+    }
+}
+
+/// The results of campaigns.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Up to when the logs tell.
+    pub as_of: Timestamp,
+    /// The table versions that were read; empty when files were.
+    pub versions: Versions,
+    /// The columns that the rows are grouped by.
+    pub by: Vec<String>,
+    /// One row a group, in the order of the groups; a group with several currencies has a row for each.
+    pub rows: Vec<ReportRow>,
+    /// What a reader must know of all rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Which logs hold any rows: what they cannot tell is left out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogsAtHand {
+    pub(crate) deliveries: bool,
+    pub(crate) clicks: bool,
+    pub(crate) conversions: bool,
+    pub(crate) replies: bool,
+    pub(crate) opt_outs: bool,
+}
+
+impl LogsAtHand {
+    pub(crate) async fn of(session: &QuerySession) -> Result<Self> {
+        let any = async |log: &str| -> Result<bool> {
+            let batches = session.collect(&format!("SELECT 1 FROM {log} LIMIT 1")).await?;
+            Ok(batches.iter().any(|batch| batch.num_rows() > 0))
+        };
+        let replies = any("replies").await?;
+        Ok(Self {
+            deliveries: any("deliveries").await?,
+            clicks: any("clicks").await?,
+            conversions: any("conversions").await?,
+            replies,
+            opt_outs: replies || any("opt_outs").await?,
+        })
+    }
+}
+
+/// Makes a report.
+///
+/// # Errors
+/// When a column to group by does not exist (the message lists those that do), or the query fails.
+pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<Report> {
+    let at_hand = LogsAtHand::of(session).await?;
+    let grouping = grouping::Grouping::resolve(session, &request.by, &request.time_zone).await?;
+    let base = query::base(request, &grouping);
+    let counts = query::counts(session, &base, &grouping).await?;
+    let money = money::by_currency(session, &base, &grouping).await?;
+    let retained = if at_hand.conversions {
+        retention::retained(session, &base, &grouping, request.retention_days).await?
+    } else {
+        retention::Retained::default()
+    };
+    let mut rows = Vec::with_capacity(counts.len());
+    for count in &counts {
+        rows.extend(row::rows_of(count, &money, &retained, at_hand, session, request)?);
+    }
+    Ok(Report {
+        as_of: session.as_of,
+        versions: session.versions.clone(),
+        by: request.by.clone(),
+        rows,
+        notes: notes(&counts, at_hand, request, &grouping),
+    })
+}
+
+fn notes(
+    counts: &[query::Counts],
+    at_hand: LogsAtHand,
+    request: &ReportRequest,
+    grouping: &grouping::Grouping,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if counts.is_empty() {
+        notes.push(match &request.campaign {
+            Some(campaign) => format!("no message of campaign \"{campaign}\" was sent in this time"),
+            None => "no message was sent in this time".to_owned(),
+        });
+    }
+    if !at_hand.deliveries && !counts.is_empty() {
+        notes.push("there are no delivery receipts: rates are shares of the messages submitted".to_owned());
+    }
+    if grouping.uses_local_time() && counts.iter().any(|count| count.keys.iter().any(Option::is_none)) {
+        notes.push("rows without a local hour are recipients whose time zone is not known".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,226 @@
+//! Appends batches to a table: data files first, which no reader sees, then one commit that makes them all visible at once.
+//!
+//! Each batch of a file or request carries that file's digest as a Delta application transaction, so that a batch that was
+//! committed before is recognised in the same atomic step that would commit it again; a writer that is killed leaves only
+//! files that nothing refers to, which vacuum removes. New attributes widen the table's schema in the same commit.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{Field, SchemaRef};
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError};
+use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaTable, DeltaTableError};
+use object_store::ObjectStoreExt as _;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::Store;
+use super::commit::{delta_schema, merged_schema};
+use crate::error::Result;
+
+/// Data files are closed at about this size.
+const TARGET_FILE_SIZE: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
+/// Rows of a Parquet row group: enough to compress well, few enough that an open writer stays small.
+const ROW_GROUP_ROWS: usize = 262_144;
+/// Attempts at a commit that loses races with other writers.
+const ATTEMPTS: usize = 20;
+
+/// How an append ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Committed as this version.
+    Committed(u64),
+    /// Every batch had been committed before; nothing was changed.
+    AlreadyThere(u64),
+}
+
+/// An append under way.
+pub struct Appender {
+    table: DeltaTable,
+    schema: SchemaRef,
+    writer: Option<DeltaWriter>,
+    written: Vec<Add>,
+}
+
+/// How Parquet files of the store are written.
+pub(super) fn writer_properties() -> WriterProperties {
+    let level = ZstdLevel::try_new(1).unwrap_or_default();
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("sendlift ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+/// A writer of data files in the store's format, partitioned by some columns.
+pub(crate) fn delta_writer(table: &DeltaTable, schema: &SchemaRef, partition_by: &[String]) -> DeltaWriter {
+    let (indexed_columns, statistics_columns) =
+        deltalake::operations::get_num_idx_cols_and_stats_columns(None, std::collections::HashMap::new());
+    let config = WriterConfig::new(
+        Arc::clone(schema),
+        partition_by.to_vec(),
+        Some(writer_properties()),
+        Some(TARGET_FILE_SIZE),
+        None,
+        indexed_columns,
+        statistics_columns,
+    );
+    DeltaWriter::new(table.object_store(), config)
+}
+
+impl Appender {
+    /// Starts an append to a table, which is created with `schema` if it is not there.
+    ///
+    /// # Errors
+    /// When the table cannot be created or read.
+    pub async fn open(store: &Store, name: &str, schema: &SchemaRef) -> Result<Self> {
+        let table = store.create_table(name, schema, &[]).await?;
+        let stored = table.snapshot()?.snapshot().arrow_schema();
+        let schema = merged_schema(&super::commit::plain_schema(&stored), schema);
+        Ok(Self { table, schema, writer: None, written: Vec::new() })
+    }
+
+    /// Whether a batch of this identity was committed to the table before.
+    ///
+    /// # Errors
+    /// When the table's log cannot be read.
+    pub async fn has(&self, batch_id: &str) -> Result<bool> {
+        let log_store = self.table.log_store();
+        Ok(self.table.snapshot()?.transaction_version(log_store.as_ref(), batch_id).await?.is_some())
+    }
+
+    /// Writes rows to data files that no reader sees yet. Columns that the table lacks widen it; columns that the batch
+    /// lacks are null.
+    ///
+    /// # Errors
+    /// When the disk or the object store fails.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let wider = merged_schema(&self.schema, &batch.schema());
+        if wider.fields().len() != self.schema.fields().len() {
+            // A data file has one schema: the open one ends here.
+            self.close_writer().await?;
+            self.schema = wider;
+        }
+        let aligned = align(batch, &self.schema)?;
+        let writer = self.writer.get_or_insert_with(|| delta_writer(&self.table, &self.schema, &[]));
+        writer.write(&aligned).await?;
+        Ok(())
+    }
+
+    async fn close_writer(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            self.written.extend(writer.close().await?);
+        }
+        Ok(())
+    }
+
+    /// Makes all written rows visible in one commit, unless every one of the batches had been committed before.
+    ///
+    /// # Errors
+    /// When the commit fails for another reason than a race, which is tried again.
+    pub async fn commit(mut self, batch_ids: &[String]) -> Result<Appended> {
+        self.close_writer().await?;
+        for attempt in 0.. {
+            self.table.update_state().await?;
+            let mut known = 0;
+            for batch_id in batch_ids {
+                known += usize::from(self.has(batch_id).await?);
+            }
+            let version = self.table.version().unwrap_or_default();
+            if known > 0 || (self.written.is_empty() && batch_ids.is_empty()) {
+                self.remove_written().await;
+                return Ok(Appended::AlreadyThere(version));
+            }
+            match self.try_commit(batch_ids).await {
+                Ok(version) => return Ok(Appended::Committed(version)),
+                Err(error) if attempt < ATTEMPTS && is_race(&error) => {}
+                Err(error) => {
+                    self.remove_written().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        unreachable!("the loop above returns")
+    }
+
+    async fn try_commit(&self, batch_ids: &[String]) -> std::result::Result<u64, DeltaTableError> {
+        let snapshot = self.table.snapshot()?;
+        let mut actions: Vec<Action> = self.written.iter().cloned().map(Action::Add).collect();
+        let stored = super::commit::plain_schema(&snapshot.snapshot().arrow_schema());
+        let wider = merged_schema(&stored, &self.schema);
+        if wider.fields().len() != stored.fields().len() {
+            let metadata = snapshot.metadata().clone().with_schema(&delta_schema(&wider)?)?;
+            actions.push(Action::Metadata(metadata));
+        }
+        let transactions = batch_ids.iter().map(|batch_id| Transaction::new(batch_id, 1)).collect();
+        let properties = CommitProperties::default().with_application_transactions(transactions);
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let commit = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(snapshot), self.table.log_store(), operation)
+            .await?;
+        Ok(commit.version())
+    }
+
+    /// Gives the append up and removes what it wrote.
+    pub async fn abandon(mut self) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.abort().await
+        {
+            tracing::warn!(%error, "an unfinished data file could not be removed; vacuum will");
+        }
+        self.remove_written().await;
+    }
+
+    async fn remove_written(&mut self) {
+        let store = self.table.object_store();
+        for add in std::mem::take(&mut self.written) {
+            // Paths in Add actions are URL-encoded; those of unpartitioned tables have nothing to decode.
+            if let Err(error) = store.delete(&deltalake::Path::from(add.path.as_str())).await {
+                tracing::warn!(%error, path = add.path, "an uncommitted data file could not be removed; vacuum will");
+            }
+        }
+    }
+}
+
+/// Whether a commit lost a race that a fresh attempt can win.
+pub(super) fn is_race(error: &DeltaTableError) -> bool {
+    let DeltaTableError::Transaction { source } = error else { return false };
+    matches!(
+        source,
+        TransactionError::CommitConflict(
+            CommitConflictError::MetadataChanged
+                | CommitConflictError::ConcurrentTransaction
+                | CommitConflictError::ConcurrentAppend
+                | CommitConflictError::ConcurrentDeleteRead
+                | CommitConflictError::ConcurrentDeleteDelete
+        ) | TransactionError::VersionAlreadyExists(_)
+            | TransactionError::MaxCommitAttempts(_)
+    )
+}
+
+/// A batch with exactly the columns of a schema, in its order and types.
+pub(crate) fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| aligned_column(batch, field))
+        .collect::<Result<Vec<ArrayRef>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+fn aligned_column(batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
+    match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+        Some(column) => Ok(arrow::compute::cast(column, field.data_type())?),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    }
+}
+

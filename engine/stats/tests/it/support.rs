@@ -1,0 +1,63 @@
+//! What the laws share: random data, and comparison of floats.
+//!
+//! Enters: nothing. Leaves: strategies for counts, moments and alphas, and a tolerant equality.
+
+use proptest::prelude::*;
+use sendlift_stats::{Estimate, Moments, Proportion};
+
+/// Error rates that people use, and two that they do not.
+pub fn alpha() -> impl Strategy<Value = f64> {
+    prop::sample::select(vec![0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 1e-8])
+}
+
+/// An arm with units: tiny, ordinary or huge, with any number of successes.
+pub fn proportion() -> impl Strategy<Value = Proportion> {
+    prop_oneof![1_u64..12, 1_u64..3_000, 1_000_000_u64..2_000_000_000]
+        .prop_flat_map(|n| (Just(n), prop_oneof![0..=n, 0..=n.min(20), n.saturating_sub(3)..=n]))
+        .prop_map(|(n, successes)| Proportion { n, successes })
+}
+
+/// An arm that can be tested: at least two units, a mean of either sign and any size, some variance.
+pub fn moments() -> impl Strategy<Value = Moments> {
+    let mean = prop_oneof![-3.0..3.0_f64, -0.01..0.01_f64, -5_000.0..5_000.0_f64];
+    let variance = prop_oneof![0.001..1.0_f64, 0.5..50.0_f64, 100.0..1e7_f64];
+    (prop_oneof![2_u64..9, 2_u64..100_000], mean, variance)
+        .prop_map(|(n, mean, variance)| Moments::from_n_mean_variance(n, mean, variance).unwrap())
+}
+
+/// An arm of a metric like revenue: a mean well above zero, and enough units to know that it is.
+pub fn revenue() -> impl Strategy<Value = Moments> {
+    (50_u64..5_000, 1.0..500.0_f64, 0.01..2.0_f64)
+        .prop_map(|(n, mean, spread)| Moments::from_n_mean_variance(n, mean, (mean * spread).powi(2)).unwrap())
+}
+
+/// Whether two floats agree to `relative`, or to `relative` absolutely below one.
+pub fn close(left: f64, right: f64, relative: f64) -> bool {
+    (left - right).abs() <= relative * left.abs().max(right.abs()).max(1.0)
+}
+
+/// Whether two ends are both missing, or agree.
+pub fn ends_close(left: Option<f64>, right: Option<f64>, relative: f64) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => close(left, right, relative),
+        _ => false,
+    }
+}
+
+/// Whether the interval holds its own estimate, give or take the last bits.
+pub fn holds_its_estimate(estimate: &Estimate) -> bool {
+    let Some(value) = estimate.estimate else {
+        return true;
+    };
+    let slack = 1e-9 * value.abs().max(1e-6);
+    estimate.low.is_none_or(|low| low <= value + slack) && estimate.high.is_none_or(|high| value - slack <= high)
+}
+
+/// Whether no number in the estimate is NaN or infinite, and whatever is missing is explained.
+pub fn is_presentable(estimate: &Estimate) -> bool {
+    let numbers = [estimate.estimate, estimate.low, estimate.high];
+    let finite = numbers.iter().flatten().all(|number| number.is_finite());
+    let complete = numbers.iter().all(Option::is_some);
+    finite && (complete || estimate.note.is_some())
+}
