@@ -44,26 +44,48 @@ use crate::error::{EngineError, Result};
 use crate::event::Log;
 
 /// A mapping file: one section a log.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct Mapping {
     /// What the mapping reads, for the listing of presets.
-    #[serde(default)]
     pub description: String,
-    #[serde(flatten, with = "sections")]
     logs: BTreeMap<Log, LogMapping>,
     /// The preset's name, stored with each row as `source_preset`.
-    #[serde(skip)]
     pub preset: Option<String>,
 }
 
-mod sections {
-    //! Serde cannot refuse unknown fields beside a flattened map, so the section names are checked by their type.
-    use super::{BTreeMap, Log, LogMapping};
-    use serde::{Deserialize as _, Deserializer};
+/// The file as TOML has it: a section a log, so that a misspelt one is refused with its line.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MappingFile {
+    description: String,
+    recipients: Option<LogMapping>,
+    assignments: Option<LogMapping>,
+    sends: Option<LogMapping>,
+    deliveries: Option<LogMapping>,
+    opens: Option<LogMapping>,
+    clicks: Option<LogMapping>,
+    conversions: Option<LogMapping>,
+    replies: Option<LogMapping>,
+    opt_outs: Option<LogMapping>,
+    consents: Option<LogMapping>,
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Log, LogMapping>, D::Error> {
-        BTreeMap::deserialize(deserializer)
+impl From<MappingFile> for Mapping {
+    fn from(file: MappingFile) -> Self {
+        let sections = [
+            (Log::Recipients, file.recipients),
+            (Log::Assignments, file.assignments),
+            (Log::Sends, file.sends),
+            (Log::Deliveries, file.deliveries),
+            (Log::Opens, file.opens),
+            (Log::Clicks, file.clicks),
+            (Log::Conversions, file.conversions),
+            (Log::Replies, file.replies),
+            (Log::OptOuts, file.opt_outs),
+            (Log::Consents, file.consents),
+        ];
+        let logs = sections.into_iter().filter_map(|(log, section)| Some((log, section?))).collect();
+        Self { description: file.description, logs, preset: None }
     }
 }
 
@@ -143,8 +165,9 @@ impl Mapping {
     /// # Errors
     /// When the TOML is wrong or names a canonical column that does not exist; the message has the line.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let mapping: Self =
+        let file: MappingFile =
             toml::from_str(text).map_err(|error| EngineError::usage(format!("mapping {origin}: {error}")))?;
+        let mapping = Self::from(file);
         mapping.check(origin)?;
         Ok(mapping)
     }

@@ -25,6 +25,7 @@ pub(super) struct SeparatedChunks {
     input: Input,
     reader: Box<dyn Read + Send>,
     parser: Reader,
+    delimiter: u8,
     /// Bytes read and not yet handed out, from the start of a record on.
     pending: Vec<u8>,
     at_end: bool,
@@ -53,6 +54,7 @@ impl SeparatedChunks {
             input: input.clone(),
             reader: input.open()?,
             parser: Reader::new(),
+            delimiter: b',',
             pending: Vec::new(),
             at_end: false,
             header: Vec::new(),
@@ -84,8 +86,8 @@ impl SeparatedChunks {
         }
         let skipped = mark + leading_blank(&self.pending[mark..]);
         self.advance(skipped);
-        let delimiter = sniff_delimiter(&self.pending);
-        self.parser = ReaderBuilder::new().delimiter(delimiter).build();
+        self.delimiter = sniff_delimiter(&self.pending);
+        self.parser = ReaderBuilder::new().delimiter(self.delimiter).build();
         match self.record_at(0) {
             Record::Whole { length, field_bytes, fields } => {
                 if self.pending[..length].contains(&0) {
@@ -226,9 +228,10 @@ impl SeparatedChunks {
             let unclosed = if spans_lines { " (a quote may be open over several lines)" } else { "" };
             return Some(format!("has {fields} fields where the header has {}{unclosed}", self.header.len()));
         }
-        // A quote open at the end of the file makes everything after it one field.
+        // A quote open at the end of the file makes everything after it one field. A lone quote inside a field (5" pipe)
+        // opens nothing.
         let ends_file = self.at_end && start + length == self.pending.len();
-        if ends_file && !raw.ends_with(b"\n") && quotes(raw) % 2 == 1 {
+        if ends_file && quotes(raw) % 2 == 1 && (spans_lines || opens_with_quote(raw, self.delimiter)) {
             return Some("a quote is opened and never closed".to_owned());
         }
         if std::str::from_utf8(raw).is_err() {
@@ -322,6 +325,11 @@ fn trim_end(bytes: &[u8]) -> usize {
 
 fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Whether some field of a record begins with a quote.
+fn opens_with_quote(record: &[u8], delimiter: u8) -> bool {
+    record.starts_with(b"\"") || record.windows(2).any(|pair| pair == [delimiter, b'"'])
 }
 
 fn quotes(bytes: &[u8]) -> usize {
