@@ -11,6 +11,9 @@ pub enum EngineError {
     /// The caller asked for something that cannot be: an unknown column, log, option or experiment.
     #[error("{0}")]
     Usage(String),
+    /// What the caller asked for is not there: a campaign, an experiment.
+    #[error("{0}")]
+    NotFound(String),
     /// The data were refused as a whole: too many rejected rows, or a failed check.
     #[error("{0}")]
     Refused(String),

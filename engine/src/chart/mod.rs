@@ -21,6 +21,7 @@ mod interval_lines;
 mod intervals;
 mod number;
 mod palette;
+pub mod pictures;
 mod raster;
 mod scale;
 mod size;

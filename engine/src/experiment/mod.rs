@@ -1,1 +1,24 @@
-//! stub
+//! Experiments: which arm did better, by how much, how sure is that, and can the data be trusted?
+//!
+//! Three sources give the same thing, the sufficient statistics of each metric by arm and segment ([`sample`]): the store
+//! ([`from_store`]), a table with one row a unit ([`from_units`]), a table of aggregates ([`from_arms`]). [`analysis`] turns
+//! them into comparisons with `sendlift-stats`, [`checks`] asks whether they can be trusted, [`decision`] says what to do.
+//!
+//! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
+
+mod analysis;
+mod checks;
+mod decision;
+mod from_arms;
+mod from_store;
+mod from_units;
+mod options;
+mod sample;
+
+pub use analysis::{ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
+pub use checks::{Check, Verdict};
+pub use decision::{Decision, Recommendation};
+pub use from_arms::analyze_arms;
+pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
+pub use from_units::{UnitRequest, analyze_units};
+pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};

@@ -1,18 +1,14 @@
 //! Log files as a table, read straight: the same readers and the same validation as an ingest, with nothing written. A row
 //! that an ingest would reject is not in the table.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::catalog::streaming::StreamingTable;
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::streaming::PartitionStream;
 use jiff::Timestamp;
+
+use super::stream::{Batches, OpenPartition, streaming_table};
 
 use crate::bridge;
 use crate::error::Result;
@@ -58,15 +54,19 @@ impl LogFiles {
             .inputs
             .iter()
             .map(|input| {
-                Arc::new(FilePartition {
-                    input: input.clone(),
-                    validator: Arc::clone(&self.validator),
-                    schema: Arc::clone(&schema),
-                    now: self.now,
-                }) as Arc<dyn PartitionStream>
+                let (input, validator, schema, now) =
+                    (input.clone(), Arc::clone(&self.validator), Arc::clone(&schema), self.now);
+                Arc::new(move || {
+                    let (name, validator, schema) = (input.name.clone(), Arc::clone(&validator), Arc::clone(&schema));
+                    let batches = read::open(&input, validator.times())?.map(move |chunk| {
+                        let checked = validator.check(&chunk?)?;
+                        to_schema(&bridge::to_record_batch(&checked.frame)?, &schema, &name, now)
+                    });
+                    Ok(Box::new(batches) as Batches)
+                }) as OpenPartition
             })
             .collect();
-        Ok(Arc::new(StreamingTable::try_new(schema, partitions)?))
+        streaming_table(schema, partitions)
     }
 
     fn schema(&self) -> Result<SchemaRef> {
@@ -81,51 +81,6 @@ impl LogFiles {
             }
         }
         Ok(Arc::new(arrow::datatypes::Schema::new(fields)))
-    }
-}
-
-struct FilePartition {
-    input: Input,
-    validator: Arc<Validator>,
-    schema: SchemaRef,
-    now: Timestamp,
-}
-
-impl fmt::Debug for FilePartition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "FilePartition({})", self.input.name)
-    }
-}
-
-impl PartitionStream for FilePartition {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), 2);
-        let sender = stream.tx();
-        let (input, validator, schema, now) =
-            (self.input.clone(), Arc::clone(&self.validator), Arc::clone(&self.schema), self.now);
-        stream.spawn_blocking(move || {
-            let batches = match read::open(&input, validator.times()) {
-                Ok(chunks) => chunks,
-                Err(error) => return Err(DataFusionError::External(Box::new(error))),
-            };
-            for chunk in batches {
-                let batch = chunk.and_then(|chunk| {
-                    let checked = validator.check(&chunk)?;
-                    to_schema(&bridge::to_record_batch(&checked.frame)?, &schema, &input.name, now)
-                });
-                let batch = batch.map_err(|error| DataFusionError::External(Box::new(error)));
-                if sender.blocking_send(batch).is_err() {
-                    // The query has what it wants.
-                    break;
-                }
-            }
-            Ok(())
-        });
-        stream.build()
     }
 }
 

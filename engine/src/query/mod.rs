@@ -8,7 +8,11 @@ mod files;
 pub mod functions;
 mod read_only;
 mod session;
+mod stream;
+mod units;
 
 pub use files::LogFiles;
 pub use read_only::run_read_only;
+pub(crate) use session::new_context;
 pub use session::{QuerySession, Source, has_column, quoted, text_literal};
+pub(crate) use units::unit_table;

@@ -72,14 +72,20 @@ impl QuerySession {
         };
         for log in Log::ALL {
             // A log is read at the version that the facts were made from, so that an answer never mixes two states.
-            let table = match &facts {
-                Some(facts) => match facts::reflected_version(facts, log).await? {
+            let feeds = facts::FEEDING_LOGS.contains(&log);
+            let table = match (&facts, at) {
+                (Some(facts), _) if feeds => match facts::reflected_version(facts, log).await? {
                     Some(version) => Some(store.table_at_version(log.name(), version).await?),
-                    None if at.is_none() && !facts::FEEDING_LOGS.contains(&log) => store.table(log.name()).await?,
                     None => None,
                 },
-                None if at.is_none() => store.table(log.name()).await?,
-                None => None,
+                (_, None) => store.table(log.name()).await?,
+                (_, Some(At::Time(moment))) => store.table_at_time(log.name(), moment).await?,
+                // The other logs are read as they were when these facts were committed.
+                (Some(facts), Some(At::Version(_))) => {
+                    let moment = commit_time(facts).and_then(|time| Timestamp::from_millisecond(time).ok());
+                    store.table_at_time(log.name(), moment.unwrap_or(now)).await?
+                }
+                (None, Some(At::Version(_))) => None,
             };
             newest = newest.max(table.as_ref().and_then(commit_time));
             session.register(log.name(), table, &log_schema(log)).await?;
@@ -180,7 +186,8 @@ impl QuerySession {
     }
 }
 
-fn new_context() -> Result<SessionContext> {
+/// A session with our functions, spilling to disk where it would take too much memory.
+pub(crate) fn new_context() -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_information_schema(true);
     config.options_mut().execution.parquet.pushdown_filters = true;
     config.options_mut().execution.parquet.reorder_filters = true;

@@ -4,6 +4,7 @@
 //! of every rate about people is a recipient in a campaign: somebody who got three messages of one campaign counts once
 //! in it, and somebody who got two campaigns counts in each. A number that the logs at hand do not allow is left out.
 
+mod campaigns;
 mod grouping;
 mod money;
 mod query;
@@ -13,7 +14,10 @@ mod row;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use campaigns::{CampaignSummary, list_campaigns};
+pub(crate) use grouping::Grouping;
 pub use grouping::known_groupings;
+pub(crate) use query::cell_text;
 pub use row::{Rate, ReportRow};
 
 use crate::error::Result;

@@ -1,0 +1,325 @@
+//! From sufficient statistics to the analysis that is shown: comparisons, segments, adjustment, checks, decision.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::checks::{Check, checks};
+use super::decision::{Decision, decide};
+use super::options::{AnalysisOptions, MetricKind};
+use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use crate::error::Result;
+use crate::stats::{Comparison, Estimate, SegmentEffect, heterogeneity, shrink};
+use crate::store::Versions;
+
+/// The analysis of one experiment, as the contract has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExperimentAnalysis {
+    /// The experiment, or the file that was analysed.
+    pub experiment: String,
+    /// Always `intention_to_treat`: every assigned unit counts.
+    pub estimand: &'static str,
+    /// What was randomised.
+    pub unit: String,
+    /// The control arm.
+    pub control: String,
+    /// Two-sided error.
+    pub alpha: f64,
+    /// Where the numbers come from.
+    pub source: SourceOfAnalysis,
+    /// Whether they can be trusted.
+    pub checks: Vec<Check>,
+    /// Units of each arm.
+    pub arms: Vec<ArmCount>,
+    /// The metrics, the primary one first.
+    pub metrics: Vec<MetricAnalysis>,
+    /// What to do.
+    pub decision: Decision,
+    /// Assumptions that were made where nothing was said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Where an analysis read its numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceOfAnalysis {
+    /// `store`, `units` or `arms`.
+    pub kind: &'static str,
+    /// The table versions that were read; empty for files.
+    pub versions: Versions,
+}
+
+/// Units of an arm.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArmCount {
+    /// The arm.
+    pub arm: String,
+    /// Its units.
+    pub n: u64,
+    /// Whether it is shown and not compared.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kept_apart: bool,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Serialize)]
+pub struct MetricAnalysis {
+    /// Its name.
+    pub metric: String,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// What it is for.
+    pub role: MetricRole,
+    /// Its statistics in each arm.
+    pub arms: Vec<ArmSummary>,
+    /// Each other arm against the control.
+    pub comparisons: Vec<ArmsComparison>,
+    /// The same in each segment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentAnalysis>,
+    /// Whether the effect of the first arm differs between the values of the first segment column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heterogeneity: Option<HeterogeneityOf>,
+    /// The same for every arm and segment column, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heterogeneities: Vec<HeterogeneityOf>,
+}
+
+/// A metric in one arm.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArmSummary {
+    /// The arm.
+    pub arm: String,
+    /// Units with a value.
+    pub n: u64,
+    /// The mean, which for a proportion is the share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// The sample variance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variance: Option<f64>,
+}
+
+/// An arm held against the control.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArmsComparison {
+    /// The arm.
+    pub arm: String,
+    /// The control.
+    pub control: String,
+    /// Test, difference and lift.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+    /// The p value adjusted for the comparisons that belong together.
+    pub p_value_adjusted: Option<f64>,
+}
+
+/// A metric in one segment.
+#[derive(Debug, Clone, Serialize)]
+pub struct SegmentAnalysis {
+    /// The column and its value.
+    pub segment: Map<String, Value>,
+    /// Units in the segment by arm.
+    pub arms: Vec<ArmSummary>,
+    /// Each other arm against the control.
+    pub comparisons: Vec<ArmsComparison>,
+    /// The difference of the first arm, drawn towards the mean of all segments as far as their noise demands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<Estimate>,
+}
+
+/// Whether an effect differs between segments (Cochran 1954).
+#[derive(Debug, Clone, Serialize)]
+pub struct HeterogeneityOf {
+    /// The segment column.
+    pub column: String,
+    /// The arm that is held against the control.
+    pub arm: String,
+    /// Cochran's Q.
+    pub q: f64,
+    /// Its p value.
+    pub p_value: f64,
+    /// The share of the variation that is not noise, 0 to 1.
+    pub i_squared: f64,
+}
+
+/// Analyses a sample.
+pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+    let control = sample.control(options.control.as_deref())?;
+    let treatments: Vec<String> =
+        sample.arms.iter().map(|(arm, _)| arm.clone()).filter(|arm| *arm != control).collect();
+    let mut metrics = Vec::with_capacity(sample.metrics.len());
+    for metric in &sample.metrics {
+        metrics.push(analyze_metric(metric, &control, &treatments, options)?);
+    }
+    adjust(&mut metrics, options)?;
+    let checks = checks(&sample, options)?;
+    let decision = decide(&metrics, &checks, &control, options.alpha);
+    let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
+    let arms = sample.arms.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: false });
+    Ok(ExperimentAnalysis {
+        arms: arms.chain(kept_apart).collect(),
+        experiment: sample.experiment,
+        estimand: "intention_to_treat",
+        unit: sample.unit,
+        control,
+        alpha: options.alpha,
+        source: SourceOfAnalysis { kind: sample.kind, versions: sample.versions },
+        checks,
+        metrics,
+        decision,
+        notes: sample.notes,
+    })
+}
+
+fn analyze_metric(
+    metric: &MetricSample,
+    control: &str,
+    treatments: &[String],
+    options: &AnalysisOptions,
+) -> Result<MetricAnalysis> {
+    let compare = |arms: &ByArm| compare_arms(metric.kind, arms, control, treatments, options.alpha);
+    let mut segments = Vec::with_capacity(metric.segments.len());
+    for ((column, value), arms) in &metric.segments {
+        let value = value.as_ref().map_or(Value::Null, |value| Value::from(value.as_str()));
+        segments.push(SegmentAnalysis {
+            segment: Map::from_iter([(column.clone(), value)]),
+            arms: summaries(arms)?,
+            comparisons: compare(arms)?,
+            shrunk: None,
+        });
+    }
+    let mut heterogeneities = Vec::new();
+    for column in &options.segments {
+        for (position, arm) in treatments.iter().enumerate() {
+            let found = across_segments(metric, column, control, arm, options.alpha)?;
+            if position == 0 {
+                for segment in &mut segments {
+                    if let Some(value) = segment.segment.get(column) {
+                        segment.shrunk = found.shrunk.get(&value.as_str().map(str::to_owned)).cloned();
+                    }
+                }
+            }
+            heterogeneities.extend(found.heterogeneity);
+        }
+    }
+    let first = heterogeneities.first().cloned();
+    if heterogeneities.len() < 2 {
+        heterogeneities.clear();
+    }
+    Ok(MetricAnalysis {
+        metric: metric.name.clone(),
+        kind: metric.kind,
+        role: metric.role,
+        arms: summaries(&metric.overall)?,
+        comparisons: compare(&metric.overall)?,
+        segments,
+        heterogeneity: first,
+        heterogeneities,
+    })
+}
+
+fn summaries(arms: &ByArm) -> Result<Vec<ArmSummary>> {
+    arms.iter()
+        .map(|(arm, statistic)| {
+            let moments = statistic.moments()?;
+            let mean = (moments.n > 0).then_some(moments.mean);
+            Ok(ArmSummary { arm: arm.clone(), n: moments.n, mean, variance: moments.variance() })
+        })
+        .collect()
+}
+
+fn compare_arms(
+    kind: MetricKind,
+    arms: &ByArm,
+    control: &str,
+    treatments: &[String],
+    alpha: f64,
+) -> Result<Vec<ArmsComparison>> {
+    let empty = ArmStatistic::empty(kind);
+    let baseline = arms.get(control).unwrap_or(&empty);
+    treatments
+        .iter()
+        .map(|arm| {
+            let comparison = ArmStatistic::compare(baseline, arms.get(arm).unwrap_or(&empty), alpha)?;
+            let p_value_adjusted = comparison.p_value;
+            Ok(ArmsComparison { arm: arm.clone(), control: control.to_owned(), comparison, p_value_adjusted })
+        })
+        .collect()
+}
+
+#[derive(Default)]
+struct AcrossSegments {
+    heterogeneity: Option<HeterogeneityOf>,
+    shrunk: BTreeMap<Option<String>, Estimate>,
+}
+
+/// Cochran's Q of the difference over a column's values, and each difference drawn towards their mean. Segments in which
+/// an arm has fewer than two units, or nothing varies, have no standard error and take no part.
+fn across_segments(
+    metric: &MetricSample,
+    column: &str,
+    control: &str,
+    arm: &str,
+    alpha: f64,
+) -> Result<AcrossSegments> {
+    let (mut values, mut effects) = (Vec::new(), Vec::new());
+    for ((name, value), arms) in &metric.segments {
+        let (Some(baseline), Some(treated)) = (arms.get(control), arms.get(arm)) else { continue };
+        if name != column {
+            continue;
+        }
+        let (baseline, treated) = (baseline.moments()?, treated.moments()?);
+        let (Some(left), Some(right)) = (baseline.squared_standard_error(), treated.squared_standard_error()) else {
+            continue;
+        };
+        if left + right > 0.0 {
+            values.push(value.clone());
+            effects.push(SegmentEffect { estimate: treated.mean - baseline.mean, variance: left + right });
+        }
+    }
+    if effects.len() < 2 {
+        return Ok(AcrossSegments::default());
+    }
+    let found = heterogeneity(&effects)?;
+    let heterogeneity = HeterogeneityOf {
+        column: column.to_owned(),
+        arm: arm.to_owned(),
+        q: found.q,
+        p_value: found.p_value,
+        i_squared: found.i_squared,
+    };
+    let mut shrunk = BTreeMap::new();
+    for (value, estimate) in values.into_iter().zip(shrink(&effects)?) {
+        shrunk.insert(value, estimate.to_estimate(alpha)?);
+    }
+    Ok(AcrossSegments { heterogeneity: Some(heterogeneity), shrunk })
+}
+
+/// Adjusts p values: over all arms and metrics, guardrails apart (they are there to alarm); and for each metric over all
+/// its segments.
+fn adjust(metrics: &mut [MetricAnalysis], options: &AnalysisOptions) -> Result<()> {
+    for guardrails in [false, true] {
+        let mut family: Vec<&mut ArmsComparison> = metrics
+            .iter_mut()
+            .filter(|metric| (metric.role == MetricRole::Guardrail) == guardrails)
+            .flat_map(|metric| metric.comparisons.iter_mut())
+            .collect();
+        adjust_family(&mut family, options)?;
+    }
+    for metric in metrics {
+        let mut family: Vec<&mut ArmsComparison> =
+            metric.segments.iter_mut().flat_map(|segment| segment.comparisons.iter_mut()).collect();
+        adjust_family(&mut family, options)?;
+    }
+    Ok(())
+}
+
+fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) -> Result<()> {
+    let p_values: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
+    for (comparison, adjusted) in family.iter_mut().zip(options.correction.adjust(&p_values)?) {
+        comparison.p_value_adjusted = adjusted;
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! What to do, by one stated rule, with the numbers that speak for it.
+//!
+//! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control.
+//! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
+//! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
+//! is kept. Otherwise the experiment goes on.
+
+use serde::Serialize;
+
+use super::analysis::{ArmsComparison, MetricAnalysis};
+use super::checks::{Check, Verdict};
+use super::options::MetricKind;
+use super::sample::MetricRole;
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recommendation {
+    /// Send the winning arm to everybody.
+    Ship,
+    /// Stay with the control.
+    KeepControl,
+    /// Collect more.
+    KeepRunning,
+    /// Find out first what went wrong.
+    DoNotTrust,
+}
+
+/// What to do and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// What to do.
+    pub recommendation: Recommendation,
+    /// The arm that it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    /// Why, in plain words with the numbers.
+    pub why: Vec<String>,
+}
+
+pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str, alpha: f64) -> Decision {
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Fail)
+        .map(|check| {
+            let stage = check.stage.map(|stage| format!(" ({stage})")).unwrap_or_default();
+            format!("check {}{stage} failed: {}", check.check, check.detail)
+        })
+        .collect();
+    if !failed.is_empty() {
+        return Decision { recommendation: Recommendation::DoNotTrust, arm: None, why: failed };
+    }
+    let Some(primary) = metrics.iter().find(|metric| metric.role == MetricRole::Primary).or(metrics.first()) else {
+        let why = vec!["there is no metric to decide by".to_owned()];
+        return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
+    };
+    let is_certain = |comparison: &&ArmsComparison| comparison.p_value_adjusted.is_some_and(|p_value| p_value < alpha);
+    let difference = |comparison: &ArmsComparison| comparison.comparison.difference.estimate.unwrap_or(0.0);
+    let harmed = |arm: &str| {
+        metrics.iter().filter(|metric| metric.role == MetricRole::Guardrail).find_map(|metric| {
+            let worse = metric.comparisons.iter().find(|comparison| comparison.arm == arm)?;
+            (is_certain(&worse) && difference(worse) > 0.0)
+                .then(|| format!("guardrail {} got worse: {}", metric.metric, in_words(metric, worse, alpha)))
+        })
+    };
+    let mut why: Vec<String> =
+        primary.comparisons.iter().map(|comparison| format!("{}: {}", primary.metric, in_words(primary, comparison, alpha))).collect();
+    let mut winners: Vec<&ArmsComparison> =
+        primary.comparisons.iter().filter(is_certain).filter(|comparison| difference(comparison) > 0.0).collect();
+    winners.sort_by(|left, right| difference(right).total_cmp(&difference(left)));
+    let mut harm = Vec::new();
+    for winner in winners {
+        match harmed(&winner.arm) {
+            Some(reason) => harm.push(reason),
+            None => {
+                let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
+                if let Some(open) = open {
+                    why.push(format!("it is early: {}", open.detail));
+                    return Decision { recommendation: Recommendation::KeepRunning, arm: Some(winner.arm.clone()), why };
+                }
+                return Decision { recommendation: Recommendation::Ship, arm: Some(winner.arm.clone()), why };
+            }
+        }
+    }
+    if !harm.is_empty() {
+        why.extend(harm);
+        return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    }
+    let all_worse = !primary.comparisons.is_empty()
+        && primary.comparisons.iter().all(|comparison| is_certain(&comparison) && difference(comparison) < 0.0);
+    if all_worse {
+        return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    }
+    why.push(format!("no arm is certain to be better than {control} on {}", primary.metric));
+    Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
+}
+
+/// A comparison in words: arm, the two means, difference with interval, p value.
+fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) -> String {
+    let mean = |arm: &str| metric.arms.iter().find(|summary| summary.arm == arm).and_then(|summary| summary.mean);
+    let (Some(treated), Some(baseline)) = (mean(&comparison.arm), mean(&comparison.control)) else {
+        return format!("{} has no units", comparison.arm);
+    };
+    let found = &comparison.comparison;
+    let (value, step): (fn(f64) -> String, fn(f64) -> String) = match metric.kind {
+        MetricKind::Proportion => (|share| format!("{:.2} %", share * 100.0), |share| format!("{:+.2}", share * 100.0)),
+        MetricKind::Mean => (|number| format!("{number:.4}"), |number| format!("{number:+.4}")),
+    };
+    let points = if metric.kind == MetricKind::Proportion { " points" } else { "" };
+    let end = |end: Option<f64>| end.map_or_else(|| "unbounded".to_owned(), step);
+    let interval = format!(
+        "{}{points} [{}, {}] ({:.0} % interval)",
+        found.difference.estimate.map_or_else(|| "no difference".to_owned(), step),
+        end(found.difference.low),
+        end(found.difference.high),
+        (1.0 - alpha) * 100.0
+    );
+    let p_value = comparison.p_value_adjusted.map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {p_value:.2e}"));
+    format!("{} {} against {} {}: {interval}, {p_value}", comparison.arm, value(treated), comparison.control, value(baseline))
+}

@@ -1,0 +1,394 @@
+//! Experiments from the store: units and arms from the assignments log, or from the variants of the sends.
+//!
+//! Every metric is per assigned recipient. Click, delivery, reply, opt-out and cost are those of the experiment's messages.
+//! A conversion counts, whatever message it is credited to, if it happened within the window after any of the experiment's
+//! messages to that recipient (or names one of them): credit is not cause, and a later campaign must not take away what
+//! an arm achieved. Recipients who were assigned and never sent to count in the window after the experiment's first send.
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+use super::analysis::{ExperimentAnalysis, analyze};
+use super::checks::{Check, Verdict};
+use super::options::{AnalysisOptions, MetricKind};
+use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use crate::error::{EngineError, Result};
+use crate::query::{QuerySession, text_literal};
+use crate::report::{Grouping, LogsAtHand};
+
+/// One experiment that the store knows of.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExperimentSummary {
+    /// Its id: that of the assignments or sends, or the campaign whose sends carry variants.
+    pub experiment_id: String,
+    /// Its arms.
+    pub arms: Vec<String>,
+    /// Recipients assigned, or sent to where there are no assignments.
+    pub units: u64,
+    /// When its first message was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_sent_at: Option<Timestamp>,
+    /// `assignments`, `sends` (by experiment_id) or `campaign` (a campaign whose sends carry variants).
+    pub source: &'static str,
+}
+
+/// The experiments that the logs hold: those of the assignments and the sends, and campaigns with several variants that
+/// belong to none.
+///
+/// # Errors
+/// When a query fails.
+pub async fn list_experiments(session: &QuerySession) -> Result<Vec<ExperimentSummary>> {
+    let assigned = "SELECT experiment_id, array_to_string(array_sort(array_agg(DISTINCT arm)), '\u{1f}'), count(DISTINCT recipient_id), \
+                    (SELECT min(f.sent_at) FROM message_facts AS f WHERE f.experiment_id = a.experiment_id) \
+                    FROM assignments AS a GROUP BY experiment_id ORDER BY experiment_id";
+    let sent = "SELECT experiment_id, array_to_string(array_sort(array_agg(DISTINCT variant)), '\u{1f}'), count(DISTINCT recipient_id), min(sent_at) \
+                FROM message_facts WHERE experiment_id IS NOT NULL AND variant IS NOT NULL GROUP BY experiment_id ORDER BY experiment_id";
+    let campaigns = "SELECT campaign_id, array_to_string(array_sort(array_agg(DISTINCT variant)), '\u{1f}'), count(DISTINCT recipient_id), min(sent_at) \
+                     FROM message_facts WHERE variant IS NOT NULL AND experiment_id IS NULL GROUP BY campaign_id \
+                     HAVING count(DISTINCT variant) > 1 ORDER BY campaign_id";
+    let mut found: Vec<ExperimentSummary> = Vec::new();
+    for (source, query) in [("assignments", assigned), ("sends", sent), ("campaign", campaigns)] {
+        for batch in session.collect(query).await? {
+            for row in 0..batch.num_rows() {
+                let summary = read_summary(&batch, row, source)?;
+                if !found.iter().any(|known| known.experiment_id == summary.experiment_id) {
+                    found.push(summary);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result<ExperimentSummary> {
+    let text = |column: usize| crate::report::cell_text(batch, column, row);
+    let first = batch.column(3).as_primitive::<TimestampMicrosecondType>();
+    Ok(ExperimentSummary {
+        experiment_id: text(0)?.unwrap_or_default(),
+        arms: text(1)?.unwrap_or_default().split('\u{1f}').filter(|arm| !arm.is_empty()).map(str::to_owned).collect(),
+        units: batch.column(2).as_primitive::<Int64Type>().value(row).unsigned_abs(),
+        first_sent_at: if first.is_null(row) { None } else { Timestamp::from_microsecond(first.value(row)).ok() },
+        source,
+    })
+}
+
+/// Analyses an experiment of the store with sensible defaults, which the analysis names in its notes.
+///
+/// # Errors
+/// When the store has no such experiment, or a segment column does not exist.
+pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+    let known = list_experiments(session).await?;
+    let Some(summary) = known.iter().find(|summary| summary.experiment_id == id) else {
+        let ids: Vec<&str> = known.iter().map(|summary| summary.experiment_id.as_str()).collect();
+        let hint = if ids.is_empty() {
+            "the logs hold none: sends need variants, or ingest an assignments log".to_owned()
+        } else {
+            format!("there are {}", ids.join(", "))
+        };
+        return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
+    };
+    let grouping = Grouping::resolve(session, &options.segments, "UTC").await?;
+    let experiment = StoreExperiment { session, summary, grouping, at_hand: LogsAtHand::of(session).await? };
+    let mut sample = experiment.sample(options).await?;
+    let control = sample.control(options.control.as_deref())?;
+    if options.control.is_none() {
+        sample.notes.push(format!("no control was named: {control} is taken for it"));
+    }
+    analyze(sample, options)
+}
+
+struct StoreExperiment<'a> {
+    session: &'a QuerySession,
+    summary: &'a ExperimentSummary,
+    grouping: Grouping,
+    at_hand: LogsAtHand,
+}
+
+/// A metric of the store: its name, kind, role and column in the units query.
+struct StoreMetric {
+    name: &'static str,
+    kind: MetricKind,
+    role: MetricRole,
+    /// A note for the analysis, where something must be known.
+    note: Option<String>,
+}
+
+impl StoreExperiment<'_> {
+    async fn sample(&self, options: &AnalysisOptions) -> Result<ExperimentSample> {
+        let metrics = self.metrics().await?;
+        let mut sample = ExperimentSample {
+            experiment: self.summary.experiment_id.clone(),
+            unit: "recipient".to_owned(),
+            kind: "store",
+            versions: self.session.versions.clone(),
+            ..ExperimentSample::default()
+        };
+        sample.notes.push(format!(
+            "no definition was given: metrics {}, decided by {}, guardrail opt_out, window {} days",
+            metrics.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", "),
+            metrics.first().map_or("none", |metric| metric.name),
+            self.session.settings.attribution.window_days
+        ));
+        sample.notes.extend(metrics.iter().filter_map(|metric| metric.note.clone()));
+        let units = self.session.sql(&self.units_query(&metrics)).await?.cache().await?;
+        let context = self.session.context();
+        // One analysis at a time reads this name; a table of another analysis must not be in the way.
+        let table = format!("units_{}", uuid::Uuid::new_v4().simple());
+        context.register_table(table.as_str(), units.into_view())?;
+        let read = self.read(&table, &metrics, options, &mut sample).await;
+        context.deregister_table(table.as_str())?;
+        read?;
+        Ok(sample)
+    }
+
+    async fn metrics(&self) -> Result<Vec<StoreMetric>> {
+        let mut metrics = Vec::new();
+        let mut add = |name, kind, role| metrics.push(StoreMetric { name, kind, role, note: None });
+        if self.at_hand.clicks {
+            add("click", MetricKind::Proportion, MetricRole::Secondary);
+        }
+        if self.at_hand.conversions {
+            add("conversion", MetricKind::Proportion, MetricRole::Secondary);
+        }
+        let currencies = self.session.collect("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
+        let currencies: usize = currencies.iter().map(RecordBatch::num_rows).sum();
+        if self.at_hand.conversions && currencies == 1 {
+            add("revenue", MetricKind::Mean, MetricRole::Secondary);
+        }
+        if self.at_hand.deliveries {
+            add("delivery", MetricKind::Proportion, MetricRole::Secondary);
+        }
+        if self.at_hand.replies {
+            add("reply", MetricKind::Proportion, MetricRole::Secondary);
+        }
+        let costs = self.session.collect("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
+        let costs: usize = costs.iter().map(RecordBatch::num_rows).sum();
+        if costs == 1 {
+            add("cost", MetricKind::Mean, MetricRole::Secondary);
+        }
+        if self.at_hand.opt_outs {
+            add("opt_out", MetricKind::Proportion, MetricRole::Guardrail);
+        }
+        if let Some(first) = metrics.iter_mut().find(|metric| metric.role == MetricRole::Secondary) {
+            first.role = MetricRole::Primary;
+            if currencies > 1 {
+                first.note = Some(format!("revenue is in {currencies} currencies, which are not added up: it is left out"));
+            }
+        }
+        Ok(metrics)
+    }
+
+    /// One row a unit: `arm`, `arms` (how many it was seen in), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
+    /// `m_NAME` for each metric, and `k0`… for the segments.
+    fn units_query(&self, metrics: &[StoreMetric]) -> String {
+        let id = text_literal(&self.summary.experiment_id);
+        let window = self.session.settings.attribution.window_microseconds();
+        let belongs = if self.summary.source == "campaign" { "f.campaign_id" } else { "f.experiment_id" };
+        let keys = self.grouping.keys();
+        let first_keys = |prefix: &str| keys.iter().map(|key| format!(", {prefix}{key}")).collect::<String>();
+        let of_first_send: String =
+            keys.iter().map(|key| format!(", first_value({key} ORDER BY sent_at, message_id) AS {key}")).collect();
+        let key_columns: String = self
+            .grouping
+            .expressions()
+            .iter()
+            .zip(&keys)
+            .map(|(expression, key)| format!(", {expression} AS {key}"))
+            .collect();
+        let mut with = vec![
+            format!(
+                "messages AS (SELECT f.*{key_columns} FROM message_facts AS f{} WHERE {belongs} = {id} AND f.recipient_id IS NOT NULL)",
+                self.grouping.join()
+            ),
+            format!(
+                "sent AS (SELECT recipient_id, first_value(variant ORDER BY sent_at, message_id) AS variant, count(DISTINCT variant) AS variants,\n  \
+                 max(sent_at) AS last_sent, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
+                 max(CASE WHEN clicks > 0 THEN 1 ELSE 0 END) AS click, max(CASE WHEN replies > 0 THEN 1 ELSE 0 END) AS reply,\n  \
+                 max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)"
+            ),
+        ];
+        if self.at_hand.conversions {
+            with.push(self.outcomes(window));
+        }
+        let from_assignments = self.summary.source == "assignments";
+        let (columns, from) = if from_assignments {
+            with.push(format!(
+                "assigned AS (SELECT recipient_id, min(arm) AS arm, count(DISTINCT arm) AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
+                 avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)"
+            ));
+            (
+                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity",
+                "assigned AS a LEFT JOIN sent AS s ON s.recipient_id = a.recipient_id",
+            )
+        } else {
+            (
+                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity",
+                "sent AS s",
+            )
+        };
+        let unit = if from_assignments { "a.recipient_id" } else { "s.recipient_id" };
+        let outcomes =
+            if self.at_hand.conversions { format!(" LEFT JOIN outcomes AS o ON o.recipient_id = {unit}") } else { String::new() };
+        let values: String = metrics
+            .iter()
+            .map(|metric| {
+                let value = match metric.name {
+                    "conversion" => "CASE WHEN o.conversions > 0 THEN 1 ELSE 0 END",
+                    "revenue" => "o.revenue",
+                    "delivery" => "s.delivered",
+                    "click" => "s.click",
+                    "reply" => "s.reply",
+                    "cost" => "s.cost",
+                    _ => "s.opt_out",
+                };
+                format!(", arrow_cast(coalesce({value}, 0), 'Float64') AS m_{}", metric.name)
+            })
+            .collect();
+        format!(
+            "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{outcomes}",
+            with.join(",\n"),
+            first_keys("s."),
+        )
+    }
+
+    /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
+    fn outcomes(&self, window: i64) -> String {
+        let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
+        let latest_first = "ingested_at DESC, source_file DESC, source_row DESC";
+        let unsent = if self.summary.source == "assignments" {
+            format!(
+                "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
+                 CROSS JOIN (SELECT min(sent_at) AS opened FROM messages) AS start\n  \
+                 WHERE a.experiment_id = {} AND a.recipient_id NOT IN (SELECT recipient_id FROM sent)\n  \
+                 AND {happened} >= {opened} AND {happened} - {opened} <= {window}",
+                text_literal(&self.summary.experiment_id),
+                happened = moment("g.occurred_at"),
+                opened = moment("start.opened"),
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
+             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {latest_first}) AS newest FROM conversions) WHERE newest = 1),\n\
+             hits AS (SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
+             WHERE {sent} <= {happened} AND {happened} - {sent} <= {window}\n  \
+             UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id{unsent}),\n\
+             outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
+            sent = moment("m.sent_at"),
+            happened = moment("g.occurred_at"),
+        )
+    }
+
+    async fn read(
+        &self,
+        table: &str,
+        metrics: &[StoreMetric],
+        options: &AnalysisOptions,
+        sample: &mut ExperimentSample,
+    ) -> Result<()> {
+        self.read_arms(table, sample).await?;
+        let counted = format!("{table} WHERE arms = 1 AND NOT apart AND arm IS NOT NULL");
+        for metric in metrics {
+            let column = format!("m_{}", metric.name);
+            let statistics = |segment: &str| {
+                format!("SELECT arm, count(*), avg({column}), var_samp({column}){segment} FROM {counted} GROUP BY arm{segment}")
+            };
+            let mut overall = ByArm::new();
+            for batch in self.session.collect(&statistics("")).await? {
+                for row in 0..batch.num_rows() {
+                    let (arm, statistic) = read_statistic(&batch, row, metric.kind)?;
+                    overall.insert(arm, statistic);
+                }
+            }
+            let mut segments = BTreeMap::new();
+            for (name, key) in options.segments.iter().zip(self.grouping.keys()) {
+                for batch in self.session.collect(&statistics(&format!(", {key}"))).await? {
+                    for row in 0..batch.num_rows() {
+                        let (arm, statistic) = read_statistic(&batch, row, metric.kind)?;
+                        let value = crate::report::cell_text(&batch, 4, row)?;
+                        let arms: &mut ByArm = segments.entry((name.clone(), value)).or_default();
+                        arms.insert(arm, statistic);
+                    }
+                }
+            }
+            sample.metrics.push(MetricSample {
+                name: metric.name.to_owned(),
+                kind: metric.kind,
+                role: metric.role,
+                overall,
+                segments,
+            });
+        }
+        Ok(())
+    }
+
+    async fn read_arms(&self, table: &str, sample: &mut ExperimentSample) -> Result<()> {
+        let open_after = self.session.as_of.as_microsecond() - self.session.settings.attribution.window_microseconds();
+        let query = format!(
+            "SELECT arm, apart, count(*), sum(stage_sent), sum(stage_delivered), avg(propensity), \
+             count(*) FILTER (WHERE arrow_cast(last_sent, 'Int64') > {open_after}) \
+             FROM {table} WHERE arms = 1 AND arm IS NOT NULL GROUP BY arm, apart ORDER BY arm"
+        );
+        let (mut sent, mut delivered) = (BTreeMap::new(), BTreeMap::new());
+        let (mut units, mut open) = (0, 0);
+        for batch in self.session.collect(&query).await? {
+            let count = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs();
+            for row in 0..batch.num_rows() {
+                let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
+                if batch.column(1).as_boolean().value(row) {
+                    sample.kept_apart.push((arm, count(2, row)));
+                    continue;
+                }
+                units += count(2, row);
+                open += count(6, row);
+                sent.insert(arm.clone(), count(3, row));
+                delivered.insert(arm.clone(), count(4, row));
+                let propensity = batch.column(5).as_primitive::<Float64Type>();
+                if !propensity.is_null(row) {
+                    sample.allocation.push((arm.clone(), propensity.value(row)));
+                }
+                sample.arms.push((arm, count(2, row)));
+            }
+        }
+        if sample.allocation.len() < sample.arms.len() {
+            sample.allocation.clear();
+        }
+        sample.stages.push(("sent", sent));
+        if self.at_hand.deliveries {
+            sample.stages.push(("delivered", delivered));
+        }
+        let crossed = self.session.collect(&format!("SELECT count(*) FROM {table} WHERE arms > 1")).await?;
+        let crossed = crossed.first().map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0));
+        sample.checks.push(Check::new(
+            "crossed_units",
+            if crossed > 0 { Verdict::Warn } else { Verdict::Ok },
+            format!("{crossed} recipients were seen in more than one arm{}", if crossed > 0 { " and are left out" } else { "" }),
+        ));
+        let verdict = if open > 0 { Verdict::Warn } else { Verdict::Ok };
+        let detail = if open > 0 {
+            format!("the window of {open} of {units} recipients is still open: their conversions are not complete")
+        } else {
+            "every recipient's window has closed".to_owned()
+        };
+        sample.checks.push(Check::new("maturity", verdict, detail));
+        if !sample.kept_apart.is_empty() {
+            let shown: Vec<String> = sample.kept_apart.iter().map(|(arm, n)| format!("{arm} ({n})")).collect();
+            sample.notes.push(format!("held out and not compared: {}", shown.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
+    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
+    let number = |column: usize| {
+        let column = batch.column(column).as_primitive::<Float64Type>();
+        if column.is_null(row) { 0.0 } else { column.value(row) }
+    };
+    let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
+    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
+}

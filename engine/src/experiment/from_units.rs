@@ -1,0 +1,263 @@
+//! Experiments from a table with one row a unit: the columns say the arm, the metrics and the segments.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use super::analysis::{ExperimentAnalysis, analyze};
+use super::checks::{Check, Verdict};
+use super::options::{AnalysisOptions, MetricKind, MetricSpec};
+use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample, Segment};
+use crate::error::{EngineError, Result};
+use crate::ingest::input::Input;
+use crate::query::{has_column, new_context, quoted, unit_table};
+
+/// A unit table and which of its columns are what.
+#[derive(Debug, Clone)]
+pub struct UnitRequest {
+    /// The file, in any format that an ingest reads.
+    pub input: Input,
+    /// The column that says each unit's arm.
+    pub arm: String,
+    /// The metrics, the first of which decides.
+    pub metrics: Vec<MetricSpec>,
+    /// The column that names the unit; each row is one if it is not given.
+    pub unit: Option<String>,
+    /// A condition in SQL on the file's columns; only rows that fulfil it are analysed.
+    pub filter: Option<String>,
+}
+
+/// Analyses a unit table.
+///
+/// # Errors
+/// When the file cannot be read, a column is missing or is no number, or the condition is no valid SQL.
+pub async fn analyze_units(request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+    let table = UnitTable::open(request, options).await?;
+    let sample = table.sample(request, options).await?;
+    analyze(sample, options)
+}
+
+/// The columns that the analysis needs, held in memory under plain names: `arm`, `unit`, `m0`…, `s0`….
+struct UnitTable {
+    context: SessionContext,
+    rows_without_arm: u64,
+}
+
+impl UnitTable {
+    async fn open(request: &UnitRequest, options: &AnalysisOptions) -> Result<Self> {
+        let input = request.input.clone();
+        let table = tokio::task::spawn_blocking(move || unit_table(&input)).await??;
+        let schema = table.schema();
+        let config = new_context()?.copied_config();
+        let context = SessionContext::new_with_config(exact_names(config));
+        context.register_table("units", table)?;
+        let mut columns = vec![format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?)];
+        if let Some(unit) = &request.unit {
+            columns.push(format!("arrow_cast({}, 'Utf8') AS unit", known(&schema, unit, request)?));
+        }
+        for (position, metric) in request.metrics.iter().enumerate() {
+            let column = known(&schema, &metric.name, request)?;
+            columns.push(format!("{} AS m{position}", metric_value(&schema, metric, &column)?));
+        }
+        for (position, segment) in options.segments.iter().enumerate() {
+            columns.push(format!("arrow_cast({}, 'Utf8') AS s{position}", known(&schema, segment, request)?));
+        }
+        let condition = request.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        let wrong_filter = |error: datafusion::error::DataFusionError| match &request.filter {
+            Some(filter) => EngineError::usage(format!("filter \"{filter}\": {}", error.strip_backtrace())),
+            None => error.into(),
+        };
+        let read_only = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let frame = context
+            .sql_with_options(&format!("SELECT {} FROM units{condition}", columns.join(", ")), read_only)
+            .await
+            .map_err(wrong_filter)?;
+        let kept = frame.cache().await.map_err(reader_error)?;
+        context.register_table("kept", kept.into_view())?;
+        let rows_without_arm = count(&context, "SELECT count(*) FROM kept WHERE arm IS NULL").await?;
+        Ok(Self { context, rows_without_arm })
+    }
+
+    async fn sample(&self, request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentSample> {
+        let mut sample = ExperimentSample {
+            experiment: request.input.name.clone(),
+            unit: request.unit.clone().unwrap_or_else(|| "row".to_owned()),
+            kind: "units",
+            ..ExperimentSample::default()
+        };
+        if self.rows_without_arm > 0 {
+            let detail = format!("{} rows without an arm are left out", self.rows_without_arm);
+            sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
+        }
+        let source = if request.unit.is_some() { self.check_units(&mut sample).await? } else { "kept" };
+        let arms = self.rows(&format!("SELECT arm, count(*) FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm")).await?;
+        for batch in &arms {
+            let (names, counts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
+            sample.arms.extend(
+                names.iter().flatten().map(str::to_owned).zip(counts.iter().flatten().map(i64::unsigned_abs)),
+            );
+        }
+        if sample.arms.is_empty() {
+            return Err(EngineError::refused(format!(
+                "{}: no unit is left to analyse{}",
+                request.input.name,
+                if request.filter.is_some() { " under the filter" } else { "" }
+            )));
+        }
+        for (position, metric) in request.metrics.iter().enumerate() {
+            let role = if position == 0 { MetricRole::Primary } else { MetricRole::Secondary };
+            sample.metrics.push(self.metric(source, position, metric, role, options, &mut sample.checks).await?);
+        }
+        Ok(sample)
+    }
+
+    /// Units in several arms are crossed: counted and left out. A unit that is there twice in one arm makes the rows
+    /// something else than units.
+    async fn check_units(&self, sample: &mut ExperimentSample) -> Result<&'static str> {
+        let crossed = count(
+            &self.context,
+            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(DISTINCT arm) > 1)",
+        )
+        .await?;
+        let repeated = count(
+            &self.context,
+            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(*) > 1 AND count(DISTINCT arm) = 1)",
+        )
+        .await?;
+        if repeated > 0 {
+            let detail = format!("{repeated} units have more than one row: an analysis of rows would count them several times; give one row a unit");
+            sample.checks.push(Check::new("duplicate_units", Verdict::Fail, detail));
+        }
+        if crossed == 0 {
+            return Ok("kept");
+        }
+        let detail = format!("{crossed} units are in more than one arm and are left out");
+        sample.checks.push(Check::new("crossed_units", Verdict::Warn, detail));
+        let uncrossed = self
+            .context
+            .sql(
+                "SELECT * FROM kept WHERE unit NOT IN (SELECT unit FROM kept WHERE arm IS NOT NULL AND unit IS NOT NULL \
+                 GROUP BY unit HAVING count(DISTINCT arm) > 1)",
+            )
+            .await?;
+        self.context.register_table("uncrossed", uncrossed.into_view())?;
+        Ok("uncrossed")
+    }
+
+    async fn metric(
+        &self,
+        source: &str,
+        position: usize,
+        spec: &MetricSpec,
+        role: MetricRole,
+        options: &AnalysisOptions,
+        checks: &mut Vec<Check>,
+    ) -> Result<MetricSample> {
+        let column = format!("m{position}");
+        let shape = self
+            .rows(&format!(
+                "SELECT count(*) FILTER (WHERE {column} IS NULL), count(*) FILTER (WHERE {column} NOT IN (0, 1)) FROM {source} WHERE arm IS NOT NULL"
+            ))
+            .await?;
+        let number = |at: usize| shape.first().map_or(0, |batch| batch.column(at).as_primitive::<Int64Type>().value(0));
+        let (missing, neither) = (number(0), number(1));
+        let kind = match spec.kind {
+            Some(MetricKind::Proportion) if neither > 0 => {
+                return Err(EngineError::usage(format!(
+                    "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
+                    spec.name
+                )));
+            }
+            Some(kind) => kind,
+            None if neither == 0 => MetricKind::Proportion,
+            None => MetricKind::Mean,
+        };
+        if missing > 0 {
+            let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
+            checks.push(Check::new("missing_values", Verdict::Warn, detail));
+        }
+        let statistics = |segment: &str| {
+            format!(
+                "SELECT arm, count({column}), avg({column}), var_samp({column}){segment} FROM {source} WHERE arm IS NOT NULL GROUP BY arm{segment}"
+            )
+        };
+        let mut overall = ByArm::new();
+        for batch in self.rows(&statistics("")).await? {
+            for row in 0..batch.num_rows() {
+                let (arm, statistic) = read_statistic(&batch, row, kind)?;
+                overall.insert(arm, statistic);
+            }
+        }
+        let mut segments: BTreeMap<Segment, ByArm> = BTreeMap::new();
+        for (index, name) in options.segments.iter().enumerate() {
+            for batch in self.rows(&statistics(&format!(", s{index}"))).await? {
+                let values = batch.column(4).as_string::<i32>().clone();
+                for row in 0..batch.num_rows() {
+                    let (arm, statistic) = read_statistic(&batch, row, kind)?;
+                    let value = (!values.is_null(row)).then(|| values.value(row).to_owned());
+                    segments.entry((name.clone(), value)).or_default().insert(arm, statistic);
+                }
+            }
+        }
+        Ok(MetricSample { name: spec.name.clone(), kind, role, overall, segments })
+    }
+
+    async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        Ok(self.context.sql(sql).await?.collect().await?)
+    }
+}
+
+/// Names in a filter mean the file's columns as they are written there.
+fn exact_names(mut config: SessionConfig) -> SessionConfig {
+    config.options_mut().sql_parser.enable_ident_normalization = false;
+    config
+}
+
+/// An error of the reader inside the query is told as such.
+fn reader_error(error: datafusion::error::DataFusionError) -> EngineError {
+    match error.find_root() {
+        datafusion::error::DataFusionError::External(inner) => match inner.downcast_ref::<EngineError>() {
+            Some(inner) => EngineError::refused(inner.to_string()),
+            None => EngineError::refused(inner.to_string()),
+        },
+        _ => error.into(),
+    }
+}
+
+fn known(schema: &SchemaRef, column: &str, request: &UnitRequest) -> Result<String> {
+    if has_column(schema, column) {
+        return Ok(quoted(column));
+    }
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    Err(EngineError::usage(format!("{} has no column \"{column}\"; it has {}", request.input.name, names.join(", "))))
+}
+
+fn metric_value(schema: &SchemaRef, metric: &MetricSpec, column: &str) -> Result<String> {
+    let kind = schema.field_with_name(&metric.name)?.data_type();
+    if kind == &DataType::Utf8View {
+        return Err(EngineError::usage(format!(
+            "metric \"{}\" is not a column of numbers: some cells are text (write yes as 1 and no as 0)",
+            metric.name
+        )));
+    }
+    let number = format!("arrow_cast({column}, 'Float64')");
+    // A double can be NaN or infinite, which no statistic survives: such a cell has no value.
+    Ok(format!("CASE WHEN isnan({number}) OR abs({number}) > 1e300 THEN NULL ELSE {number} END"))
+}
+
+fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
+    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
+    let number = |column: usize| {
+        let column = batch.column(column).as_primitive::<Float64Type>();
+        if column.is_null(row) { 0.0 } else { column.value(row) }
+    };
+    let arm = batch.column(0).as_string::<i32>().value(row).to_owned();
+    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
+}
+
+async fn count(context: &SessionContext, sql: &str) -> Result<u64> {
+    let batches = context.sql(sql).await?.collect().await?;
+    Ok(batches.first().map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0).unsigned_abs()))
+}
