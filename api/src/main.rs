@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `sendlift`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sendlift::cli::run()
+}

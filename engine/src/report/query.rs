@@ -21,7 +21,6 @@ pub(crate) struct Counts {
     pub(crate) machine_clicks: u64,
     pub(crate) conversions: u64,
     pub(crate) conversions_outside_window: u64,
-    pub(crate) replies: u64,
     pub(crate) recipients: u64,
     pub(crate) delivered_recipients: u64,
     pub(crate) clickers: u64,
@@ -69,7 +68,7 @@ pub(crate) async fn counts(session: &QuerySession, base: &str, grouping: &Groupi
          max(opt_outs) AS opt_outs, max(sent_at) AS last_sent_at\n\
          FROM base GROUP BY {list}campaign_id, recipient_id)\n\
          SELECT {list}sum(sent), sum(delivered), sum(failed), sum(with_receipt), sum(clicks), sum(machine_clicks),\n  \
-         sum(conversions), sum(outside), sum(replies), count(*), count(*) FILTER (WHERE delivered > 0),\n  \
+         sum(conversions), sum(outside), count(*), count(*) FILTER (WHERE delivered > 0),\n  \
          count(*) FILTER (WHERE clicks > 0), count(*) FILTER (WHERE conversions > 0),\n  \
          count(*) FILTER (WHERE clicks > 0 AND conversions > 0), sum(opt_outs), count(*) FILTER (WHERE replies > 0),\n  \
          max(last_sent_at) FROM units{group}"
@@ -92,7 +91,7 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         let column = batch.column(keys + position).as_primitive::<Int64Type>();
         if column.is_null(row) { 0 } else { u64::try_from(column.value(row)).unwrap_or(0) }
     };
-    let last = batch.column(keys + 16).as_primitive::<TimestampMicrosecondType>();
+    let last = batch.column(keys + 15).as_primitive::<TimestampMicrosecondType>();
     let last_sent_at =
         if last.is_null(row) { None } else { Timestamp::from_microsecond(last.value(row)).ok() };
     Ok(Counts {
@@ -105,14 +104,13 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         machine_clicks: number(5),
         conversions: number(6),
         conversions_outside_window: number(7),
-        replies: number(8),
-        recipients: number(9),
-        delivered_recipients: number(10),
-        clickers: number(11),
-        converters: number(12),
-        clicking_converters: number(13),
-        opt_outs: number(14),
-        repliers: number(15),
+        recipients: number(8),
+        delivered_recipients: number(9),
+        clickers: number(10),
+        converters: number(11),
+        clicking_converters: number(12),
+        opt_outs: number(13),
+        repliers: number(14),
         last_sent_at,
     })
 }

@@ -1,0 +1,269 @@
+//! The arguments of every command.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Analytics and A/B testing of message campaigns: raw logs in, decisions out.
+#[derive(Debug, Parser)]
+#[command(name = "sendlift", version, about, max_term_width = 100)]
+pub(super) struct Arguments {
+    /// The store: a folder, or s3:// where built in [default: ./sendlift-store]
+    #[arg(long, global = true, env = "SENDLIFT_STORE", value_name = "DIR|URL")]
+    pub(super) store: Option<String>,
+    /// How to print: table (for people), json or csv; for `generate` the files' format: csv, ndjson or parquet
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) format: Option<String>,
+    /// Configuration file [default: ./sendlift.toml if it is there]
+    #[arg(long, global = true, env = "SENDLIFT_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Generate a sample campaign, ingest it, show its report, experiment and segment lift, draw the charts
+    Demo(DemoArguments),
+    /// Write logs of simulated campaigns whose true effects are known
+    Generate(GenerateArguments),
+    /// Take logs into the store: validated, hashed, exactly once
+    Ingest(IngestArguments),
+    /// Show rows that were rejected, with the reason
+    Quarantine(QuarantineArguments),
+    /// Campaign results by any column
+    Report(ReportArguments),
+    /// A/B tests: list, show, analyze
+    Experiment(ExperimentArguments),
+    /// Draw a chart to an SVG or PNG file
+    Chart(ChartArguments),
+    /// Run read-only SQL over the logs, message_facts and the quarantine
+    Sql(SqlArguments),
+    /// Serve the HTTP API
+    Serve(ServeArguments),
+    /// List the vendors' formats that are built in
+    Presets,
+    /// Show the configuration in force
+    Config,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArguments {
+    /// Where the sample logs, the store and the charts go
+    #[arg(long, default_value = "sendlift-demo", value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Messages to simulate
+    #[arg(long, default_value_t = 200_000)]
+    pub(super) messages: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArguments {
+    /// Where the logs go
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Messages to simulate
+    #[arg(long, default_value_t = 100_000)]
+    pub(super) messages: u64,
+    /// The same seed gives the same logs
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// A retail flash sale or a bank's reminders
+    #[arg(long, default_value = "retail", value_name = "retail|bank")]
+    pub(super) scenario: String,
+    /// The language of texts and names
+    #[arg(long, default_value = "en", value_name = "en|zh")]
+    pub(super) language: String,
+}
+
+/// How files of logs are read.
+#[derive(Debug, Args)]
+pub(super) struct ReadingArguments {
+    /// The vendor whose format the files have (see `sendlift presets`)
+    #[arg(long, value_name = "NAME")]
+    pub(super) preset: Option<String>,
+    /// A TOML file that says which column is which; laid over the preset, if both are given
+    #[arg(long, value_name = "FILE")]
+    pub(super) map: Option<PathBuf>,
+    /// The IANA zone of times without an offset
+    #[arg(long, value_name = "ZONE")]
+    pub(super) time_zone: Option<String>,
+    /// File with the key for hashing phone numbers and addresses (or the variable SENDLIFT_HASH_KEY)
+    #[arg(long, value_name = "FILE")]
+    pub(super) hash_key_file: Option<PathBuf>,
+    /// Country of phone numbers without a country code, such as US or CN
+    #[arg(long, value_name = "COUNTRY")]
+    pub(super) default_country: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IngestArguments {
+    /// LOG=PATH: sends, deliveries, opens, clicks, conversions, replies, opt_outs, consents, recipients or assignments;
+    /// PATH is a file, a folder, a glob, or - for standard input
+    #[arg(required = true, value_name = "LOG=PATH")]
+    pub(super) logs: Vec<String>,
+    #[command(flatten)]
+    pub(super) reading: ReadingArguments,
+    /// Share of rows that may be rejected before nothing is taken in
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    pub(super) max_rejected: f64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QuarantineArguments {
+    /// Only this log
+    #[arg(long)]
+    pub(super) log: Option<String>,
+    /// Write all rejected rows to a CSV file
+    #[arg(long, value_name = "FILE")]
+    pub(super) export: Option<PathBuf>,
+    /// Rows to show
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+/// Which messages, grouped how.
+#[derive(Debug, Args)]
+pub(super) struct SelectionArguments {
+    /// Only this campaign
+    #[arg(long, value_name = "ID")]
+    pub(super) campaign: Option<String>,
+    /// Columns to group by: of the facts, the sends or the recipients, or day, week, month [default: campaign_id]
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(super) by: Option<Vec<String>>,
+    /// Only messages sent from this time on
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// Only messages sent before this time
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
+    /// As the store was at a version of the facts, or at a time
+    #[arg(long, value_name = "VERSION|TIME")]
+    pub(super) at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    #[command(flatten)]
+    pub(super) selection: SelectionArguments,
+    /// Read these files straight instead of a store: LOG=PATH …
+    #[arg(long, num_args = 1.., value_name = "LOG=PATH")]
+    pub(super) logs: Vec<String>,
+    #[command(flatten)]
+    pub(super) reading: ReadingArguments,
+    /// Days after the first conversion between which another one counts as retained
+    #[arg(long, default_value = "7,30", value_name = "FROM,TO")]
+    pub(super) retention: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExperimentArguments {
+    #[command(subcommand)]
+    pub(super) command: ExperimentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExperimentCommand {
+    /// The experiments that the store knows
+    List,
+    /// One experiment: arms, units, when it started
+    Show {
+        /// The experiment
+        id: String,
+    },
+    /// Analyze an experiment of the store, a table with one row a unit, or aggregates
+    Analyze(Box<AnalyzeArguments>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AnalyzeArguments {
+    /// The experiment in the store (or a campaign whose sends carry variants)
+    #[arg(required_unless_present_any = ["units", "arms"], conflicts_with_all = ["units", "arms"])]
+    pub(super) id: Option<String>,
+    /// A table with one row a unit
+    #[arg(long, value_name = "FILE", requires = "arm", conflicts_with = "arms")]
+    pub(super) units: Option<String>,
+    /// A table of aggregates: arm, n, successes or arm, n, mean, variance; optional metric, segment, day
+    #[arg(long, value_name = "FILE")]
+    pub(super) arms: Option<String>,
+    /// The column that says the arm
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) arm: Option<String>,
+    /// The control arm [default: the one named control or A, else the first]
+    #[arg(long, value_name = "VALUE")]
+    pub(super) control: Option<String>,
+    /// A metric's column, with its kind if the values do not tell; the first decides
+    #[arg(long, value_name = "NAME[:proportion|mean]")]
+    pub(super) metric: Vec<String>,
+    /// The column that names the unit
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) unit: Option<String>,
+    /// A column whose values are looked at one by one
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(super) segment: Vec<String>,
+    /// Only rows that fulfil this condition
+    #[arg(long, value_name = "SQL")]
+    pub(super) filter: Option<String>,
+    /// As the store was at a version of the facts, or at a time
+    #[arg(long, value_name = "VERSION|TIME")]
+    pub(super) at: Option<String>,
+    /// Two-sided error
+    #[arg(long, default_value_t = 0.05)]
+    pub(super) alpha: f64,
+    /// Planned shares of the arms
+    #[arg(long, value_name = "ARM=SHARE,…")]
+    pub(super) allocation: Option<String>,
+    /// Adjustment for several comparisons
+    #[arg(long, default_value = "holm", value_name = "holm|bh|none")]
+    pub(super) correction: String,
+    /// Exit with status 3 when a check fails
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChartArguments {
+    /// funnel, hours (of a report) or lift, segments (of an experiment)
+    #[arg(value_name = "funnel|hours|lift|segments")]
+    pub(super) kind: String,
+    /// The picture's file, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Pixels across
+    #[arg(long, default_value_t = 800)]
+    pub(super) width: u32,
+    /// Pixels down
+    #[arg(long, default_value_t = 500)]
+    pub(super) height: u32,
+    #[command(flatten)]
+    pub(super) selection: SelectionArguments,
+    /// The experiment [default: the only one]
+    #[arg(long, value_name = "ID")]
+    pub(super) experiment: Option<String>,
+    /// The metric [default: all for lift, the first for segments]
+    #[arg(long)]
+    pub(super) metric: Option<String>,
+    /// The control arm
+    #[arg(long)]
+    pub(super) control: Option<String>,
+    /// The segment column
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(super) segment: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SqlArguments {
+    /// The query
+    pub(super) query: String,
+    /// As the store was at a version of the facts, or at a time
+    #[arg(long, value_name = "VERSION|TIME")]
+    pub(super) at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Address to listen on; other than loopback only with an API key configured
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) listen: Option<SocketAddr>,
+}

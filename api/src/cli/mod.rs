@@ -1,0 +1,153 @@
+//! The command line: arguments to engine calls, answers to the terminal or to JSON and CSV.
+//!
+//! Exit status: 0 done; 1 failed at run time; 2 wrong usage; 3 the data were refused. Errors go to standard error, what and
+//! where first, then what to do.
+
+mod arguments;
+mod chart;
+mod config;
+mod demo;
+mod experiment;
+mod generate;
+mod ingest;
+mod output;
+mod quarantine;
+mod report;
+mod serve;
+mod sql;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use jiff::Timestamp;
+use sendlift_engine::ingest::identity::IdentityHasher;
+use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::settings::Settings;
+use sendlift_engine::store::{At, Store};
+use sendlift_engine::{EngineError, Result};
+
+use arguments::{Arguments, Command};
+use config::Config;
+use output::Format;
+
+/// What every command gets: where the store is, how to print, what the configuration says, what time it is.
+struct Context {
+    store: String,
+    /// `--format` as it was given: how to print, or for `generate` what to write.
+    format: Option<String>,
+    config: Config,
+    now: Timestamp,
+}
+
+impl Context {
+    fn store(&self) -> Result<Store> {
+        Store::open(&self.store)
+    }
+
+    /// How to print.
+    fn output(&self) -> Result<Format> {
+        self.format.as_deref().map_or(Ok(Format::Table), str::parse)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    async fn session(&self, at: Option<At>) -> Result<QuerySession> {
+        let store = self.store()?;
+        if let Some(folder) = store.folder()
+            && !folder.exists()
+        {
+            return Err(EngineError::usage(format!(
+                "there is no store at {}: ingest logs into it first (sendlift ingest sends=sends.csv), or name another with --store",
+                self.store
+            )));
+        }
+        QuerySession::open(&Source::Store(store, at), self.settings(), self.now).await
+    }
+
+    /// The key for phone numbers and addresses, from a file or the environment.
+    fn hasher(&self, file: Option<&std::path::Path>, country: Option<&str>) -> Result<Option<IdentityHasher>> {
+        let country = country.or(self.config.default_country.as_deref());
+        if let Some(file) = file.or(self.config.hash_key_file.as_deref()) {
+            return IdentityHasher::from_file(file, country).map(Some);
+        }
+        match std::env::var("SENDLIFT_HASH_KEY") {
+            Ok(key) => IdentityHasher::new(key.as_bytes(), country).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for; anything else is wrong usage.
+            let code = u8::from(error.use_stderr()) * 2;
+            // A closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    start_logging(&arguments);
+    match run_command(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("sendlift: {error:#}");
+            ExitCode::from(exit_status(&error))
+        }
+    }
+}
+
+fn exit_status(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<EngineError>() {
+        Some(EngineError::Usage(_) | EngineError::NotFound(_)) => 2,
+        Some(EngineError::Refused(_)) => 3,
+        _ => 1,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+fn start_logging(arguments: &Arguments) {
+    use tracing_subscriber::EnvFilter;
+    let serving = matches!(arguments.command, Command::Serve(_));
+    let default = if serving { "warn,sendlift=info" } else { "error" };
+    let filter = EnvFilter::try_from_env("SENDLIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if serving { builder.json().init() } else { builder.without_time().init() }
+}
+
+fn run_command(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(arguments.config.as_deref())?;
+    let store = arguments.store.or_else(|| config.store.clone()).unwrap_or_else(|| "./sendlift-store".to_owned());
+    let context = Context { store, format: arguments.format, config, now: Timestamp::now() };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Demo(arguments) => demo::run(&context, &arguments).await,
+            Command::Generate(arguments) => generate::run(&context, &arguments),
+            Command::Ingest(arguments) => ingest::run(&context, &arguments).await,
+            Command::Quarantine(arguments) => quarantine::run(&context, &arguments).await,
+            Command::Report(arguments) => report::run(&context, &arguments).await,
+            Command::Experiment(arguments) => experiment::run(&context, &arguments).await,
+            Command::Chart(arguments) => chart::run(&context, &arguments).await,
+            Command::Sql(arguments) => sql::run(&context, &arguments).await,
+            Command::Serve(arguments) => serve::run(&context, &arguments).await,
+            Command::Presets => ingest::list_presets(&context),
+            Command::Config => config::show(&context),
+        }
+    })
+}
