@@ -21,11 +21,13 @@ pub struct Attribution {
     /// Days from the send within which a conversion, opt-out or reply is credited to it; a campaign is mature when the
     /// window of its last message has closed.
     pub window_days: u32,
+    /// The events that count as conversions; all of them if the list is empty.
+    pub events: Vec<String>,
 }
 
 impl Default for Attribution {
     fn default() -> Self {
-        Self { window_days: 7 }
+        Self { window_days: 7, events: Vec::new() }
     }
 }
 

@@ -8,6 +8,7 @@ use sendlift_engine::{EngineError, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::output::say;
 
 /// The file read when none is named and it is there.
 const DEFAULT_FILE: &str = "sendlift.toml";
@@ -58,6 +59,6 @@ impl Config {
 pub(super) fn show(context: &Context) -> anyhow::Result<()> {
     let mut config = context.config.clone();
     config.store = Some(context.store.clone());
-    print!("{}", toml::to_string_pretty(&config)?);
+    say!("{}", toml::to_string_pretty(&config)?.trim_end());
     Ok(())
 }

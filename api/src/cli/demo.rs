@@ -13,18 +13,18 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::DemoArguments;
-use super::output::{Format, grouped};
+use super::output::{say, Format, grouped};
 
 pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow::Result<()> {
     let out = &arguments.out;
     let (logs, store, charts) = (out.join("logs"), out.join("store"), out.join("charts"));
     std::fs::create_dir_all(&charts).map_err(EngineError::io("create", &charts))?;
 
-    println!("1. Generating {} messages of a simulated flash sale into {}", grouped(arguments.messages), logs.display());
+    say!("1. Generating {} messages of a simulated flash sale into {}", grouped(arguments.messages), logs.display());
     let options = GenerateOptions { messages: arguments.messages, ..GenerateOptions::default() };
     let summary = super::generate::with_progress(&logs, &options)?;
 
-    println!("2. Ingesting the logs into {}", store.display());
+    say!("2. Ingesting the logs into {}", store.display());
     let demo = Context {
         store: store.display().to_string(),
         format: context.format.clone(),
@@ -35,23 +35,23 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
     let (accepted, rejected) =
         outcomes.iter().fold((0, 0), |(accepted, rejected), log| (accepted + log.accepted, rejected + log.rejected));
     if outcomes.iter().all(|log| !log.already_ingested.is_empty()) {
-        println!("   these logs were taken in before; nothing changes");
+        say!("   these logs were taken in before; nothing changes");
     } else {
-        println!("   {} rows accepted, {} rejected", grouped(accepted), grouped(rejected));
+        say!("   {} rows accepted, {} rejected", grouped(accepted), grouped(rejected));
     }
 
-    println!("3. Campaign results");
+    say!("3. Campaign results");
     let session = demo.session(None).await?;
     let by_campaign = report(&session, &ReportRequest::default()).await?;
     super::report::print(&by_campaign, Format::Table)?;
 
-    println!("\n4. The experiment: does the new text (B) beat the old one (A)?");
+    say!("\n4. The experiment: does the new text (B) beat the old one (A)?");
     let options = AnalysisOptions { segments: vec!["age_band".to_owned()], ..AnalysisOptions::default() };
     let id = summary.truth.experiment_id.clone();
     let analysis = analyze_store(&session, &id, &options).await?;
     super::experiment::print(&analysis, Format::Table)?;
 
-    println!("\n5. Charts");
+    say!("\n5. Charts");
     let hours = report(&session, &ReportRequest { by: vec!["local_hour".to_owned()], ..ReportRequest::default() }).await?;
     let pictures = [
         ("funnel", pictures::funnel(&by_campaign)),
@@ -64,14 +64,14 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
             let path = charts.join(format!("{name}.{extension}"));
             super::chart::write(chart, &path, ChartSize::default())?;
         }
-        println!("   {}", charts.join(format!("{name}.svg")).display());
+        say!("   {}", charts.join(format!("{name}.svg")).display());
     }
 
-    println!("\nThe simulation's true effects are in {}.", logs.join("truth.json").display());
-    println!("Next:");
-    println!("  your own data   sendlift ingest sends=sends.csv deliveries=receipts.csv clicks=clicks.csv conversions=orders.csv");
-    println!("  the HTTP API    sendlift --store {} serve     (then open http://127.0.0.1:8080/docs)", store.display());
-    println!("  the notebook    notebooks/01_campaign_results.ipynb, with the API running");
+    say!("\nThe simulation's true effects are in {}.", logs.join("truth.json").display());
+    say!("Next:");
+    say!("  your own data   sendlift ingest sends=sends.csv deliveries=receipts.csv clicks=clicks.csv conversions=orders.csv");
+    say!("  the HTTP API    sendlift --store {} serve     (then open http://127.0.0.1:8080/docs)", store.display());
+    say!("  the notebook    notebooks/01_campaign_results.ipynb, with the API running");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
-use super::output::{Format, Rows, grouped, print_csv_of, print_json};
+use super::output::{say, Format, Rows, grouped, print_csv_of, print_json};
 
 pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> anyhow::Result<()> {
     match &arguments.command {
@@ -76,6 +76,8 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         allocation: arguments.allocation.as_deref().map(parse_allocation).transpose()?.unwrap_or_default(),
         correction: arguments.correction.parse()?,
         segments: arguments.segment.clone(),
+        // The metrics of a unit table are columns; those of the store are known by name.
+        metrics: if arguments.units.is_none() { arguments.metric.clone() } else { Vec::new() },
     })
 }
 
@@ -108,7 +110,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         Format::Csv => return print_csv_of(&flat(analysis)),
         Format::Table => {}
     }
-    println!("experiment {} · intention to treat · unit {} · control {}", analysis.experiment, analysis.unit, analysis.control);
+    say!("experiment {} · intention to treat · unit {} · control {}", analysis.experiment, analysis.unit, analysis.control);
     let mut rows = Rows::new(&["metric", "arm", "units", "mean", "difference", "lift", "p", "adjusted p"], 2);
     for metric in &analysis.metrics {
         for arm in &metric.arms {
@@ -133,10 +135,10 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         };
         let stage = check.stage.map(|stage| format!(" ({stage})")).unwrap_or_default();
         let p_value = check.p_value.map(|p_value| format!(", p {}", small(p_value))).unwrap_or_default();
-        println!("{mark} {}{stage}: {}{p_value}", check.check, check.detail);
+        say!("{mark} {}{stage}: {}{p_value}", check.check, check.detail);
     }
     for note in &analysis.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     let what = match analysis.decision.recommendation {
         Recommendation::Ship => "ship",
@@ -144,9 +146,9 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         Recommendation::KeepRunning => "keep running",
         Recommendation::DoNotTrust => "do not trust these numbers",
     };
-    println!("decision: {what}{}", analysis.decision.arm.as_ref().map(|arm| format!(" {arm}")).unwrap_or_default());
+    say!("decision: {what}{}", analysis.decision.arm.as_ref().map(|arm| format!(" {arm}")).unwrap_or_default());
     for reason in &analysis.decision.why {
-        println!("  - {reason}");
+        say!("  - {reason}");
     }
     Ok(())
 }
@@ -174,7 +176,7 @@ fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {
     rows.print(Format::Table)?;
     for metric in &analysis.metrics {
         if let Some(found) = &metric.heterogeneity {
-            println!(
+            say!(
                 "{}: does the effect differ by {}? Cochran Q {:.2}, p {}, I² {:.0} %",
                 metric.metric,
                 found.column,

@@ -8,7 +8,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::GenerateArguments;
-use super::output::{Format, Rows, grouped, print_json};
+use super::output::{say, Format, Rows, grouped, print_json};
 
 pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::Result<()> {
     let usage = |error: &dyn std::fmt::Display| EngineError::usage(error.to_string());
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::R
         rows.push(vec![log.clone(), grouped(*count)]);
     }
     rows.print(Format::Table)?;
-    println!("written to {}; truth.json states the true effects", arguments.out.display());
+    say!("written to {}; truth.json states the true effects", arguments.out.display());
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::arguments::{IngestArguments, ReadingArguments};
-use super::output::{Format, Rows, grouped, percent, print_json};
+use super::output::{say, Format, Rows, grouped, percent, print_json};
 
 /// What an ingest did, as JSON.
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, arguments: &IngestArguments) -> anyho
     print_outcome(&logs, context.output()?)?;
     if context.output()? == Format::Table {
         let days = if refreshed.days == 1 { "day" } else { "days" };
-        println!("facts: {} {days} brought up to date; {:.1} s in all", refreshed.days, started.elapsed().as_secs_f64());
+        say!("facts: {} {days} brought up to date; {:.1} s in all", refreshed.days, started.elapsed().as_secs_f64());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod demo;
 mod experiment;
 mod generate;
 mod ingest;
+
 mod output;
 mod quarantine;
 mod report;

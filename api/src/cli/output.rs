@@ -3,9 +3,21 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::str::FromStr;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use sendlift_engine::{EngineError, Result};
 use serde::Serialize;
+
+/// Prints a line for people. A reader that has gone away (`sendlift demo | head`) stops nothing.
+macro_rules! say {
+    () => { $crate::cli::output::write_line(format_args!("")) };
+    ($($argument:tt)*) => { $crate::cli::output::write_line(format_args!($($argument)*)) };
+}
+pub(super) use say;
+
+/// Writes one line to standard output and minds no closed pipe.
+pub(super) fn write_line(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +80,8 @@ impl Rows {
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
         if !std::io::stdout().is_terminal() {
             // In a pipe there is no width to fit into.
             table.set_content_arrangement(ContentArrangement::Disabled);

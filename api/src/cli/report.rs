@@ -8,7 +8,7 @@ use sendlift_engine::{EngineError, Result};
 use super::Context;
 use super::arguments::{ReportArguments, SelectionArguments};
 use super::ingest::{log_inputs, validator_options};
-use super::output::{Format, Rows, grouped, percent, print_csv_of, print_json};
+use super::output::{say, Format, Rows, grouped, percent, print_csv_of, print_json};
 
 pub(super) async fn run(context: &Context, arguments: &ReportArguments) -> anyhow::Result<()> {
     let mut request = request(&arguments.selection, arguments.reading.time_zone.as_deref())?;
@@ -79,12 +79,12 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     }
     rows.print(Format::Table)?;
     for note in &report.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     if report.rows.iter().any(|row| !row.matured) {
-        println!("note: (open) marks groups whose conversion window has not closed; their conversions are not complete");
+        say!("note: (open) marks groups whose conversion window has not closed; their conversions are not complete");
     }
-    println!("rates are shares of {} with 95 % Wilson intervals; as of {}", denominators(report), report.as_of);
+    say!("rates are shares of {} with 95 % Wilson intervals; as of {}", denominators(report), report.as_of);
     Ok(())
 }
 

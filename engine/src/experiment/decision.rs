@@ -50,8 +50,8 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     if !failed.is_empty() {
         return Decision { recommendation: Recommendation::DoNotTrust, arm: None, why: failed };
     }
-    let Some(primary) = metrics.iter().find(|metric| metric.role == MetricRole::Primary).or(metrics.first()) else {
-        let why = vec!["there is no metric to decide by".to_owned()];
+    let Some(primary) = metrics.iter().find(|metric| metric.role == MetricRole::Primary) else {
+        let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
         return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
     };
     let is_certain = |comparison: &&ArmsComparison| comparison.p_value_adjusted.is_some_and(|p_value| p_value < alpha);

@@ -19,6 +19,9 @@ use crate::error::{EngineError, Result};
 use crate::query::{QuerySession, text_literal};
 use crate::report::{Grouping, LogsAtHand};
 
+/// The metrics of an analysis for which none are named.
+const DEFAULT_METRICS: [&str; 4] = ["click", "conversion", "revenue", "opt_out"];
+
 /// One experiment that the store knows of.
 #[derive(Debug, Clone, Serialize)]
 pub struct ExperimentSummary {
@@ -112,13 +115,10 @@ struct StoreMetric {
     name: &'static str,
     kind: MetricKind,
     role: MetricRole,
-    /// A note for the analysis, where something must be known.
-    note: Option<String>,
 }
 
 impl StoreExperiment<'_> {
     async fn sample(&self, options: &AnalysisOptions) -> Result<ExperimentSample> {
-        let metrics = self.metrics().await?;
         let mut sample = ExperimentSample {
             experiment: self.summary.experiment_id.clone(),
             unit: "recipient".to_owned(),
@@ -126,13 +126,14 @@ impl StoreExperiment<'_> {
             versions: self.session.versions.clone(),
             ..ExperimentSample::default()
         };
+        let metrics = self.metrics(&options.metrics, &mut sample.notes).await?;
         sample.notes.push(format!(
-            "no definition was given: metrics {}, decided by {}, guardrail opt_out, window {} days",
+            "metrics {}; decided by {}; guardrails {}; window {} days",
             metrics.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", "),
-            metrics.first().map_or("none", |metric| metric.name),
+            metrics.iter().find(|metric| metric.role == MetricRole::Primary).map_or("none", |metric| metric.name),
+            metrics.iter().filter(|metric| metric.role == MetricRole::Guardrail).map(|metric| metric.name).collect::<Vec<_>>().join(", "),
             self.session.settings.attribution.window_days
         ));
-        sample.notes.extend(metrics.iter().filter_map(|metric| metric.note.clone()));
         let units = self.session.sql(&self.units_query(&metrics)).await?.cache().await?;
         let context = self.session.context();
         // One analysis at a time reads this name; a table of another analysis must not be in the way.
@@ -144,41 +145,49 @@ impl StoreExperiment<'_> {
         Ok(sample)
     }
 
-    async fn metrics(&self) -> Result<Vec<StoreMetric>> {
-        let mut metrics = Vec::new();
-        let mut add = |name, kind, role| metrics.push(StoreMetric { name, kind, role, note: None });
-        if self.at_hand.clicks {
-            add("click", MetricKind::Proportion, MetricRole::Secondary);
-        }
-        if self.at_hand.conversions {
-            add("conversion", MetricKind::Proportion, MetricRole::Secondary);
-        }
-        let currencies = self.session.collect("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
-        let currencies: usize = currencies.iter().map(RecordBatch::num_rows).sum();
-        if self.at_hand.conversions && currencies == 1 {
-            add("revenue", MetricKind::Mean, MetricRole::Secondary);
-        }
-        if self.at_hand.deliveries {
-            add("delivery", MetricKind::Proportion, MetricRole::Secondary);
-        }
-        if self.at_hand.replies {
-            add("reply", MetricKind::Proportion, MetricRole::Secondary);
-        }
-        let costs = self.session.collect("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
-        let costs: usize = costs.iter().map(RecordBatch::num_rows).sum();
-        if costs == 1 {
-            add("cost", MetricKind::Mean, MetricRole::Secondary);
-        }
-        if self.at_hand.opt_outs {
-            add("opt_out", MetricKind::Proportion, MetricRole::Guardrail);
-        }
-        if let Some(first) = metrics.iter_mut().find(|metric| metric.role == MetricRole::Secondary) {
-            first.role = MetricRole::Primary;
-            if currencies > 1 {
-                first.note = Some(format!("revenue is in {currencies} currencies, which are not added up: it is left out"));
+    /// The metrics to analyse: those asked for, else click, conversion, revenue and the guardrail opt_out. The first is
+    /// the primary one.
+    async fn metrics(&self, wanted: &[String], notes: &mut Vec<String>) -> Result<Vec<StoreMetric>> {
+        let currencies = self.count_rows("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
+        let cost_currencies = self.count_rows("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
+        let available: Vec<(&'static str, MetricKind, bool)> = vec![
+            ("click", MetricKind::Proportion, self.at_hand.clicks),
+            ("conversion", MetricKind::Proportion, self.at_hand.conversions),
+            ("revenue", MetricKind::Mean, self.at_hand.conversions && currencies == 1),
+            ("delivery", MetricKind::Proportion, self.at_hand.deliveries),
+            ("reply", MetricKind::Proportion, self.at_hand.replies),
+            ("cost", MetricKind::Mean, cost_currencies == 1),
+            ("opt_out", MetricKind::Proportion, self.at_hand.opt_outs),
+        ];
+        let names: Vec<String> =
+            if wanted.is_empty() { DEFAULT_METRICS.map(str::to_owned).into() } else { wanted.to_vec() };
+        let mut metrics: Vec<StoreMetric> = Vec::new();
+        for name in &names {
+            let Some((name, kind, at_hand)) = available.iter().find(|(known, _, _)| known == name) else {
+                let known: Vec<&str> = available.iter().map(|(known, _, _)| *known).collect();
+                return Err(EngineError::usage(format!("the store knows no metric \"{name}\"; it knows {}", known.join(", "))));
+            };
+            if !at_hand {
+                let several = (*name == "revenue" && currencies > 1) || (*name == "cost" && cost_currencies > 1);
+                let why = if several { "amounts are in several currencies, which are not added up" } else { "the logs at hand do not tell it" };
+                notes.push(format!("{name} is left out: {why}"));
+                continue;
             }
+            // Less of these is better: they can alarm, they cannot win.
+            let role = if matches!(*name, "opt_out" | "cost") {
+                MetricRole::Guardrail
+            } else if metrics.is_empty() {
+                MetricRole::Primary
+            } else {
+                MetricRole::Secondary
+            };
+            metrics.push(StoreMetric { name, kind: *kind, role });
         }
         Ok(metrics)
+    }
+
+    async fn count_rows(&self, query: &str) -> Result<usize> {
+        Ok(self.session.collect(query).await?.iter().map(RecordBatch::num_rows).sum())
     }
 
     /// One row a unit: `arm`, `arms` (how many it was seen in), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
@@ -273,11 +282,12 @@ impl StoreExperiment<'_> {
         };
         format!(
             "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
-             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {latest_first}) AS newest FROM conversions) WHERE newest = 1),\n\
+             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {latest_first}) AS newest FROM conversions) WHERE newest = 1 AND {events}),\n\
              hits AS (SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
              WHERE {sent} <= {happened} AND {happened} - {sent} <= {window}\n  \
              UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id{unsent}),\n\
              outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
+            events = crate::facts::counted_events(&self.session.settings),
             sent = moment("m.sent_at"),
             happened = moment("g.occurred_at"),
         )

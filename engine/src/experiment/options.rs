@@ -97,6 +97,9 @@ pub struct AnalysisOptions {
     pub correction: Correction,
     /// Columns whose values are looked at one by one.
     pub segments: Vec<String>,
+    /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
+    /// revenue and the guardrail opt_out.
+    pub metrics: Vec<String>,
 }
 
 impl Default for AnalysisOptions {
@@ -107,6 +110,7 @@ impl Default for AnalysisOptions {
             allocation: Vec::new(),
             correction: Correction::default(),
             segments: Vec::new(),
+            metrics: Vec::new(),
         }
     }
 }

@@ -161,7 +161,7 @@ pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
     columns.push(format!("arrow_cast(date_part('isodow', local_time(m.sent_at, {zone})), 'Int64') AS local_weekday"));
 
     receipt_columns(inputs, &only("deliveries"), &mut with, &mut joins, &mut columns);
-    click_columns(inputs, &only("clicks"), &mut with, &mut joins, &mut columns);
+    click_columns(inputs, range.is_some(), &mut with, &mut joins, &mut columns);
     conversion_columns(inputs, range, &mut with, &mut joins, &mut columns);
     opt_out_columns(inputs, range, &mut with, &mut joins, &mut columns);
     reply_columns(inputs, range, &mut with, &mut joins, &mut columns);
@@ -275,7 +275,7 @@ fn receipt_columns(
 
 fn click_columns(
     inputs: &Inputs,
-    source: &str,
+    ranged: bool,
     with: &mut Vec<(&'static str, String)>,
     joins: &mut String,
     columns: &mut Vec<String>,
@@ -288,13 +288,15 @@ fn click_columns(
         return;
     }
     let rules = &inputs.settings.machine_clicks;
+    let key = event_key(Log::Clicks);
+    let of_messages = if ranged { " AND message_id IN (SELECT message_id FROM messages)" } else { "" };
+    let candidates = if ranged { format!("{key} IN (SELECT {key} FROM clicks WHERE message_id IN (SELECT message_id FROM messages))") } else { "TRUE".to_owned() };
     with.push((
         "taps",
         format!(
             "SELECT * FROM (SELECT message_id, link, clicked_at, {} AS tapped, user_agent, method, ip_hash, bot_score, bot_reason,\n  \
-             row_number() OVER (PARTITION BY coalesce(click_id, concat(message_id, '|', {}, '|', coalesce(link, ''))) ORDER BY {LATEST_FIRST}) AS newest\n  \
-             FROM {source}) WHERE newest = 1",
-            micros("clicked_at"),
+             row_number() OVER (PARTITION BY {key} ORDER BY {LATEST_FIRST}) AS newest\n  \
+             FROM clicks WHERE {candidates}) WHERE newest = 1 AND message_id IS NOT NULL{of_messages}",
             micros("clicked_at"),
         ),
     ));
@@ -403,16 +405,41 @@ fn last_touch(inputs: &Inputs, range: Option<Range>, events: &str, same_channel:
     )
 }
 
-/// Limits events to those that can concern the range: they have a message, or happened in the range or its window.
-fn events_of_range(inputs: &Inputs, range: Option<Range>, time_column: &str) -> String {
-    range.map_or(String::from("TRUE"), |range| {
-        let to = range.to.saturating_add(inputs.settings.attribution.window_microseconds()).saturating_add(1);
-        format!(
-            "(message_id IS NOT NULL OR ({time_column} >= {} AND {time_column} < {}))",
-            moment(range.from),
-            moment(to)
-        )
-    })
+/// What makes two rows of a log one event, of which the latest received counts.
+pub(super) fn event_key(log: Log) -> String {
+    let time = micros(log.time_column());
+    match log {
+        Log::Conversions => "conversion_id".to_owned(),
+        Log::Replies => format!("coalesce(reply_id, concat(coalesce(recipient_id, message_id), '|', {time}))"),
+        Log::OptOuts => format!("coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', {time}))"),
+        // A click without an id is told by its message, moment and link.
+        _ => format!("coalesce(click_id, concat(message_id, '|', {time}, '|', coalesce(link, '')))"),
+    }
+}
+
+/// A log's events, each once as its latest row has it, that can concern the range: they have a message, or happened in the
+/// range or its window. The latest row is found before the range is looked at, for a correction may have moved the event.
+fn latest_events(inputs: &Inputs, range: Option<Range>, log: Log) -> String {
+    let (key, time) = (event_key(log), log.time_column());
+    let (candidates, within) = match range {
+        None => ("TRUE".to_owned(), "TRUE".to_owned()),
+        Some(range) => {
+            let to = range.to.saturating_add(inputs.settings.attribution.window_microseconds()).saturating_add(1);
+            let within =
+                format!("(message_id IS NOT NULL OR ({time} >= {} AND {time} < {}))", moment(range.from), moment(to));
+            (format!("{key} IN (SELECT {key} FROM {log} WHERE {within})"), within)
+        }
+    };
+    format!(
+        "(SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {LATEST_FIRST}) AS newest FROM {log} WHERE {candidates}) \
+         WHERE newest = 1 AND {within})"
+    )
+}
+
+/// The condition that an event counts as a conversion.
+pub(crate) fn counted_events(settings: &Settings) -> String {
+    let events: Vec<String> = settings.attribution.events.iter().map(|event| text_literal(event)).collect();
+    if events.is_empty() { "TRUE".to_owned() } else { format!("event IN ({})", events.join(", ")) }
 }
 
 fn conversion_columns(
@@ -439,9 +466,9 @@ fn conversion_columns(
         format!(
             "SELECT conversion_id AS event_key, message_id, recipient_id, occurred_at AS happened_at, currency,\n  \
              CASE WHEN refunded_at IS NULL THEN value ELSE 0 END AS value, CASE WHEN refunded_at IS NULL THEN margin ELSE 0 END AS margin\n\
-             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {LATEST_FIRST}) AS newest FROM conversions WHERE {})\n\
-             WHERE newest = 1",
-            events_of_range(inputs, range, "occurred_at"),
+             FROM {} WHERE {}",
+            latest_events(inputs, range, Log::Conversions),
+            counted_events(&inputs.settings),
         ),
     ));
     with.push(("credits", last_touch(inputs, range, "goals", false)));
@@ -494,14 +521,14 @@ fn opt_out_columns(
     with.push((
         "refusals",
         format!(
-            "SELECT concat('o', coalesce(id, ''), '|', recipient_id, '|', {requested}) AS event_key, min(message_id) AS message_id, recipient_id, channel, min(requested_at) AS happened_at\n\
-             FROM opt_outs WHERE {opt_outs} GROUP BY id, recipient_id, channel, requested_at\n\
-             UNION ALL SELECT concat('r', coalesce(recipient_id, message_id), '|', {received}) AS event_key, min(message_id), recipient_id, NULL, min(received_at)\n\
-             FROM replies WHERE keyword_class = 'stop' AND {replies} GROUP BY recipient_id, message_id, received_at",
-            requested = micros("requested_at"),
-            received = micros("received_at"),
-            opt_outs = events_of_range(inputs, range, "requested_at"),
-            replies = events_of_range(inputs, range, "received_at"),
+            "SELECT concat('o', {opt_out_key}) AS event_key, message_id, recipient_id, channel, requested_at AS happened_at\n\
+             FROM {opt_outs}\n\
+             UNION ALL SELECT concat('r', {reply_key}) AS event_key, message_id, recipient_id, NULL, received_at\n\
+             FROM {replies} WHERE keyword_class = 'stop'",
+            opt_out_key = event_key(Log::OptOuts),
+            reply_key = event_key(Log::Replies),
+            opt_outs = latest_events(inputs, range, Log::OptOuts),
+            replies = latest_events(inputs, range, Log::Replies),
         ),
     ));
     with.push(("refusal_credits", last_touch(inputs, range, "refusals", true)));
@@ -529,10 +556,10 @@ fn reply_columns(
     with.push((
         "answers",
         format!(
-            "SELECT DISTINCT coalesce(reply_id, concat(coalesce(recipient_id, message_id), '|', {})) AS event_key, message_id, recipient_id, received_at AS happened_at\n\
-             FROM replies WHERE (keyword_class IS NULL OR keyword_class <> 'stop') AND {}",
-            micros("received_at"),
-            events_of_range(inputs, range, "received_at"),
+            "SELECT {} AS event_key, message_id, recipient_id, received_at AS happened_at\n\
+             FROM {} WHERE keyword_class IS NULL OR keyword_class <> 'stop'",
+            event_key(Log::Replies),
+            latest_events(inputs, range, Log::Replies),
         ),
     ));
     with.push(("answer_credits", last_touch(inputs, range, "answers", false)));

@@ -9,7 +9,7 @@ use arrow::array::AsArray as _;
 use arrow::datatypes::{Date32Type, Int64Type};
 use std::collections::BTreeSet;
 
-use super::sql::micros;
+use super::sql::{event_key, micros};
 use crate::error::Result;
 use crate::event::Log;
 use crate::query::QuerySession;
@@ -65,27 +65,19 @@ fn queries(log: Log, window: i64) -> Vec<String> {
         ],
         Log::Deliveries => vec![facts_of(&format!("SELECT message_id FROM {fresh}"))],
         Log::Clicks => vec![
-            facts_of(&format!("SELECT message_id FROM {fresh} WHERE message_id IS NOT NULL")),
+            facts_of(&format!("SELECT message_id FROM ({}) WHERE message_id IS NOT NULL", rows_of_new_events(log, "message_id"))),
             facts_of(&format!(
                 "SELECT c.message_id FROM clicks AS c JOIN (SELECT DISTINCT ip_hash, date_trunc('hour', clicked_at) AS clicked_hour \
                  FROM {fresh} WHERE ip_hash IS NOT NULL) AS n ON n.ip_hash = c.ip_hash AND n.clicked_hour = date_trunc('hour', c.clicked_at) \
                  WHERE c.message_id IS NOT NULL"
             )),
         ],
-        Log::Conversions => {
-            let events = format!(
-                "SELECT message_id, recipient_id, occurred_at FROM conversions WHERE conversion_id IN (SELECT conversion_id FROM {fresh})"
-            );
+        Log::Conversions | Log::Replies | Log::OptOuts => {
+            let time = log.time_column();
+            let events = rows_of_new_events(log, &format!("message_id, recipient_id, {time}"));
             vec![
                 facts_of(&format!("SELECT message_id FROM ({events}) WHERE message_id IS NOT NULL")),
-                before(&events, "occurred_at", "TRUE"),
-            ]
-        }
-        Log::Replies | Log::OptOuts => {
-            let time = log.time_column();
-            vec![
-                facts_of(&format!("SELECT message_id FROM {fresh} WHERE message_id IS NOT NULL")),
-                before(&format!("SELECT recipient_id, {time} FROM {fresh}"), time, "TRUE"),
+                before(&events, time, "TRUE"),
             ]
         }
         Log::Recipients => vec![format!(
@@ -94,6 +86,12 @@ fn queries(log: Log, window: i64) -> Vec<String> {
         )],
         Log::Assignments | Log::Opens | Log::Consents => Vec::new(),
     }
+}
+
+/// All rows, old ones included, of the events that have a new row.
+fn rows_of_new_events(log: Log, columns: &str) -> String {
+    let key = event_key(log);
+    format!("SELECT {columns} FROM {log} WHERE {key} IN (SELECT {key} FROM {})", new_rows(log))
 }
 
 /// How many rows a query has.

@@ -146,6 +146,26 @@ pub fn mask_addresses(raw: &str) -> String {
     masked
 }
 
+/// Takes out of a raw row what plainly is an address: `+` and eight to fifteen digits, and words with an @ and a domain.
+#[must_use]
+pub fn mask_plain_addresses(raw: &str) -> String {
+    if !raw.contains(['+', '@']) {
+        return raw.to_owned();
+    }
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '+' | '-' | '.' | '@' | '_' | '%');
+    let mut masked = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(start) = rest.find(is_part) {
+        let end = rest[start..].find(|character| !is_part(character)).map_or(rest.len(), |length| start + length);
+        masked.push_str(&rest[..start]);
+        let word = &rest[start..end];
+        masked.push_str(if looks_like_address(word) { "[hidden]" } else { word });
+        rest = &rest[end..];
+    }
+    masked.push_str(rest);
+    masked
+}
+
 /// Whether a word begins as an ISO 8601 date of our times, which is no phone number.
 fn starts_with_date(word: &str) -> bool {
     let bytes = word.trim_start().as_bytes();
@@ -225,6 +245,10 @@ mod tests {
             assert!(!masked.contains(leak), "{masked}");
         }
         assert!(masked.contains("m1") && masked.contains("hello"));
+        assert_eq!(
+            mask_plain_addresses("m1,+14155552671,a.b@c.example,+5 %,2026-03-02T10:00:00+08:00"),
+            "m1,[hidden],[hidden],+5 %,2026-03-02T10:00:00+08:00"
+        );
         assert!(looks_like_address("+14155552671") && looks_like_address("a@b.co") && !looks_like_address("hh1085"));
     }
 }

@@ -11,7 +11,7 @@ mod plan;
 use jiff::tz::TimeZone;
 use polars::prelude::{BooleanChunked, Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
 
-use super::identity::{IdentityHasher, mask_addresses};
+use super::identity::{IdentityHasher, mask_addresses, mask_plain_addresses};
 use super::mapping::{LogMapping, Mapping};
 use super::read::{BrokenRow, RawChunk};
 use super::times::TimeParser;
@@ -130,13 +130,13 @@ fn rejected_rows(
     Ok(rejected)
 }
 
-/// Where a file has addresses, none may be seen in what is kept of a rejected row: not in its text, and not in the reason,
-/// which quotes a cell that may have slipped into the wrong column.
+/// No address may be seen in what is kept of a rejected row: not in its text, and not in the reason, which quotes a cell
+/// that may have slipped into the wrong column. Where a file has columns of addresses, whatever could be one is hidden;
+/// elsewhere only what plainly is one.
 fn hide_addresses(mut row: BrokenRow, plan: &ColumnPlan<'_>) -> BrokenRow {
-    if plan.has_addresses() {
-        row.raw = mask_addresses(&row.raw);
-        row.reason = mask_addresses(&row.reason);
-    }
+    let mask = if plan.has_addresses() { mask_addresses } else { mask_plain_addresses };
+    row.raw = mask(&row.raw);
+    row.reason = mask(&row.reason);
     row
 }
 

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use deltalake::DeltaTable;
@@ -20,7 +20,8 @@ use crate::facts;
 use crate::settings::Settings;
 use crate::store::{At, CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store, Versions, commit_time, log_schema, quarantine_schema};
 
-/// Memory that a query may take before sorts and aggregations spill to disk.
+/// Memory that a query may take before sorts and aggregations spill to disk. First come, first served: a fair share for each
+/// of the dozens of sorts and aggregations that a facts query has would be too little for any of them.
 const QUERY_MEMORY: usize = 6 << 30;
 
 /// Where a session's tables come from.
@@ -191,7 +192,7 @@ pub(crate) fn new_context() -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_information_schema(true);
     config.options_mut().execution.parquet.pushdown_filters = true;
     config.options_mut().execution.parquet.reorder_filters = true;
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(QUERY_MEMORY))).build_arc()?;
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY))).build_arc()?;
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     functions::register_all(&context);

@@ -21,13 +21,16 @@ use crate::ingest::times::TimeParser;
 pub(super) fn parquet_chunks(input: &Input, times: &TimeParser) -> Result<Chunks> {
     let unreadable = |error: parquet::errors::ParquetError| input.unreadable(&format!("{error} (is the Parquet file cut off?)"));
     let batches: Box<dyn Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send> = match &input.origin {
-        Origin::File(path) => {
+        Origin::File(path) if !is_compressed(path) => {
             let file = File::open(path).map_err(|error| input.unreadable(&error.to_string()))?;
             let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
             Box::new(builder.with_batch_size(CHUNK_ROWS).build().map_err(unreadable)?)
         }
-        Origin::Memory(bytes) => {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(unreadable)?;
+        // Parquet is read from its end: what is compressed as a whole must be in memory.
+        Origin::File(_) | Origin::Memory(_) => {
+            let mut bytes = Vec::new();
+            input.open()?.read_to_end(&mut bytes).map_err(|error| input.unreadable(&error.to_string()))?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(unreadable)?;
             Box::new(builder.with_batch_size(CHUNK_ROWS).build().map_err(unreadable)?)
         }
     };

@@ -120,8 +120,7 @@ impl<'a> ColumnPlan<'a> {
 
     /// Step 1: texts that mean "nothing" in this file become null.
     pub(super) fn cleaned(&self) -> Vec<Expr> {
-        let nothing: Vec<String> =
-            self.mapping.null_values.iter().cloned().chain(std::iter::once(String::new())).collect();
+        let nothing = self.mapping.null_values.clone();
         let texts = self.file.iter().filter(|(_, kind)| kind == &DataType::String);
         texts
             .map(|(name, _)| {
@@ -129,7 +128,7 @@ impl<'a> ColumnPlan<'a> {
                 col(file_column(name)).map(
                     move |column| {
                         let texts = column.str()?;
-                        let is_nothing = |text: &str| nothing.iter().any(|word| word == text);
+                        let is_nothing = |text: &str| text.trim().is_empty() || nothing.iter().any(|word| word == text);
                         if !texts.iter().flatten().any(is_nothing) {
                             return Ok(column);
                         }
@@ -194,7 +193,9 @@ impl<'a> ColumnPlan<'a> {
             .iter()
             .map(|(spec, sources)| {
                 let cell = self.cell(spec, sources);
-                let cell = if matches!(spec.kind, ColumnKind::Text) { cell } else { without_null_words(cell) };
+                // "NULL" may be a campaign's name; it is nobody's id.
+                let may_be_words = matches!(spec.kind, ColumnKind::Text) && spec.presence != Presence::Required;
+                let cell = if may_be_words { cell } else { without_null_words(cell) };
                 cell.alias(raw_column(spec.name))
             })
             .collect()

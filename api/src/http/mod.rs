@@ -1,0 +1,286 @@
+//! The HTTP API: requests in, the engine's answers out, in the same JSON as the command line's.
+//!
+//! A file a resource (`logs`, `campaigns`, `experiments`, `analyze`, `query`, `charts`, `health`), each with its routes;
+//! around them the key (`auth`), the room ([`router`]), the shape of errors (`problem`), and what is logged and counted
+//! (`observe`, `metrics`). `openapi` is the contract that outside programs rely on.
+//!
+//! **Architecture invariant:** nothing is computed here, and no handler knows a Delta table or a DataFusion plan: a handler
+//! turns words into a request of the engine, and the engine's answer or error into a response.
+
+mod analyze;
+mod auth;
+mod campaigns;
+mod charts;
+mod experiments;
+mod health;
+mod logs;
+mod metrics;
+mod observe;
+mod openapi;
+mod params;
+mod problem;
+mod query;
+mod reading;
+mod rows;
+mod table;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderName, StatusCode};
+use axum::{BoxError, Router, middleware};
+use jiff::Timestamp;
+use sendlift_engine::ingest::identity::IdentityHasher;
+use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::settings::Settings;
+use sendlift_engine::store::{At, Store};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use auth::hash_api_key;
+
+use metrics::Metrics;
+use problem::Problem;
+
+/// Requests at a time at most, whatever is asked for.
+const MOST_CONCURRENT: usize = 1 << 16;
+
+/// How the server listens and what it lets in.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// The address to listen on. Without an API key it must be one of this machine alone (a loopback address).
+    pub listen: SocketAddr,
+    /// The lower-case hexadecimal SHA-256 of each API key ([`hash_api_key`] makes it). Empty: no key is asked for.
+    pub api_key_hashes: Vec<String>,
+    /// Bytes of a request's body at most, as it is sent.
+    pub max_body_bytes: usize,
+    /// The longest time until an answer begins; a batch that is being committed is finished even when it takes longer.
+    pub timeout: Duration,
+    /// Requests under way at most; more are turned away with 503. Health checks do not count.
+    pub max_concurrent: usize,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            api_key_hashes: Vec::new(),
+            max_body_bytes: 256 << 20,
+            timeout: Duration::from_secs(60),
+            max_concurrent: 64,
+        }
+    }
+}
+
+impl ServeConfig {
+    /// Refuses what would be unsafe or could never work.
+    ///
+    /// # Errors
+    /// When there is no API key and the address can be reached from other machines, or a hash is no SHA-256.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.api_key_hashes.is_empty() || self.listen.ip().to_canonical().is_loopback(),
+            "without an API key the server listens on this machine alone, not on {}: set an API key, or listen on 127.0.0.1",
+            self.listen
+        );
+        for hash in &self.api_key_hashes {
+            let is_hash = hash.len() == auth::HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+            anyhow::ensure!(
+                is_hash,
+                "an API key's hash is {} characters long: give the SHA-256 of the key in {} hexadecimal digits, not the key",
+                hash.len(),
+                auth::HASH_DIGITS
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, the counters, the clock.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    store: Store,
+    settings: Arc<Settings>,
+    hasher: Option<IdentityHasher>,
+    /// Held by the batch that is being taken in: the store has one writer at a time.
+    writer: Arc<Mutex<()>>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl AppState {
+    /// The state of a server over a store. Without a hasher, logs that hold phone numbers or addresses are refused.
+    #[must_use]
+    pub fn new(store: Store, settings: Settings, hasher: Option<IdentityHasher>) -> Self {
+        Self {
+            store,
+            settings: Arc::new(settings),
+            hasher,
+            writer: Arc::default(),
+            metrics: Arc::default(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+
+    /// The same with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A session over the store as of now or of an earlier point.
+    async fn session(&self, at: Option<At>) -> Result<QuerySession, Problem> {
+        let source = Source::Store(self.store.clone(), at);
+        Ok(Box::pin(QuerySession::open(&source, &self.settings, self.now())).await?)
+    }
+}
+
+/// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing.
+pub fn router(state: AppState, config: &ServeConfig) -> Router {
+    let room = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(|_: BoxError| async { Problem::overloaded() }))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(config.max_concurrent.clamp(1, MOST_CONCURRENT)));
+    // The layer that is added last is the first to see a request.
+    let guarded = Router::<AppState>::new()
+        .merge(logs::routes())
+        .merge(campaigns::routes())
+        .merge(experiments::routes())
+        .merge(analyze::routes())
+        .merge(query::routes())
+        .merge(charts::routes())
+        .merge(health::guarded_routes())
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(config.max_body_bytes))
+        .layer(room)
+        .layer(middleware::from_fn_with_state(auth::Guard::new(&config.api_key_hashes), auth::require_key));
+    // Parquet is compressed already.
+    let compressible = DefaultPredicate::new().and(NotForContentType::const_new("application/vnd.apache.parquet"));
+    let secrets = [AUTHORIZATION, HeaderName::from_static(auth::API_KEY)];
+    Router::<AppState>::new()
+        .merge(health::open_routes())
+        .merge(guarded)
+        .fallback(|| async {
+            Problem::not_found("there is nothing at this path: GET /openapi.json lists what there is")
+        })
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.timeout))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(middleware::from_fn(problem::explain))
+        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(SetSensitiveRequestHeadersLayer::new(secrets))
+        .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
+        .with_state(state)
+}
+
+/// Serves the API until `shutdown` completes, then finishes the requests that are under way.
+///
+/// # Errors
+/// When the configuration is unsafe ([`ServeConfig::check`]), or the address cannot be listened on.
+pub async fn serve(
+    state: AppState,
+    config: &ServeConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    config.check()?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr().context("the listening socket has no address")?;
+    tracing::info!(%address, store = state.store.location(), "listening");
+    axum::serve(listener, router(state, config))
+        .with_graceful_shutdown(shutdown)
+        .await
+        .context("the server stopped")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Completes when the process is asked to end: by ctrl-c, or by SIGTERM where there is such a thing.
+pub async fn shutdown_signal() {
+    let interrupted = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::error!(%error, "ctrl-c cannot be listened for");
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = interrupted => {}
+        () = terminated() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM cannot be listened for");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening_on(listen: &str, keys: &[&str]) -> ServeConfig {
+        ServeConfig {
+            listen: listen.parse().unwrap(),
+            api_key_hashes: keys.iter().map(|key| (*key).to_owned()).collect(),
+            ..ServeConfig::default()
+        }
+    }
+
+    #[test]
+    fn other_machines_need_a_key() {
+        let hash = hash_api_key("secret");
+        for safe in ["127.0.0.1:80", "127.8.8.8:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(listening_on(safe, &[]).check().is_ok(), "{safe}");
+        }
+        for open in ["0.0.0.0:80", "[::]:80", "192.0.2.7:80"] {
+            let message = listening_on(open, &[]).check().unwrap_err().to_string();
+            assert!(message.contains("API key"), "{message}");
+            assert!(listening_on(open, &[&hash]).check().is_ok(), "{open}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_its_hash() {
+        let message = listening_on("127.0.0.1:80", &["secret"]).check().unwrap_err().to_string();
+        assert!(message.contains("SHA-256") && !message.contains("secret"), "{message}");
+    }
+}

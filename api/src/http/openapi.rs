@@ -1,0 +1,59 @@
+//! The contract: every path of the API with its parameters and answers, as an `OpenAPI` document.
+
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{analyze, campaigns, charts, experiments, health, logs, query};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "sendlift",
+        description = "Analytics and A/B testing of message campaigns. Times are RFC 3339 in UTC, rates are shares from 0 to 1, money is in major units of its currency. Reads carry an ETag made of the versions they read and answer 304 to If-None-Match. Errors are problem details (RFC 9457).",
+        license(name = "Apache-2.0")
+    ),
+    paths(
+        health::healthz,
+        health::readyz,
+        health::show_metrics,
+        logs::take_in_log,
+        campaigns::list_campaigns,
+        campaigns::report_campaign,
+        campaigns::report_all,
+        experiments::list_experiments,
+        experiments::show_experiment,
+        experiments::analyze_experiment,
+        analyze::analyze_table,
+        query::run_query,
+        charts::draw_chart
+    ),
+    modifiers(&ApiKeys),
+    security((), ("bearer" = []), ("api_key" = [])),
+    tags(
+        (name = "logs", description = "Logs in"),
+        (name = "campaigns", description = "Campaigns and their results"),
+        (name = "experiments", description = "Experiments and their analyses"),
+        (name = "query", description = "SQL, read-only"),
+        (name = "charts", description = "Pictures of the same answers"),
+        (name = "health", description = "Alive, able to answer, counters")
+    )
+)]
+struct Contract;
+
+/// The two headers in which a key may come.
+struct ApiKeys;
+
+impl Modify for ApiKeys {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components
+            .add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key"))));
+    }
+}
+
+/// The contract as a document.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    Contract::openapi()
+}

@@ -1,0 +1,102 @@
+//! The same file twice, a batch again, two ingests at once, a refused batch: the store ends as if each row came once.
+
+use sendlift_engine::EngineError;
+use sendlift_engine::event::Log;
+use sendlift_engine::facts::refresh;
+use sendlift_engine::ingest::load::{LogInput, ingest};
+use sendlift_engine::settings::Settings;
+
+use crate::support::{CLICKS, DELIVERIES, SENDS, TestStore, options, text_input};
+
+const COUNTS: &str = "SELECT (SELECT count(*) FROM sends), (SELECT count(*) FROM clicks), (SELECT count(*) FROM message_facts)";
+
+#[tokio::test]
+async fn the_same_file_twice_changes_nothing() {
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, SENDS), (Log::Clicks, CLICKS)]).await;
+    let before = store.session().await.versions;
+    let again = store.ingest(&[(Log::Sends, SENDS), (Log::Clicks, CLICKS)]).await;
+    assert_eq!((again[0].accepted, again[0].duplicates, again[0].already_ingested.len()), (0, 3, 1));
+    assert_eq!(store.session().await.versions, before);
+    assert_eq!(store.rows(COUNTS).await, ["3|4|3"]);
+}
+
+#[tokio::test]
+async fn the_same_bytes_twice_in_one_call_count_once() {
+    let store = TestStore::new();
+    let mut input = text_input(Log::Sends, SENDS);
+    input.inputs.push(input.inputs[0].clone());
+    ingest(&store.store, &[input], &options(), &|_| ()).await.unwrap();
+    assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["3"]);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_batch() {
+    let store = TestStore::new();
+    let with_key = |text: &str| LogInput { idempotency_key: Some("k1".into()), ..text_input(Log::Sends, text) };
+    ingest(&store.store, &[with_key(SENDS)], &options(), &|_| ()).await.unwrap();
+    let again = ingest(&store.store, &[with_key(SENDS)], &options(), &|_| ()).await.unwrap();
+    assert_eq!((again[0].accepted, again[0].duplicates), (0, 3));
+    assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_ingests_at_a_time_end_as_one() {
+    let store = TestStore::new();
+    let one = async |text: &'static str, log: Log| {
+        let inputs = [text_input(log, text)];
+        ingest(&store.store, &inputs, &options(), &|_| ()).await.unwrap();
+        refresh(&store.store, &Settings::default()).await.unwrap();
+    };
+    // The same file twice at once, and another log beside it.
+    tokio::join!(one(SENDS, Log::Sends), one(SENDS, Log::Sends), one(DELIVERIES, Log::Deliveries), one(CLICKS, Log::Clicks));
+    assert_eq!(store.rows(COUNTS).await, ["3|4|3"]);
+    assert_eq!(store.rows("SELECT sum(clicks), sum(receipts) FROM message_facts").await, ["2|5"]);
+}
+
+#[tokio::test]
+async fn over_the_limit_nothing_is_taken_in() {
+    let store = TestStore::new();
+    let bad = "message_id,recipient_id,sent_at\nm1,r1,yesterday\nm2,r2,2026-03-02\n";
+    // The clicks are fine, but they came in the same call.
+    let refused = store.try_ingest(&[(Log::Clicks, CLICKS), (Log::Sends, bad)], &options()).await.unwrap_err();
+    assert!(matches!(&refused, EngineError::Refused(message) if message.contains("50.0 %") && message.contains("row 2")), "{refused}");
+    assert_eq!(store.rows("SELECT count(*) FROM clicks").await, ["0"]);
+    assert_eq!(store.rows("SELECT count(*) FROM quarantine").await, ["0"]);
+    let mut lenient = options();
+    lenient.max_rejected = 0.5;
+    store.try_ingest(&[(Log::Sends, bad)], &lenient).await.unwrap();
+    assert_eq!(store.rows("SELECT source_row, reason, raw FROM quarantine").await, [
+        "2|sent_at \"yesterday\" is not a time|m1,r1,yesterday"
+    ]);
+}
+
+#[tokio::test]
+async fn a_writer_that_dies_before_its_commit_leaves_the_last_version() {
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, SENDS)]).await;
+    // What a killed ingest leaves behind: a data file that nothing refers to, whole or cut off.
+    std::fs::write(store.path().join("sends/part-00000-dead.zstd.parquet"), b"PAR1 cut off").unwrap();
+    assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["3"]);
+    store.ingest(&[(Log::Clicks, CLICKS)]).await;
+    assert_eq!(store.rows(COUNTS).await, ["3|4|3"]);
+}
+
+#[tokio::test]
+async fn logs_committed_by_a_killed_ingest_reach_the_facts_later() {
+    let store = TestStore::new();
+    // The commit went through, the facts were never refreshed.
+    ingest(&store.store, &[text_input(Log::Sends, SENDS)], &options(), &|_| ()).await.unwrap();
+    assert_eq!(store.rows("SELECT count(*) FROM message_facts").await, ["3"]);
+}
+
+#[tokio::test]
+async fn new_attributes_widen_a_log() {
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, SENDS)]).await;
+    let wider = SENDS.replace("time_zone\n", "time_zone,shop\n").replace("m1", "m4").replace("m2", "m5").replace("m3", "m6");
+    let wider: String = wider.lines().enumerate().map(|(line, text)| if line == 0 { format!("{text}\n") } else { format!("{text},north\n") }).collect();
+    store.ingest(&[(Log::Sends, &wider)]).await;
+    assert_eq!(store.rows("SELECT shop, count(*) FROM message_facts GROUP BY shop ORDER BY shop").await, ["north|3", "∅|3"]);
+    assert_eq!(store.rows("SELECT count(shop), count(*) FROM sends").await, ["3|6"]);
+}

@@ -1,0 +1,132 @@
+//! One log in every format and compression is one log.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use sendlift_engine::event::Log;
+use sendlift_engine::ingest::load::{LogInput, ingest};
+
+use crate::support::{TestStore, file_input, options};
+
+const ROWS: [(&str, &str, &str); 3] = [("m1", "r1", "春节"), ("m2", "r2", "spring"), ("m3", "r3", "a, \"b\"")];
+
+fn batch() -> RecordBatch {
+    let column = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let times = TimestampMillisecondArray::from(vec![1_772_445_600_000_i64; 3]).with_timezone("+08:00");
+    RecordBatch::try_from_iter([
+        ("message_id", column(ROWS.map(|row| row.0).to_vec())),
+        ("recipient_id", column(ROWS.map(|row| row.1).to_vec())),
+        ("sent_at", Arc::new(times) as ArrayRef),
+        ("campaign_id", column(ROWS.map(|row| row.2).to_vec())),
+    ])
+    .unwrap()
+}
+
+fn separated(delimiter: char) -> Vec<u8> {
+    let mut text = format!("message_id{delimiter}recipient_id{delimiter}sent_at{delimiter}campaign_id\n");
+    for (message, recipient, campaign) in ROWS {
+        let campaign = campaign.replace('"', "\"\"");
+        text.push_str(&format!("{message}{delimiter}{recipient}{delimiter}2026-03-02T10:00:00Z{delimiter}\"{campaign}\"\n"));
+    }
+    text.into_bytes()
+}
+
+fn objects() -> Vec<String> {
+    let object = |(message, recipient, campaign): (&str, &str, &str)| {
+        serde_json::json!({"message_id": message, "recipient_id": recipient, "sent_at": "2026-03-02T18:00:00+08:00", "campaign_id": campaign}).to_string()
+    };
+    ROWS.map(object).to_vec()
+}
+
+fn files() -> Vec<(String, Vec<u8>)> {
+    let mut parquet = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut parquet, batch().schema(), None).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.close().unwrap();
+    let mut file = Vec::new();
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(&mut file, &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let mut stream = Vec::new();
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut stream, &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let mut files = vec![
+        ("sends.csv".to_owned(), separated(',')),
+        ("sends.tsv".to_owned(), separated('\t')),
+        ("semicolons.csv".to_owned(), separated(';')),
+        ("bars.txt".to_owned(), separated('|')),
+        ("sends.ndjson".to_owned(), objects().join("\n").into_bytes()),
+        ("sends.json".to_owned(), format!("[{}]", objects().join(",\n")).into_bytes()),
+        ("sends.parquet".to_owned(), parquet),
+        ("sends.arrow".to_owned(), file),
+        ("sends.arrows".to_owned(), stream),
+    ];
+    for position in [0, 4, 6, 7, 8] {
+        let (name, bytes) = files[position].clone();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&bytes).unwrap();
+        files.push((format!("{name}.gz"), gzip.finish().unwrap()));
+        files.push((format!("{name}.zst"), zstd::encode_all(&bytes[..], 1).unwrap()));
+    }
+    files
+}
+
+#[tokio::test]
+async fn every_format_gives_the_same_rows() {
+    for (name, bytes) in files() {
+        let store = TestStore::new();
+        let path: PathBuf = store.folder.path().join(&name);
+        std::fs::write(&path, bytes).unwrap();
+        let outcomes = store.ingest_files(&[(Log::Sends, &path)]).await;
+        assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (3, 0), "{name}: {outcomes:?}");
+        let rows = store.rows("SELECT message_id, recipient_id, sent_at, campaign_id FROM sends ORDER BY message_id").await;
+        assert_eq!(
+            rows,
+            [
+                "m1|r1|2026-03-02T10:00:00Z|春节",
+                "m2|r2|2026-03-02T10:00:00Z|spring",
+                "m3|r3|2026-03-02T10:00:00Z|a, \"b\""
+            ],
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_folder_and_a_glob_are_all_their_files() {
+    let store = TestStore::new();
+    let folder = store.folder.path().join("days");
+    std::fs::create_dir(&folder).unwrap();
+    for day in 1..4 {
+        let text = format!("message_id,recipient_id,sent_at\nm{day},r1,2026-03-0{day}\n");
+        std::fs::write(folder.join(format!("day{day}.csv")), text).unwrap();
+    }
+    std::fs::write(folder.join(".hidden.csv"), "message_id,recipient_id,sent_at\nm9,r1,2026-03-09\n").unwrap();
+    store.ingest_files(&[(Log::Sends, &folder)]).await;
+    assert_eq!(store.rows("SELECT count(*), count(DISTINCT source_file) FROM sends").await, ["3|3"]);
+    let glob = folder.join("day*.csv");
+    let again = store.ingest_files(&[(Log::Sends, &glob)]).await;
+    assert_eq!(again[0].already_ingested.len(), 3);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_stops_the_call() {
+    let store = TestStore::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&separated(',').repeat(1000)).unwrap();
+    let mut cut = gzip.finish().unwrap();
+    cut.truncate(cut.len() / 2);
+    for (name, bytes) in [("cut.csv.gz", cut), ("cut.parquet", b"PAR1 and no end".to_vec()), ("utf16.csv", b"\xff\xfea\0,\0".to_vec())] {
+        let path = store.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let input: LogInput = file_input(Log::Sends, &path);
+        let message = ingest(&store.store, &[input], &options(), &|_| ()).await.unwrap_err().to_string();
+        assert!(message.contains(name), "{message}");
+    }
+    assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["0"]);
+}

@@ -1,0 +1,13 @@
+//! The engine from the outside: logs in, facts, reports and experiments out.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod exactly_once;
+mod facts_laws;
+mod formats;
+mod known_truth;
+mod malformed;
+mod privacy;
+mod real_data;
+mod reports;
+mod support;
+mod vendors;

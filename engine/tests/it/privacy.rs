@@ -1,0 +1,82 @@
+//! A phone number or an address never reaches the store, the quarantine or an error message.
+
+use sendlift_engine::event::Log;
+use sendlift_engine::ingest::identity::IdentityHasher;
+use sendlift_engine::ingest::load::IngestOptions;
+
+use crate::support::{TestStore, options};
+
+const NUMBERS: &str = "message_id,Phone Number,sent_at,note\n\
+    m1,+1 415 555 2671,2026-03-02T10:00:00Z,fine\n\
+    m2,(415) 555-2672,2026-03-02T10:00:00Z,fine\n\
+    m3,+1 415 555 2673,+14155552674,shifted\n\
+    m4,+14155552675,2026-03-02T10:00:00Z,too,many\n\
+    m5,4155,2026-03-02T10:00:00Z,no number\n";
+const ADDRESSES: &str = "conversion_id,email,occurred_at\no1, Ana.Li@Example.com ,2026-03-02T10:00:00Z\no2,ana.li@example.com,2026-03-02T11:00:00Z\n";
+
+fn with_key() -> IngestOptions {
+    let mut options = options();
+    options.validator.hasher = Some(IdentityHasher::new(b"a key of more than sixteen bytes", Some("US")).unwrap());
+    options.max_rejected = 1.0;
+    options
+}
+
+fn bytes_below(folder: &std::path::Path, found: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes_below(&path, found);
+        } else {
+            found.extend(std::fs::read(path).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_addresses_are_refused() {
+    let store = TestStore::new();
+    for (log, text) in [(Log::Sends, NUMBERS), (Log::Conversions, ADDRESSES)] {
+        let message = store.try_ingest(&[(log, text)], &options()).await.unwrap_err().to_string();
+        assert!(message.contains("SENDLIFT_HASH_KEY") && !message.contains("415") && !message.contains('@'), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_stored_as_keyed_hashes_alone() {
+    let store = TestStore::new();
+    let outcomes = store.try_ingest(&[(Log::Sends, NUMBERS), (Log::Conversions, ADDRESSES)], &with_key()).await.unwrap();
+    assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (2, 3));
+    // HMAC-SHA-256 of "+14155552671", seen with Python's hmac module.
+    let expected = "05e3bbe94364b86f1dc233a164fcc816323956f656cdd20e7b6058a443d89e55";
+    let ids = store.rows("SELECT recipient_id FROM sends ORDER BY message_id").await;
+    assert_eq!(ids[0], expected);
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    // One address in two spellings is one recipient.
+    assert_eq!(store.rows("SELECT count(DISTINCT recipient_id), count(*) FROM conversions").await, ["1|2"]);
+    let quarantine = store.rows("SELECT source_row, reason, raw FROM quarantine ORDER BY source_row").await;
+    assert_eq!(quarantine.len(), 3, "{quarantine:?}");
+    let shown = format!("{quarantine:?} {:?}", outcomes[0].examples);
+    let mut stored = Vec::new();
+    bytes_below(&store.path(), &mut stored);
+    let stored = String::from_utf8_lossy(&stored).into_owned();
+    for leak in ["555 26", "555-26", "55526", "4155552", "Ana", "example.com"] {
+        assert!(!shown.contains(leak), "{leak} in {shown}");
+        assert!(!stored.contains(leak), "{leak} is in the store");
+    }
+    // What is compressed could hide a number from that search: every text column of every table is looked through.
+    for (table, columns) in [("sends", "message_id, recipient_id, note"), ("quarantine", "raw, reason")] {
+        let rows = store.rows(&format!("SELECT {columns} FROM {table}")).await.join("\n");
+        assert!(!rows.contains("555"), "{rows}");
+    }
+}
+
+#[tokio::test]
+async fn a_raw_number_as_recipient_is_set_aside() {
+    let store = TestStore::new();
+    let text = "message_id,recipient_id,sent_at\nm1,+14155552671,2026-03-02\nm2,a@b.example,2026-03-02\nm3,r3,2026-03-02\n";
+    let mut lenient = options();
+    lenient.max_rejected = 1.0;
+    let outcomes = store.try_ingest(&[(Log::Sends, text)], &lenient).await.unwrap();
+    assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (1, 2));
+    assert!(outcomes[0].examples[0].reason.contains("map that column"));
+}

@@ -1,0 +1,61 @@
+//! Vendors' formats: a preset reads a vendor's file into canonical logs, and the next vendor is a file.
+
+use sendlift_engine::event::Log;
+use sendlift_engine::ingest::identity::IdentityHasher;
+use sendlift_engine::ingest::load::IngestOptions;
+use sendlift_engine::ingest::mapping::Mapping;
+
+use crate::support::{TestStore, options};
+
+/// The columns of Twilio's Message resource, with values as its documentation writes them.
+const TWILIO: &str = "sid,messaging_service_sid,from,to,body,direction,status,num_segments,price,price_unit,error_code,date_created,date_sent,date_updated\n\
+    SM1,MG1,+15017122661,+14155552671,\"Hi, 50 % off\",outbound-api,delivered,1,-0.00750,USD,,\"Mon, 02 Mar 2026 10:00:00 +0000\",\"Mon, 02 Mar 2026 10:00:01 +0000\",\"Mon, 02 Mar 2026 10:00:05 +0000\"\n\
+    SM2,MG1,+15017122661,+14155552672,Hi,outbound-api,undelivered,0,,,30003,\"Mon, 02 Mar 2026 10:00:00 +0000\",null,\"Mon, 02 Mar 2026 10:01:00 +0000\"\n\
+    SM3,,+14155552671,+15017122661,STOP,inbound,received,1,-0.00750,USD,,\"Mon, 02 Mar 2026 11:00:00 +0000\",\"Mon, 02 Mar 2026 11:00:00 +0000\",\"Mon, 02 Mar 2026 11:00:00 +0000\"\n";
+const CALLBACKS: &str = "{\"MessageSid\":\"SM2\",\"MessageStatus\":\"delivered\",\"ErrorCode\":null,\"From\":\"+15017122661\",\"To\":\"+14155552672\",\"RawDlrDoneDate\":\"2603021002\"}\n";
+
+fn with(preset: &str) -> IngestOptions {
+    let mut options = options();
+    options.validator.mapping = Mapping::preset(preset).unwrap();
+    options.validator.hasher = Some(IdentityHasher::new(b"a key of more than sixteen bytes", None).unwrap());
+    options
+}
+
+#[tokio::test]
+async fn twilio_exports_and_callbacks() {
+    let store = TestStore::new();
+    let outcomes = store
+        .try_ingest(&[(Log::Sends, TWILIO), (Log::Deliveries, TWILIO), (Log::Replies, TWILIO)], &with("twilio"))
+        .await
+        .unwrap();
+    let counts: Vec<(u64, u64, u64)> = outcomes.iter().map(|log| (log.accepted, log.rejected, log.left_out)).collect();
+    assert_eq!(counts, [(2, 0, 1), (2, 0, 1), (1, 0, 2)], "{outcomes:?}");
+    store.try_ingest(&[(Log::Deliveries, CALLBACKS)], &with("twilio")).await.unwrap();
+    assert_eq!(
+        store.rows("SELECT message_id, campaign_id, channel, sent_at, status, cost, parts, opt_outs FROM message_facts ORDER BY message_id").await,
+        [
+            "SM1|MG1|sms|2026-03-02T10:00:01Z|delivered|0.007500|1|0",
+            // Never sent by its own account, but the callback that came later says delivered.
+            "SM2|MG1|sms|2026-03-02T10:00:00Z|delivered|∅|0|0",
+        ]
+    );
+    assert_eq!(store.rows("SELECT raw_status, raw_time, source_preset, error_code FROM deliveries WHERE message_id = 'SM2' AND error_code IS NOT NULL").await, [
+        "undelivered|Mon, 02 Mar 2026 10:01:00 +0000|twilio|30003"
+    ]);
+    let texts = store.rows("SELECT * FROM sends").await.join(" ") + &store.rows("SELECT * FROM replies").await.join(" ");
+    assert!(!texts.contains("415555") && !texts.contains("501712"), "{texts}");
+}
+
+#[tokio::test]
+async fn a_new_vendor_is_a_file() {
+    let vonage = "[deliveries]\ntime_formats = [\"%y%m%d%H%M\"]\nhash = [\"msisdn\", \"to\"]\n[deliveries.columns]\nmessage_id = \"messageId\"\nat = \"scts\"\nerror_code = \"err-code\"\nstatus = \"status\"\n\
+                  [sends]\ntime_zone = \"Asia/Shanghai\"\n[sends.join]\nmessage_id = [\"batch\", \"recipient_id\"]\n[sends.columns]\nphone = \"mobile\"\nsent_at = \"time\"\n[sends.constants]\nchannel = \"短信\"\n";
+    let mut options = with("twilio");
+    options.validator.mapping = Mapping::parse(vonage, "vonage.toml").unwrap();
+    let store = TestStore::new();
+    let receipts = "msisdn,to,messageId,status,scts,err-code\n14155552671,Shop,v1,delivered,2603021015,0\n";
+    let sends = "batch,mobile,time\nb1,+8613800138000,2026-03-02 10:15:30\nb1,+8613800138001,2026-03-02 10:15:30\n";
+    store.try_ingest(&[(Log::Deliveries, receipts), (Log::Sends, sends)], &options).await.unwrap();
+    assert_eq!(store.rows("SELECT message_id, status, at, error_code FROM deliveries").await, ["v1|delivered|2026-03-02T10:15:00Z|0"]);
+    assert_eq!(store.rows("SELECT count(DISTINCT message_id), min(sent_at), min(channel) FROM sends").await, ["2|2026-03-02T02:15:30Z|sms"]);
+}
