@@ -38,15 +38,16 @@ enum TableKind {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnalyzeParams {
-    /// `units`, one row a unit (unless given), or `arms`: columns arm, n and successes, or arm, n, mean and variance, and
-    /// optionally metric and segment.
+    /// `units`, one row a unit (unless given), or `arms`: columns arm, n and successes, or arm, n, mean and variance,
+    /// and optionally metric and segment.
     #[param(value_type = Option<String>)]
     kind: Option<TableKind>,
     /// Units: the column that says each unit's arm.
     arm: Option<String>,
     /// The arm that the others are compared with.
     control: Option<String>,
-    /// Units: the metrics, as `NAME`, `NAME:proportion` or `NAME:mean`; repeated or with commas between them. The first decides.
+    /// Units: the metrics, as `NAME`, `NAME:proportion` or `NAME:mean`; repeated or with commas between them. The first
+    /// decides.
     metric: Option<String>,
     /// Units: the column that names the unit (each row is one unless given).
     unit: Option<String>,
@@ -98,6 +99,7 @@ pub(super) async fn analyze_table(
         correction: params.correction.as_deref(),
         allocation: params.allocation.as_deref(),
         segment: params.segment.as_deref(),
+        metric: None,
     };
     let options = words.options()?;
     let analysis = match params.kind.unwrap_or_default() {

@@ -1,7 +1,7 @@
 //! Who may ask: holders of an API key, or, where there is none, this machine alone.
 //!
-//! The server knows the SHA-256 of each key, not the key. A key is long and random (there is no dictionary to try), so that
-//! one pass of a fast hash is enough; digests are compared in constant time.
+//! The server knows the SHA-256 of each key, not the key. A key is long and random (there is no dictionary to try), so
+//! that one pass of a fast hash is enough; digests are compared in constant time.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

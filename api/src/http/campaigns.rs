@@ -28,7 +28,8 @@ pub(super) fn routes() -> Router<AppState> {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CampaignReportParams {
-    /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week, month, hour.
+    /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week,
+    /// month, hour.
     by: Option<String>,
     /// Only messages sent at or after this time.
     from: Option<String>,
@@ -45,7 +46,8 @@ pub(super) struct CampaignReportParams {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportParams {
-    /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week, month, hour.
+    /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week,
+    /// month, hour.
     by: Option<String>,
     /// Only this campaign.
     campaign: Option<String>,

@@ -1,5 +1,7 @@
 //! `GET /v1/charts/{kind}.svg` and `.png`: the pictures of reports and analyses.
 
+use std::fmt::Write as _;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -96,14 +98,14 @@ pub(super) struct ChartParams {
 
 /// Draws a chart
 ///
-/// `funnel` and `hours` show a report, `lift` and `segments` an experiment. What a picture leaves out is named in the header
-/// `x-sendlift-warnings`, a JSON array of texts.
+/// `funnel` and `hours` show a report, `lift` and `segments` an experiment. What a picture leaves out is named in the
+/// header `x-sendlift-warnings`, a JSON array of texts.
 #[utoipa::path(
     get,
     path = "/v1/charts/{file}",
     tag = "charts",
     params(
-        ("file" = String, Path, description = "The chart and its format: funnel, hours, lift or segments, then .svg or .png", example = "funnel.svg"),
+        ("file" = String, Path, description = "The chart and its format: funnel, hours, lift or segments, then .svg or .png"),
         ChartParams
     ),
     responses(
@@ -198,6 +200,7 @@ impl ChartParams {
             correction: self.correction.as_deref(),
             allocation: self.allocation.as_deref(),
             segment: self.segment.as_deref(),
+            metric: None,
         };
         let options = words.options()?;
         Ok(Box::pin(analyze_store(session, experiment, &options)).await?)
@@ -225,7 +228,10 @@ fn warnings_header(warnings: &[String]) -> Option<HeaderValue> {
     for unit in serde_json::to_string(warnings).ok()?.encode_utf16() {
         match u8::try_from(unit) {
             Ok(byte) if byte.is_ascii_graphic() || byte == b' ' => ascii.push(char::from(byte)),
-            _ => ascii.push_str(&format!("\\u{unit:04x}")),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
         }
     }
     HeaderValue::from_str(&ascii).ok()

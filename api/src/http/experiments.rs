@@ -28,6 +28,9 @@ pub(super) fn routes() -> Router<AppState> {
 pub(super) struct AnalysisParams {
     /// Columns whose values are looked at one by one, with commas between them.
     segment: Option<String>,
+    /// The metrics, with commas between them, the first of which decides: click, conversion, revenue, delivery, reply,
+    /// cost or `opt_out` (click, conversion, revenue and `opt_out` unless given).
+    metric: Option<String>,
     /// The arm that the others are compared with.
     control: Option<String>,
     /// Two-sided error, 0 to 1 (0.05 unless given).
@@ -124,6 +127,7 @@ pub(super) async fn analyze_experiment(
         correction: params.correction.as_deref(),
         allocation: params.allocation.as_deref(),
         segment: params.segment.as_deref(),
+        metric: params.metric.as_deref(),
     };
     let options = words.options()?;
     let reading = Reading::open(&state, point(params.at.as_deref())?, &uri).await?;

@@ -1,8 +1,8 @@
 //! `POST /v1/logs/{log}`: takes a batch of a log into the store, by the same code as `sendlift ingest`.
 //!
-//! The answer comes after the commit. A batch that was taken in before (the same `Idempotency-Key`, or without one the same
-//! bytes) changes nothing and is counted as duplicates. Batches are written one after another; a caller that goes away
-//! does not stop the batch that is being written.
+//! The answer comes after the commit. A batch that was taken in before (the same `Idempotency-Key`, or without one the
+//! same bytes) changes nothing and is counted as duplicates. Batches are written one after another; a caller that goes
+//! away does not stop the batch that is being written.
 
 use std::sync::Arc;
 
@@ -61,9 +61,9 @@ pub(super) struct LogAnswer {
 
 /// Takes a batch of a log in
 ///
-/// The body is a table: NDJSON, a JSON array, CSV, Parquet or Arrow IPC, plain or with gzip or zstd. Rows that do not pass
-/// are set aside in the quarantine with a reason, and the answer counts them; when they are too many, nothing is taken in.
-/// The answer comes after the commit.
+/// The body is a table: NDJSON, a JSON array, CSV, Parquet or Arrow IPC, plain or with gzip or zstd. Rows that do not
+/// pass are set aside in the quarantine with a reason, and the answer counts them; when they are too many, nothing is
+/// taken in. The answer comes after the commit.
 #[utoipa::path(
     post,
     path = "/v1/logs/{log}",

@@ -1,11 +1,12 @@
 //! The HTTP API: requests in, the engine's answers out, in the same JSON as the command line's.
 //!
-//! A file a resource (`logs`, `campaigns`, `experiments`, `analyze`, `query`, `charts`, `health`), each with its routes;
-//! around them the key (`auth`), the room ([`router`]), the shape of errors (`problem`), and what is logged and counted
-//! (`observe`, `metrics`). `openapi` is the contract that outside programs rely on.
+//! A file a resource (`logs`, `campaigns`, `experiments`, `analyze`, `query`, `charts`, `health`), each with its
+//! routes; around them the key (`auth`), the room ([`router`]), the shape of errors (`problem`), and what is logged and
+//! counted (`observe`, `metrics`). `openapi` is the contract that outside programs rely on.
 //!
-//! **Architecture invariant:** nothing is computed here, and no handler knows a Delta table or a DataFusion plan: a handler
-//! turns words into a request of the engine, and the engine's answer or error into a response.
+//! **Architecture invariant:** nothing is computed here: a handler turns words into a request of the engine, and the
+//! engine's answer or error into a response. Only `query` and `rows` see Arrow batches, which they pass on as they
+//! come.
 
 mod analyze;
 mod auth;
@@ -111,8 +112,8 @@ impl ServeConfig {
     }
 }
 
-/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, the counters, the clock.
-/// Cheap to clone.
+/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, the counters, the
+/// clock. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     store: Store,

@@ -1,7 +1,8 @@
 //! Query parameters: read with their types, refused with a reason, turned into what the engine takes.
 //!
-//! A parameter that is given several times counts as one list (`metric=click&metric=revenue` is `metric=click,revenue`), and
-//! one without a value counts as not given. A name that an endpoint does not know is refused.
+//! A parameter that is given several times counts as one list (`metric=click&metric=revenue` is
+//! `metric=click,revenue`), and one without a value counts as not given. A name that an endpoint does not know is
+//! refused.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
@@ -140,6 +141,8 @@ pub(super) struct AnalysisWords<'a> {
     pub(super) correction: Option<&'a str>,
     pub(super) allocation: Option<&'a str>,
     pub(super) segment: Option<&'a str>,
+    /// The metrics of an experiment of the store; those of a table are columns, which its request names.
+    pub(super) metric: Option<&'a str>,
 }
 
 impl AnalysisWords<'_> {
@@ -149,6 +152,7 @@ impl AnalysisWords<'_> {
             control: self.control.map(str::to_owned),
             allocation: parse_allocation(self.allocation.unwrap_or_default())?,
             segments: list(self.segment),
+            metrics: list(self.metric),
             ..AnalysisOptions::default()
         };
         if let Some(alpha) = self.alpha {

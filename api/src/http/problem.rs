@@ -1,5 +1,5 @@
-//! Every failure as problem details (RFC 9457): the one error type of the handlers, and the middleware that gives the same
-//! shape to what the framework answers by itself (no such path, wrong method, body too large, out of time).
+//! Every failure as problem details (RFC 9457): the one error type of the handlers, and the middleware that gives the
+//! same shape to what the framework answers by itself (no such path, wrong method, body too large, out of time).
 //!
 //! The caller's own mistakes are told in full; what went wrong inside is told to the log alone, under the request's id,
 //! which is the problem's `instance`.

@@ -1,7 +1,7 @@
 //! `POST /v1/query`: read-only SQL over the logs, the facts and the quarantine.
 //!
-//! An error before the first row is a problem; after it the connection is broken off, so that a short answer is never taken
-//! for a whole one.
+//! An error before the first row is a problem; after it the connection is broken off, so that a short answer is never
+//! taken for a whole one.
 
 use axum::Router;
 use axum::extract::State;

@@ -1,5 +1,5 @@
-//! What every answer read from the store has in common: a session at the versions that the caller asks for, and an ETag made
-//! of these versions, the settings and the request, so that an unchanged answer is not computed again.
+//! What every answer read from the store has in common: a session at the versions that the caller asks for, and an
+//! `ETag` made of these versions, the settings and the request, so that an unchanged answer is not computed again.
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};

@@ -1,6 +1,7 @@
 //! Rows of a query as an answer: encoded batch by batch as they come, so that memory does not grow with the answer.
 //!
-//! Every format has a writer of the Arrow project that writes into an [`Outlet`], from which the answer takes what is there.
+//! Every format has a writer of the Arrow project that writes into an [`Outlet`], from which the answer takes what is
+//! there.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,7 +82,7 @@ impl RowFormat {
     }
 
     fn writer(self, outlet: Outlet, schema: &SchemaRef) -> Result<Box<dyn RowWriter>, DataFusionError> {
-        Ok(match self {
+        let writer: Box<dyn RowWriter> = match self {
             Self::Json => {
                 let writer: ArrayWriter<Outlet> =
                     JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(outlet);
@@ -98,7 +99,8 @@ impl RowFormat {
                 Box::new(ArrowWriter::try_new(outlet, Arc::clone(schema), Some(properties))?)
             }
             Self::ArrowStream => Box::new(StreamWriter::try_new(outlet, schema)?),
-        })
+        };
+        Ok(writer)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A table in the body of a request: NDJSON, JSON, CSV, Parquet or Arrow IPC, plain or compressed.
 //!
-//! The engine sees the layout and the compression from the bytes; the headers are looked at only to refuse what no reader
-//! could read, before the body is received.
+//! The engine sees the layout and the compression from the bytes; the headers are looked at only to refuse what no
+//! reader could read, before the body is received.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};

@@ -24,6 +24,16 @@ const LEFT_OUT: [&str; 8] = ["text", "raw_time", "source_preset", "encoding", "c
 /// The columns that the facts make themselves or handle apart.
 const MADE: [&str; 6] = ["message_id", "recipient_id", "sent_at", "country", "region", "time_zone"];
 
+/// Columns that both a send's attributes and its receipts may tell; the receipt's word counts where there is one.
+const TOLD_TWICE: [&str; 2] = ["error_code", "carrier"];
+
+/// Columns of the facts that no attribute of a send may take the name of: such an attribute is carried as `send_NAME`.
+const TAKEN: [&str; 21] = [
+    "status", "delivery", "receipts", "delivered_at", "local_hour", "local_weekday", "sent_date", "clicks", "machine_clicks",
+    "first_click_at", "machine_click_reason", "conversions", "conversions_outside_window", "converted_at", "revenue", "margin",
+    "revenue_currency", "revenue_other", "opt_outs", "opted_out_at", "replies",
+];
+
 /// Which message ids the sends log holds more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Corrections {
@@ -134,7 +144,13 @@ pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
     let mut with: Vec<(&str, String)> = vec![("messages", messages(inputs, range))];
     let mut joins = String::new();
     let mut columns: Vec<String> = ["message_id", "recipient_id", "sent_at"].map(|name| format!("m.{name}")).into();
-    columns.extend(inputs.carried.iter().map(|name| format!("m.{}", quoted(name))));
+    columns.extend(inputs.carried.iter().filter(|name| !TOLD_TWICE.contains(&name.as_str())).map(|name| {
+        if TAKEN.contains(&name.as_str()) {
+            format!("m.{} AS {}", quoted(name), quoted(&format!("send_{name}")))
+        } else {
+            format!("m.{}", quoted(name))
+        }
+    }));
 
     let only = |log: &str| match range {
         // Only the range's own messages matter; the semi join keeps the other rows out of the aggregation.
@@ -252,24 +268,33 @@ fn receipt_columns(
         ));
         columns.push("coalesce(r.receipts, 0) AS receipts".to_owned());
         columns.push(format!("CASE WHEN {resolved} >= {FIRST_DELIVERED_RANK} THEN r.delivered_at END AS delivered_at"));
-        columns.push(format!("CASE WHEN {resolved} < {FIRST_DELIVERED_RANK} THEN r.error_code END AS error_code"));
-        let carrier = if inputs.carried.iter().any(|name| name == "carrier") { "receipt_carrier" } else { "carrier" };
-        columns.push(format!("r.carrier AS {carrier}"));
+        let told = format!("CASE WHEN {resolved} < {FIRST_DELIVERED_RANK} THEN r.error_code END");
+        columns.push(told_twice(inputs, "error_code", Some(&told)));
+        columns.push(told_twice(inputs, "carrier", Some("r.carrier")));
         columns.push(format!("arrow_cast(coalesce(m.cost, r.price), '{}') AS cost", money_type()));
         // Late prices come with the receipt; their currency counts only where the send had none.
         if let Some(currency) = columns.iter_mut().find(|column| *column == "m.\"currency\"") {
             "coalesce(m.currency, CASE WHEN m.cost IS NULL THEN r.currency END) AS currency".clone_into(currency);
         }
     } else {
-        for (name, value) in [("status", "NULL"), ("delivery", "'unknown'"), ("error_code", "NULL")] {
+        for (name, value) in [("status", "NULL"), ("delivery", "'unknown'")] {
             columns.push(format!("arrow_cast({value}, 'Utf8') AS {name}"));
         }
-        if !inputs.carried.iter().any(|name| name == "carrier") {
-            columns.push("arrow_cast(NULL, 'Utf8') AS carrier".to_owned());
-        }
+        columns.extend(TOLD_TWICE.map(|name| told_twice(inputs, name, None)));
         columns.push("arrow_cast(0, 'Int64') AS receipts".to_owned());
         columns.push(null_moment("delivered_at"));
         columns.push(format!("arrow_cast(m.cost, '{}') AS cost", money_type()));
+    }
+}
+
+/// A column from the receipt, else from the send's attribute of that name, else nothing.
+fn told_twice(inputs: &Inputs, name: &str, receipt: Option<&str>) -> String {
+    let attribute = inputs.carried.iter().any(|carried| carried == name).then(|| format!("m.{name}"));
+    let told: Vec<&str> = receipt.into_iter().chain(attribute.as_deref()).collect();
+    match told.as_slice() {
+        [] => format!("arrow_cast(NULL, 'Utf8') AS {name}"),
+        [only] => format!("{only} AS {name}"),
+        both => format!("coalesce({}) AS {name}", both.join(", ")),
     }
 }
 

@@ -82,7 +82,7 @@ fn queries(log: Log, window: i64) -> Vec<String> {
         }
         Log::Recipients => vec![format!(
             "SELECT DISTINCT f.sent_date FROM message_facts AS f JOIN {fresh} AS n ON n.recipient_id = f.recipient_id \
-             WHERE f.time_zone IS DISTINCT FROM n.time_zone OR f.country IS DISTINCT FROM n.country OR f.region IS DISTINCT FROM n.region"
+             WHERE (f.time_zone IS DISTINCT FROM n.time_zone) OR (f.country IS DISTINCT FROM n.country) OR (f.region IS DISTINCT FROM n.region)"
         )],
         Log::Assignments | Log::Opens | Log::Consents => Vec::new(),
     }

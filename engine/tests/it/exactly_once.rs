@@ -8,7 +8,7 @@ use sendlift_engine::settings::Settings;
 
 use crate::support::{CLICKS, DELIVERIES, SENDS, TestStore, options, text_input};
 
-const COUNTS: &str = "SELECT (SELECT count(*) FROM sends), (SELECT count(*) FROM clicks), (SELECT count(*) FROM message_facts)";
+const COUNTS: &str = "SELECT (SELECT count(*) FROM sends) AS sends, (SELECT count(*) FROM clicks) AS clicks, (SELECT count(*) FROM message_facts) AS facts";
 
 #[tokio::test]
 async fn the_same_file_twice_changes_nothing() {

@@ -132,7 +132,8 @@ async fn earlier_versions_can_be_asked_again() {
     };
     let clicks = "SELECT sum(clicks) FROM message_facts";
     assert_eq!(rows_of(&at(At::Version(first)).await, clicks).await, ["0"]);
-    assert_eq!(store.rows(clicks).await, ["2"]);
+    // Without receipts the click one second after delivery cannot be told from a person's.
+    assert_eq!(store.rows(clicks).await, ["3"]);
     assert_eq!(rows_of(&at(At::Version(first)).await, "SELECT count(*) FROM clicks").await, ["0"]);
 }
 

@@ -234,6 +234,9 @@ impl SeparatedChunks {
         if ends_file && quotes(raw) % 2 == 1 && (spans_lines || opens_with_quote(raw, self.delimiter)) {
             return Some("a quote is opened and never closed".to_owned());
         }
+        if spans_lines && !closes_its_quotes(raw, self.delimiter) {
+            return Some("a quote is opened and closed in the middle of a later line".to_owned());
+        }
         if std::str::from_utf8(raw).is_err() {
             return Some("is not valid UTF-8".to_owned());
         }
@@ -325,6 +328,28 @@ fn trim_end(bytes: &[u8]) -> usize {
 
 fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Whether every quoted field of a record ends where a field may end: a quote that closes before a letter belongs to
+/// another field, and the record is several lines that an open quote ran together.
+fn closes_its_quotes(record: &[u8], delimiter: u8) -> bool {
+    let (mut quoted, mut field_start) = (false, true);
+    let mut bytes = record.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if quoted && byte == b'"' {
+            match bytes.peek() {
+                Some(b'"') => {
+                    bytes.next();
+                }
+                Some(next) if *next != delimiter && !matches!(next, b'\r' | b'\n') => return false,
+                _ => quoted = false,
+            }
+        } else if !quoted {
+            quoted = field_start && byte == b'"';
+            field_start = byte == delimiter;
+        }
+    }
+    true
 }
 
 /// Whether some field of a record begins with a quote.

@@ -85,7 +85,13 @@ impl<'a> ColumnPlan<'a> {
 
     fn sources_of(&self, spec: &ColumnSpec) -> Vec<String> {
         if let Some(names) = self.mapping.columns.get(spec.name) {
-            return names.names().iter().filter_map(|name| self.find(name)).map(str::to_owned).collect();
+            let mut found: Vec<String> = Vec::new();
+            for name in names.names().iter().filter_map(|name| self.find(name)) {
+                if !found.iter().any(|known| known == name) {
+                    found.push(name.to_owned());
+                }
+            }
+            return found;
         }
         let names = std::iter::once(&spec.name).chain(spec.aliases);
         names.into_iter().find_map(|name| self.find(name)).map(str::to_owned).into_iter().collect()
@@ -95,13 +101,18 @@ impl<'a> ColumnPlan<'a> {
         let mapped = [("phone", Identity::Phone), ("email", Identity::Email)];
         for (target, kind) in mapped {
             for name in self.mapping.columns.get(target).map_or(&[][..], |names| names.names()) {
-                if let Some(found) = self.find(name) {
-                    self.addresses.push((found.to_owned(), kind));
+                // Two spellings of a mapping (`to`, `To`) may be one column of the file.
+                if let Some(found) = self.find(name).map(str::to_owned)
+                    && !self.addresses.iter().any(|(known, _)| *known == found)
+                {
+                    self.addresses.push((found, kind));
                 }
             }
         }
         let mut hashed: Vec<String> =
             self.mapping.hash.iter().filter_map(|name| self.find(name)).map(str::to_owned).collect();
+        hashed.sort();
+        hashed.dedup();
         let has_recipient_column = self.sources.iter().any(|(spec, sources)| spec.name == RECIPIENT && !sources.is_empty());
         for (name, _) in &self.file {
             let fed = self.sources.iter().any(|(_, sources)| sources.contains(name));
