@@ -4,4 +4,4 @@
 //! user, and both give the same JSON, made by one serialiser.
 
 pub mod cli;
-//pub mod http;
+pub mod http;

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use sendlift_engine::EngineError;
 use sendlift_engine::chart::{Chart, ChartError, ChartSize, draw_svg, pictures, render_png};

@@ -164,7 +164,7 @@ impl AppState {
 /// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing.
 pub fn router(state: AppState, config: &ServeConfig) -> Router {
     let room = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(|_: BoxError| async { Problem::overloaded() }))
+        .layer(HandleErrorLayer::<_, ()>::new(|_: BoxError| async { Problem::overloaded() }))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(config.max_concurrent.clamp(1, MOST_CONCURRENT)));
     // The layer that is added last is the first to see a request.

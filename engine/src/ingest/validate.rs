@@ -9,7 +9,7 @@ mod expressions;
 mod plan;
 
 use jiff::tz::TimeZone;
-use polars::prelude::{BooleanChunked, Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
+use polars::prelude::{Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
 
 use super::identity::{IdentityHasher, mask_addresses, mask_plain_addresses};
 use super::mapping::{LogMapping, Mapping};
@@ -21,7 +21,9 @@ use plan::ColumnPlan;
 
 /// Rows in the chunk's own order, by which a rejected row finds its text.
 const POSITION: &str = "__position";
-/// The reason for which a row is rejected; null for a good one.
+/// Whether a row is rejected.
+const BAD: &str = "__bad";
+/// Why.
 const REASON: &str = "__reason";
 
 /// What a chunk became.
@@ -98,24 +100,24 @@ impl Validator {
         let left_out = chunk.frame.height() - cleaned.height();
         let identified = plan.identify(cleaned, self.hasher.as_ref())?;
         let typed = identified.lazy().with_columns(plan.selected()).with_columns(plan.typed(&self.times)).collect()?;
-        let judged = typed.lazy().with_column(plan.reason(self.latest).alias(REASON)).collect()?;
-        let bad = judged.column(REASON)?.is_not_null();
+        let faults = plan.faults(self.latest);
+        let judged = typed.lazy().with_column(faults.any().alias(BAD)).collect()?;
+        let bad = judged.column(BAD)?.bool()?.clone();
         let mut rejected: Vec<BrokenRow> = chunk.broken.iter().map(|row| hide_addresses(row.clone(), &plan)).collect();
-        rejected.extend(rejected_rows(chunk, &judged, &bad, &plan)?);
+        // Reasons quote cells as text, which costs more than all the rest: only rows that have one are looked at.
+        let any_bad = bad.any();
+        if any_bad {
+            let bad_rows = judged.filter(&bad)?.lazy().with_column(faults.reason().alias(REASON)).collect()?;
+            rejected.extend(rejected_rows(chunk, &bad_rows, &plan)?);
+        }
         rejected.sort_by_key(|row| row.row);
-        let frame = judged.lazy().filter(col(REASON).is_null()).select(plan.output()).collect()?;
-        Ok(CheckedChunk { frame, rejected, left_out })
+        let good = if any_bad { judged.lazy().filter(col(BAD).not()) } else { judged.lazy() };
+        Ok(CheckedChunk { frame: good.select(plan.output()).collect()?, rejected, left_out })
     }
 
 }
 
-fn rejected_rows(
-    chunk: &RawChunk,
-    judged: &DataFrame,
-    bad: &BooleanChunked,
-    plan: &ColumnPlan<'_>,
-) -> Result<Vec<BrokenRow>> {
-    let bad_rows = judged.filter(bad)?;
+fn rejected_rows(chunk: &RawChunk, bad_rows: &DataFrame, plan: &ColumnPlan<'_>) -> Result<Vec<BrokenRow>> {
     let (positions, reasons) = (bad_rows.column(POSITION)?.i64()?, bad_rows.column(REASON)?.str()?);
     let mut rejected = Vec::with_capacity(bad_rows.height());
     for (position, reason) in positions.iter().zip(reasons.iter()) {

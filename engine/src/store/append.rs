@@ -88,7 +88,8 @@ impl Appender {
     ///
     /// # Errors
     /// When the table's log cannot be read.
-    pub async fn has(&self, batch_id: &str) -> Result<bool> {
+    // `&mut` because a data file under construction may move between threads, but not be shared by them.
+    pub async fn has(&mut self, batch_id: &str) -> Result<bool> {
         let log_store = self.table.log_store();
         Ok(self.table.snapshot()?.transaction_version(log_store.as_ref(), batch_id).await?.is_some())
     }
@@ -150,7 +151,7 @@ impl Appender {
         unreachable!("the loop above returns")
     }
 
-    async fn try_commit(&self, batch_ids: &[String]) -> std::result::Result<u64, DeltaTableError> {
+    async fn try_commit(&mut self, batch_ids: &[String]) -> std::result::Result<u64, DeltaTableError> {
         let snapshot = self.table.snapshot()?;
         let mut actions: Vec<Action> = self.written.iter().cloned().map(Action::Add).collect();
         let stored = super::commit::plain_schema(&snapshot.snapshot().arrow_schema());

@@ -284,8 +284,8 @@ impl<'a> ColumnPlan<'a> {
         columns
     }
 
-    /// Step 5: the first fault of each row, null for a good one.
-    pub(super) fn reason(&self, latest: i64) -> Expr {
+    /// Step 5: what can be wrong with a row, in the order in which it is told.
+    pub(super) fn faults(&self, latest: i64) -> Faults {
         let mut faults: Vec<(Expr, Expr)> = Vec::new();
         if !self.addresses.is_empty() {
             faults.push((col(BAD_ADDRESS), lit("the phone number or address is not a valid one")));
@@ -306,9 +306,7 @@ impl<'a> ColumnPlan<'a> {
                 faults.push((all_empty, lit(format!("{} are all missing", one_of.join(" and ")))));
             }
         }
-        faults.into_iter().rev().fold(lit(NULL).cast(DataType::String), |otherwise, (condition, reason)| {
-            when(condition).then(reason).otherwise(otherwise)
-        })
+        Faults(faults)
     }
 
     fn faults_of(&self, spec: &ColumnSpec, sources: &[String], latest: i64, faults: &mut Vec<(Expr, Expr)>) {
@@ -389,6 +387,23 @@ impl<'a> ColumnPlan<'a> {
         }
         columns.push(col(SOURCE_ROW));
         columns
+    }
+}
+
+/// What can be wrong with a row: conditions, each with the words for it.
+pub(super) struct Faults(Vec<(Expr, Expr)>);
+
+impl Faults {
+    /// Whether a row has any fault.
+    pub(super) fn any(&self) -> Expr {
+        self.0.iter().fold(lit(false), |any, (condition, _)| any.or(condition.clone().fill_null(lit(false))))
+    }
+
+    /// The first fault of a row in words.
+    pub(super) fn reason(&self) -> Expr {
+        self.0.iter().rev().fold(lit(NULL).cast(DataType::String), |otherwise, (condition, reason)| {
+            when(condition.clone()).then(reason.clone()).otherwise(otherwise)
+        })
     }
 }
 

@@ -1,0 +1,9 @@
+//! The faces from the outside: the command line and the HTTP API.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod command_line;
+mod http_access;
+mod http_logs;
+mod http_query;
+mod http_reads;
+mod http_support;
