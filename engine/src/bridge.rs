@@ -1,4 +1,4 @@
-//! The one bridge between the two Arrow implementations in the tree: arrow-rs (DataFusion, Parquet, Delta) and Polars.
+//! The one bridge between the two Arrow implementations in the tree: arrow-rs (`DataFusion`, Parquet, Delta) and Polars.
 //!
 //! A column crosses by the Arrow C data interface: pointers move, buffers are not copied.
 //! <https://arrow.apache.org/docs/format/CDataInterface.html>
@@ -83,7 +83,11 @@ mod tests {
     fn a_batch_crosses_and_comes_back() {
         let batch = RecordBatch::try_from_iter([
             ("n", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef),
-            ("text", Arc::new(StringArray::from(vec![Some("短信"), Some("a long text that is not inlined"), None])) as ArrayRef),
+            (
+                "text",
+                Arc::new(StringArray::from(vec![Some("短信"), Some("a long text that is not inlined"), None]))
+                    as ArrayRef,
+            ),
         ])
         .unwrap();
         let frame = to_frame(&batch).unwrap();

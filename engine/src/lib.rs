@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - [`event`]: the vocabulary of the logs; [`ingest`]: files to validated rows; [`store`]: Delta tables;
-//! - [`query`]: DataFusion sessions over the store or over files; [`facts`]: one row a message;
+//! - [`query`]: `DataFusion` sessions over the store or over files; [`facts`]: one row a message;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
 //! - [`generate`]: sample logs with known true effects.
 //!

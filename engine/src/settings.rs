@@ -62,12 +62,13 @@ impl Default for MachineClicks {
             all_links_within_seconds: 1.0,
             messages_per_address_and_hour: 30,
             bot_score: 0.5,
-            user_agents: "google-pagerenderer|googlebot|bingbot|bingpreview|facebookexternalhit|facebot|twitterbot|slackbot\
+            user_agents:
+                "google-pagerenderer|googlebot|bingbot|bingpreview|facebookexternalhit|facebot|twitterbot|slackbot\
                           |telegrambot|whatsapp/|skypeuripreview|linkedinbot|discordbot|applebot|yandexbot|baiduspider|\
                           petalbot|bytespider|headlesschrome|phantomjs|python-requests|python-urllib|curl/|wget/|\
                           go-http-client|okhttp|java/|barracuda|proofpoint|mimecast|safelinks|urldefense|\
                           link ?preview|preview ?bot|crawler|spider"
-                .to_owned(),
+                    .to_owned(),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum Command {
     Experiment(ExperimentArguments),
     /// Draw a chart to an SVG or PNG file
     Chart(ChartArguments),
-    /// Run read-only SQL over the logs, message_facts and the quarantine
+    /// Run read-only SQL over the logs, `message_facts` and the quarantine
     Sql(SqlArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
@@ -89,7 +89,7 @@ pub(super) struct ReadingArguments {
     /// The IANA zone of times without an offset
     #[arg(long, value_name = "ZONE")]
     pub(super) time_zone: Option<String>,
-    /// File with the key for hashing phone numbers and addresses (or the variable SENDLIFT_HASH_KEY)
+    /// File with the key for hashing phone numbers and addresses (or the variable `SENDLIFT_HASH_KEY`)
     #[arg(long, value_name = "FILE")]
     pub(super) hash_key_file: Option<PathBuf>,
     /// Country of phone numbers without a country code, such as US or CN
@@ -99,7 +99,7 @@ pub(super) struct ReadingArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct IngestArguments {
-    /// LOG=PATH: sends, deliveries, opens, clicks, conversions, replies, opt_outs, consents, recipients or assignments;
+    /// LOG=PATH: sends, deliveries, opens, clicks, conversions, replies, `opt_outs`, consents, recipients or assignments;
     /// PATH is a file, a folder, a glob, or - for standard input
     #[arg(required = true, value_name = "LOG=PATH")]
     pub(super) logs: Vec<String>,
@@ -129,7 +129,7 @@ pub(super) struct SelectionArguments {
     /// Only this campaign
     #[arg(long, value_name = "ID")]
     pub(super) campaign: Option<String>,
-    /// Columns to group by: of the facts, the sends or the recipients, or day, week, month [default: campaign_id]
+    /// Columns to group by: of the facts, the sends or the recipients, or day, week, month [default: `campaign_id`]
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub(super) by: Option<Vec<String>>,
     /// Only messages sent from this time on

@@ -29,27 +29,31 @@ async fn picture(session: &QuerySession, arguments: &ChartArguments) -> Result<C
         }
         "lift" => pictures::lift(&analysis(session, arguments).await?, arguments.metric.as_deref()),
         "segments" => pictures::segments(&analysis(session, arguments).await?, arguments.metric.as_deref()),
-        other => Err(EngineError::usage(format!("there is no chart \"{other}\": choose funnel, hours, lift or segments"))),
+        other => {
+            Err(EngineError::usage(format!("there is no chart \"{other}\": choose funnel, hours, lift or segments")))
+        }
     }
 }
 
 async fn analysis(session: &QuerySession, arguments: &ChartArguments) -> Result<ExperimentAnalysis> {
-    let id = match &arguments.experiment {
-        Some(id) => id.clone(),
-        None => {
-            let known = list_experiments(session).await?;
-            match known.as_slice() {
-                [only] => only.experiment_id.clone(),
-                [] => return Err(EngineError::usage("the store has no experiment: sends need variants")),
-                several => {
-                    let ids: Vec<&str> = several.iter().map(|one| one.experiment_id.as_str()).collect();
-                    return Err(EngineError::usage(format!("which experiment? --experiment {}", ids.join(" or "))));
-                }
+    let id = if let Some(id) = &arguments.experiment {
+        id.clone()
+    } else {
+        let known = list_experiments(session).await?;
+        match known.as_slice() {
+            [only] => only.experiment_id.clone(),
+            [] => return Err(EngineError::usage("the store has no experiment: sends need variants")),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|one| one.experiment_id.as_str()).collect();
+                return Err(EngineError::usage(format!("which experiment? --experiment {}", ids.join(" or "))));
             }
         }
     };
-    let options =
-        AnalysisOptions { control: arguments.control.clone(), segments: arguments.segment.clone(), ..AnalysisOptions::default() };
+    let options = AnalysisOptions {
+        control: arguments.control.clone(),
+        segments: arguments.segment.clone(),
+        ..AnalysisOptions::default()
+    };
     analyze_store(session, &id, &options).await
 }
 
@@ -62,7 +66,9 @@ pub(super) fn write(chart: &Chart, path: &Path, size: ChartSize) -> Result<()> {
             let png = render_png(&svg.text)?;
             (png.bytes, svg.warnings.into_iter().chain(png.warnings).collect())
         }
-        _ => return Err(EngineError::usage(format!("{}: a chart is written to a .svg or a .png file", path.display()))),
+        _ => {
+            return Err(EngineError::usage(format!("{}: a chart is written to a .svg or a .png file", path.display())));
+        }
     };
     std::fs::write(path, bytes).map_err(EngineError::io("write", path))?;
     for warning in warnings {

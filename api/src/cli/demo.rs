@@ -13,7 +13,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::DemoArguments;
-use super::output::{say, Format, grouped};
+use super::output::{Format, grouped, say};
 
 pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow::Result<()> {
     let out = &arguments.out;
@@ -52,7 +52,8 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
     super::experiment::print(&analysis, Format::Table)?;
 
     say!("\n5. Charts");
-    let hours = report(&session, &ReportRequest { by: vec!["local_hour".to_owned()], ..ReportRequest::default() }).await?;
+    let hours =
+        report(&session, &ReportRequest { by: vec!["local_hour".to_owned()], ..ReportRequest::default() }).await?;
     let pictures = [
         ("funnel", pictures::funnel(&by_campaign)),
         ("lift", pictures::lift(&analysis, None)?),
@@ -69,7 +70,9 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
 
     say!("\nThe simulation's true effects are in {}.", logs.join("truth.json").display());
     say!("Next:");
-    say!("  your own data   sendlift ingest sends=sends.csv deliveries=receipts.csv clicks=clicks.csv conversions=orders.csv");
+    say!(
+        "  your own data   sendlift ingest sends=sends.csv deliveries=receipts.csv clicks=clicks.csv conversions=orders.csv"
+    );
     say!("  the HTTP API    sendlift --store {} serve     (then open http://127.0.0.1:8080/docs)", store.display());
     say!("  the notebook    notebooks/01_campaign_results.ipynb, with the API running");
     Ok(())

@@ -1,15 +1,15 @@
 //! `sendlift experiment`: list, show, analyze.
 
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind, MetricSpec, Recommendation, UnitRequest,
-    Verdict, analyze_arms, analyze_store, analyze_units, list_experiments, parse_allocation,
+    AnalysisOptions, ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind, MetricSpec, Recommendation,
+    UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units, list_experiments, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
-use super::output::{say, Format, Rows, grouped, print_csv_of, print_json};
+use super::output::{Format, Rows, grouped, print_csv_of, print_json, say};
 
 pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> anyhow::Result<()> {
     match &arguments.command {
@@ -41,10 +41,9 @@ async fn list(context: &Context) -> anyhow::Result<()> {
 
 async fn show(context: &Context, id: &str) -> anyhow::Result<()> {
     let experiments = list_experiments(&context.session(None).await?).await?;
-    let found = experiments
-        .iter()
-        .find(|experiment| experiment.experiment_id == id)
-        .ok_or_else(|| EngineError::NotFound(format!("there is no experiment \"{id}\"; `sendlift experiment list` shows all")))?;
+    let found = experiments.iter().find(|experiment| experiment.experiment_id == id).ok_or_else(|| {
+        EngineError::NotFound(format!("there is no experiment \"{id}\"; `sendlift experiment list` shows all"))
+    })?;
     print_json(found)
 }
 
@@ -110,7 +109,12 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         Format::Csv => return print_csv_of(&flat(analysis)),
         Format::Table => {}
     }
-    say!("experiment {} · intention to treat · unit {} · control {}", analysis.experiment, analysis.unit, analysis.control);
+    say!(
+        "experiment {} · intention to treat · unit {} · control {}",
+        analysis.experiment,
+        analysis.unit,
+        analysis.control
+    );
     let mut rows = Rows::new(&["metric", "arm", "units", "mean", "difference", "lift", "p", "adjusted p"], 2);
     for metric in &analysis.metrics {
         for arm in &metric.arms {
@@ -121,7 +125,9 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
                 grouped(arm.n),
                 arm.mean.map_or_else(|| "-".to_owned(), |mean| value(metric.kind, mean)),
             ];
-            cells.extend(comparison.map_or_else(|| vec!["".to_owned(); 4], |comparison| comparison_cells(metric, comparison)));
+            cells.extend(
+                comparison.map_or_else(|| vec![String::new(); 4], |comparison| comparison_cells(metric, comparison)),
+            );
             rows.push(cells);
         }
     }

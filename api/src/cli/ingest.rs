@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::arguments::{IngestArguments, ReadingArguments};
-use super::output::{say, Format, Rows, grouped, percent, print_json};
+use super::output::{Format, Rows, grouped, percent, print_json, say};
 
 /// What an ingest did, as JSON.
 #[derive(Serialize)]
@@ -29,7 +29,11 @@ struct Outcome {
 pub(super) async fn run(context: &Context, arguments: &IngestArguments) -> anyhow::Result<()> {
     let started = Instant::now();
     if !(0.0..=1.0).contains(&arguments.max_rejected) {
-        return Err(EngineError::usage(format!("--max-rejected {} is not a share from 0 to 1", arguments.max_rejected)).into());
+        return Err(EngineError::usage(format!(
+            "--max-rejected {} is not a share from 0 to 1",
+            arguments.max_rejected
+        ))
+        .into());
     }
     let options = IngestOptions {
         validator: validator_options(context, &arguments.reading)?,

@@ -116,9 +116,9 @@ fn exit_status(error: &anyhow::Error) -> u8 {
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }
 
 fn start_logging(arguments: &Arguments) {
@@ -134,8 +134,10 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(arguments.config.as_deref())?;
     let store = arguments.store.or_else(|| config.store.clone()).unwrap_or_else(|| "./sendlift-store".to_owned());
     let context = Context { store, format: arguments.format, config, now: Timestamp::now() };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the asynchronous runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         match arguments.command {
             Command::Demo(arguments) => demo::run(&context, &arguments).await,

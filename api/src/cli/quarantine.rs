@@ -16,7 +16,8 @@ pub(super) async fn run(context: &Context, arguments: &QuarantineArguments) -> a
     let log = arguments.log.as_deref().map(str::parse::<Log>).transpose()?;
     let condition = log.map(|log| format!(" WHERE log = {}", text_literal(log.name()))).unwrap_or_default();
     let columns = "log, source_file, source_row, reason, raw, ingested_at";
-    let query = format!("SELECT {columns} FROM quarantine{condition} ORDER BY ingested_at, log, source_file, source_row");
+    let query =
+        format!("SELECT {columns} FROM quarantine{condition} ORDER BY ingested_at, log, source_file, source_row");
     match &arguments.export {
         None => super::sql::print(&session, &format!("{query} LIMIT {}", arguments.limit), context.output()?).await,
         Some(path) => {

@@ -8,7 +8,7 @@ use sendlift_engine::{EngineError, Result};
 use super::Context;
 use super::arguments::{ReportArguments, SelectionArguments};
 use super::ingest::{log_inputs, validator_options};
-use super::output::{say, Format, Rows, grouped, percent, print_csv_of, print_json};
+use super::output::{Format, Rows, grouped, percent, print_csv_of, print_json, say};
 
 pub(super) async fn run(context: &Context, arguments: &ReportArguments) -> anyhow::Result<()> {
     let mut request = request(&arguments.selection, arguments.reading.time_zone.as_deref())?;
@@ -39,8 +39,9 @@ pub(super) fn request(selection: &SelectionArguments, time_zone: Option<&str>) -
     let moment = |text: &Option<String>| -> Result<Option<jiff::Timestamp>> {
         let Some(text) = text else { return Ok(None) };
         let parsed = TimeParser::new(&[], zone.clone()).parse(text);
-        let microseconds =
-            parsed.ok_or_else(|| EngineError::usage(format!("\"{text}\" is not a time such as 2026-03-02 or 2026-03-02T10:00:00Z")))?;
+        let microseconds = parsed.ok_or_else(|| {
+            EngineError::usage(format!("\"{text}\" is not a time such as 2026-03-02 or 2026-03-02T10:00:00Z"))
+        })?;
         Ok(jiff::Timestamp::from_microsecond(microseconds).ok())
     };
     Ok(ReportRequest {
@@ -67,7 +68,8 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
         Format::Csv => return print_csv_of(&report.rows),
         Format::Table => {}
     }
-    let columns: Vec<Column> = COLUMNS.into_iter().filter(|column| report.rows.iter().any(|row| (column.cell)(row).is_some())).collect();
+    let columns: Vec<Column> =
+        COLUMNS.into_iter().filter(|column| report.rows.iter().any(|row| (column.cell)(row).is_some())).collect();
     let mut header: Vec<&str> = report.by.iter().map(String::as_str).collect();
     header.extend(columns.iter().map(|column| column.name));
     let mut rows = Rows::new(&header, report.by.len());
@@ -89,7 +91,11 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
 }
 
 fn denominators(report: &Report) -> &'static str {
-    if report.rows.iter().all(|row| row.denominator == "submitted") { "recipients submitted to" } else { "recipients delivered to" }
+    if report.rows.iter().all(|row| row.denominator == "submitted") {
+        "recipients submitted to"
+    } else {
+        "recipients delivered to"
+    }
 }
 
 struct Column {

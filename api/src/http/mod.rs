@@ -82,7 +82,7 @@ impl Default for ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             api_key_hashes: Vec::new(),
             max_body_bytes: 256 << 20,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             max_concurrent: 64,
         }
     }

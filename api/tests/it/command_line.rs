@@ -56,19 +56,29 @@ fn ingest_report_sql_quarantine_and_charts() {
     assert_eq!(refused.status.code(), Some(3));
     assert!(stderr(&refused).contains("33.3 %") && stderr(&refused).contains("--max-rejected"), "{}", stderr(&refused));
 
-    let outcome = json(&sendlift(folder.path(), &["--format", "json", "ingest", "sends=sends.csv", "--max-rejected", "0.5"]));
+    let outcome =
+        json(&sendlift(folder.path(), &["--format", "json", "ingest", "sends=sends.csv", "--max-rejected", "0.5"]));
     assert_eq!((outcome["logs"][0]["accepted"].as_u64(), outcome["logs"][0]["rejected"].as_u64()), (Some(2), Some(1)));
 
     let report = json(&sendlift(folder.path(), &["report", "--by", "campaign_id,variant", "--format", "json"]));
     assert_eq!(report["rows"][0]["campaign_id"], "春节");
     assert_eq!(report["rows"].as_array().unwrap().len(), 2);
-    let straight = json(&sendlift(folder.path(), &["report", "--by", "campaign_id,variant", "--format", "json", "--logs", "sends=sends.csv"]));
+    let straight = json(&sendlift(
+        folder.path(),
+        &["report", "--by", "campaign_id,variant", "--format", "json", "--logs", "sends=sends.csv"],
+    ));
     assert_eq!(straight["rows"], report["rows"]);
 
-    let rows = json(&sendlift(folder.path(), &["--format", "json", "sql", "SELECT variant, count(*) AS n FROM sends GROUP BY variant ORDER BY variant"]));
+    let rows = json(&sendlift(
+        folder.path(),
+        &["--format", "json", "sql", "SELECT variant, count(*) AS n FROM sends GROUP BY variant ORDER BY variant"],
+    ));
     assert_eq!(rows, serde_json::json!([{"variant": "A", "n": 1}, {"variant": "B", "n": 1}]));
     let quarantine = json(&sendlift(folder.path(), &["--format", "json", "quarantine"]));
-    assert_eq!((quarantine[0]["source_row"].as_i64(), quarantine[0]["raw"].as_str()), (Some(4), Some("m3,春节,A,r3,never")));
+    assert_eq!(
+        (quarantine[0]["source_row"].as_i64(), quarantine[0]["raw"].as_str()),
+        (Some(4), Some("m3,春节,A,r3,never"))
+    );
     let csv = stdout(&sendlift(folder.path(), &["--format", "csv", "report"]));
     assert!(csv.starts_with("campaign_id,sent,"), "{csv}");
 
@@ -108,10 +118,35 @@ fn units_and_aggregates_are_analysed() {
     let folder = tempfile::tempdir().unwrap();
     let mut units = String::from("id,group,bought,spend,sex\n");
     for unit in 0..200 {
-        units.push_str(&format!("u{unit},{},{},{}.5,{}\n", unit % 2, u8::from(unit % 7 == 0 || (unit % 2 == 1 && unit % 3 == 0)), unit % 5, ["f", "m"][unit / 100]));
+        units.push_str(&format!(
+            "u{unit},{},{},{}.5,{}\n",
+            unit % 2,
+            u8::from(unit % 7 == 0 || (unit % 2 == 1 && unit % 3 == 0)),
+            unit % 5,
+            ["f", "m"][unit / 100]
+        ));
     }
     std::fs::write(folder.path().join("units.csv"), units).unwrap();
-    let arguments = ["--format", "json", "experiment", "analyze", "--units", "units.csv", "--unit", "id", "--arm", "group", "--control", "0", "--metric", "bought", "--metric", "spend", "--segment", "sex"];
+    let arguments = [
+        "--format",
+        "json",
+        "experiment",
+        "analyze",
+        "--units",
+        "units.csv",
+        "--unit",
+        "id",
+        "--arm",
+        "group",
+        "--control",
+        "0",
+        "--metric",
+        "bought",
+        "--metric",
+        "spend",
+        "--segment",
+        "sex",
+    ];
     let analysis = json(&sendlift(folder.path(), &arguments));
     assert_eq!(analysis["source"]["kind"], "units");
     assert_eq!(analysis["metrics"][0]["kind"], "proportion");
@@ -119,20 +154,34 @@ fn units_and_aggregates_are_analysed() {
     assert_eq!(analysis["metrics"][0]["segments"].as_array().unwrap().len(), 2);
 
     // SciPy 1.17: G1 of the statistics' golden numbers, from count, mean and variance.
-    std::fs::write(folder.path().join("arms.csv"), "arm,n,mean,variance\nC,3407,0.41000293513354857,15.2102\nT,3461,0.7,38.4396\n").unwrap();
-    let analysis = json(&sendlift(folder.path(), &["--format", "json", "experiment", "analyze", "--arms", "arms.csv", "--control", "C"]));
+    std::fs::write(
+        folder.path().join("arms.csv"),
+        "arm,n,mean,variance\nC,3407,0.41000293513354857,15.2102\nT,3461,0.7,38.4396\n",
+    )
+    .unwrap();
+    let analysis = json(&sendlift(
+        folder.path(),
+        &["--format", "json", "experiment", "analyze", "--arms", "arms.csv", "--control", "C"],
+    ));
     let p_value = analysis["metrics"][0]["comparisons"][0]["p_value"].as_f64().unwrap();
     assert!((p_value - 0.02016).abs() < 5e-5, "{p_value}");
     std::fs::write(folder.path().join("arms.csv"), "arm,n,successes\nA,80,48\nB,70,56\n").unwrap();
-    let analysis = json(&sendlift(folder.path(), &["--format", "json", "experiment", "analyze", "--arms", "arms.csv", "--control", "A"]));
+    let analysis = json(&sendlift(
+        folder.path(),
+        &["--format", "json", "experiment", "analyze", "--arms", "arms.csv", "--control", "A"],
+    ));
     let lift = &analysis["metrics"][0]["comparisons"][0]["lift"];
-    assert!((lift["low"].as_f64().unwrap() - 0.0798).abs() < 5e-5 && (lift["high"].as_f64().unwrap() - 0.6708).abs() < 5e-5, "{lift}");
+    assert!(
+        (lift["low"].as_f64().unwrap() - 0.0798).abs() < 5e-5 && (lift["high"].as_f64().unwrap() - 0.6708).abs() < 5e-5,
+        "{lift}"
+    );
 }
 
 #[test]
 fn the_configuration_is_read_and_misspellings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("sendlift.toml"), "store = \"here\"\n[settings.attribution]\nwindow_days = 3\n").unwrap();
+    std::fs::write(folder.path().join("sendlift.toml"), "store = \"here\"\n[settings.attribution]\nwindow_days = 3\n")
+        .unwrap();
     let shown = stdout(&sendlift(folder.path(), &["config"]));
     assert!(shown.contains("window_days = 3") && shown.contains("store = \"here\""), "{shown}");
     std::fs::write(folder.path().join("sendlift.toml"), "stor = \"here\"\n").unwrap();

@@ -10,9 +10,7 @@ use crate::report::{Report, ReportRow};
 pub fn funnel(report: &Report) -> Chart {
     let rows = report.rows.iter().map(|row| {
         let mut stages = vec![("sent".to_owned(), row.sent)];
-        for (name, count) in
-            [("delivered", row.delivered), ("clicked", row.clickers), ("converted", row.converters)]
-        {
+        for (name, count) in [("delivered", row.delivered), ("clicked", row.clickers), ("converted", row.converters)] {
             stages.extend(count.map(|count| (name.to_owned(), count)));
         }
         FunnelRow { label: label_of(row), stages }
@@ -56,8 +54,12 @@ pub fn lift(analysis: &ExperimentAnalysis, metric: Option<&str>) -> Result<Chart
             IntervalRow { label, estimate: lift.estimate, low: lift.low, high: lift.high, detail: lift.note.clone() }
         })
     });
-    let treatments: Vec<&str> =
-        analysis.arms.iter().filter(|arm| !arm.kept_apart && arm.arm != analysis.control).map(|arm| arm.arm.as_str()).collect();
+    let treatments: Vec<&str> = analysis
+        .arms
+        .iter()
+        .filter(|arm| !arm.kept_apart && arm.arm != analysis.control)
+        .map(|arm| arm.arm.as_str())
+        .collect();
     Ok(Chart::Intervals {
         title: format!("{}: lift of {} over {}", analysis.experiment, treatments.join(", "), analysis.control),
         axis: "relative change".to_owned(),
@@ -90,11 +92,13 @@ pub fn segments(analysis: &ExperimentAnalysis, metric: Option<&str>) -> Result<C
     };
     let all = metric.comparisons.first().map(|comparison| row("all".to_owned(), comparison));
     let each = metric.segments.iter().filter_map(|segment| {
-        let label = segment.segment.values().map(|value| value.as_str().unwrap_or("(none)")).collect::<Vec<_>>().join(" · ");
+        let label =
+            segment.segment.values().map(|value| value.as_str().unwrap_or("(none)")).collect::<Vec<_>>().join(" · ");
         segment.comparisons.first().map(|comparison| row(label, comparison))
     });
     let arm = metric.comparisons.first().map_or("", |comparison| comparison.arm.as_str());
-    let columns: Vec<&str> = metric.segments.iter().flat_map(|segment| segment.segment.keys().map(String::as_str)).collect();
+    let columns: Vec<&str> =
+        metric.segments.iter().flat_map(|segment| segment.segment.keys().map(String::as_str)).collect();
     let columns: Vec<&str> = {
         let mut unique = columns;
         unique.dedup();
@@ -102,7 +106,8 @@ pub fn segments(analysis: &ExperimentAnalysis, metric: Option<&str>) -> Result<C
     };
     Ok(Chart::Intervals {
         title: format!("{} by {}: {arm} against {}", metric.metric, columns.join(", "), analysis.control),
-        axis: if metric.kind == MetricKind::Proportion { "difference (percentage points)" } else { "difference" }.to_owned(),
+        axis: if metric.kind == MetricKind::Proportion { "difference (percentage points)" } else { "difference" }
+            .to_owned(),
         as_percent: metric.kind == MetricKind::Proportion,
         rows: all.into_iter().chain(each).collect(),
     })

@@ -193,10 +193,25 @@ pub fn attribute_name(raw: &str) -> String {
 #[must_use]
 pub fn is_identity_name(name: &str) -> Option<Identity> {
     const PHONES: &[&str] = &[
-        "phone", "phone_number", "phonenumber", "mobile", "mobile_number", "mobile_phone", "msisdn", "cell", "cell_phone",
-        "telephone", "tel", "手机", "手机号", "手机号码", "电话", "电话号码",
+        "phone",
+        "phone_number",
+        "phonenumber",
+        "mobile",
+        "mobile_number",
+        "mobile_phone",
+        "msisdn",
+        "cell",
+        "cell_phone",
+        "telephone",
+        "tel",
+        "手机",
+        "手机号",
+        "手机号码",
+        "电话",
+        "电话号码",
     ];
-    const EMAILS: &[&str] = &["email", "email_address", "e-mail", "e_mail", "mail_address", "邮箱", "电子邮箱", "邮件地址"];
+    const EMAILS: &[&str] =
+        &["email", "email_address", "e-mail", "e_mail", "mail_address", "邮箱", "电子邮箱", "邮件地址"];
     let name = name.trim().to_lowercase().replace(' ', "_");
     if PHONES.contains(&name.as_str()) {
         Some(Identity::Phone)

@@ -9,6 +9,6 @@ pub mod words;
 
 pub use column::{ColumnKind, ColumnSpec, Presence};
 pub use log::{
-    INGESTED_AT, Identity, Log, MONEY_PRECISION, MONEY_SCALE, SOURCE_FILE, SOURCE_ROW, attribute_name, is_identity_name,
-    provenance_fields, timestamp_type,
+    INGESTED_AT, Identity, Log, MONEY_PRECISION, MONEY_SCALE, SOURCE_FILE, SOURCE_ROW, attribute_name,
+    is_identity_name, provenance_fields, timestamp_type,
 };

@@ -67,7 +67,8 @@ fn sample_ratio(
     stage: &'static str,
     arms: &[(String, u64)],
 ) -> Result<Check> {
-    let check = |p_value, verdict, detail| Check { check: "sample_ratio", stage: Some(stage), p_value, verdict, detail };
+    let check =
+        |p_value, verdict, detail| Check { check: "sample_ratio", stage: Some(stage), p_value, verdict, detail };
     let counts: Vec<u64> = arms.iter().map(|(_, n)| *n).collect();
     let shown = arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
     if arms.len() < 2 || counts.iter().sum::<u64>() == 0 {
@@ -77,10 +78,14 @@ fn sample_ratio(
     let weights: Vec<f64> = if planned.is_empty() {
         vec![1.0; arms.len()]
     } else {
-        arms.iter().map(|(arm, _)| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share)).collect()
+        arms.iter()
+            .map(|(arm, _)| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share))
+            .collect()
     };
     if planned.is_empty() && plainly_unequal(&counts) {
-        let detail = format!("{shown}: the planned shares are not known and the arms are far from equal; give --allocation to test them");
+        let detail = format!(
+            "{shown}: the planned shares are not known and the arms are far from equal; give --allocation to test them"
+        );
         return Ok(check(None, Verdict::Warn, detail));
     }
     let test = sample_ratio_test(&counts, &weights)?;

@@ -63,23 +63,25 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
                 .then(|| format!("guardrail {} got worse: {}", metric.metric, in_words(metric, worse, alpha)))
         })
     };
-    let mut why: Vec<String> =
-        primary.comparisons.iter().map(|comparison| format!("{}: {}", primary.metric, in_words(primary, comparison, alpha))).collect();
+    let mut why: Vec<String> = primary
+        .comparisons
+        .iter()
+        .map(|comparison| format!("{}: {}", primary.metric, in_words(primary, comparison, alpha)))
+        .collect();
     let mut winners: Vec<&ArmsComparison> =
         primary.comparisons.iter().filter(is_certain).filter(|comparison| difference(comparison) > 0.0).collect();
     winners.sort_by(|left, right| difference(right).total_cmp(&difference(left)));
     let mut harm = Vec::new();
     for winner in winners {
-        match harmed(&winner.arm) {
-            Some(reason) => harm.push(reason),
-            None => {
-                let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
-                if let Some(open) = open {
-                    why.push(format!("it is early: {}", open.detail));
-                    return Decision { recommendation: Recommendation::KeepRunning, arm: Some(winner.arm.clone()), why };
-                }
-                return Decision { recommendation: Recommendation::Ship, arm: Some(winner.arm.clone()), why };
+        if let Some(reason) = harmed(&winner.arm) {
+            harm.push(reason)
+        } else {
+            let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
+            if let Some(open) = open {
+                why.push(format!("it is early: {}", open.detail));
+                return Decision { recommendation: Recommendation::KeepRunning, arm: Some(winner.arm.clone()), why };
             }
+            return Decision { recommendation: Recommendation::Ship, arm: Some(winner.arm.clone()), why };
         }
     }
     if !harm.is_empty() {
@@ -115,6 +117,13 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         end(found.difference.high),
         (1.0 - alpha) * 100.0
     );
-    let p_value = comparison.p_value_adjusted.map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {p_value:.2e}"));
-    format!("{} {} against {} {}: {interval}, {p_value}", comparison.arm, value(treated), comparison.control, value(baseline))
+    let p_value =
+        comparison.p_value_adjusted.map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {p_value:.2e}"));
+    format!(
+        "{} {} against {} {}: {interval}, {p_value}",
+        comparison.arm,
+        value(treated),
+        comparison.control,
+        value(baseline)
+    )
 }

@@ -122,23 +122,33 @@ async fn read_rows(input: &Input) -> Result<Vec<Row>> {
             line += 1;
             let wrong = |what: String| EngineError::refused(format!("{} row {line}: {what}", input.name));
             let arm = cell(&arms, row).ok_or_else(|| wrong("arm is missing".to_owned()))?;
-            let n = whole(sizes.get(row).copied().flatten()).ok_or_else(|| wrong("n is not a whole number of units".to_owned()))?;
+            let n = whole(sizes.get(row).copied().flatten())
+                .ok_or_else(|| wrong("n is not a whole number of units".to_owned()))?;
             let value = |column: &Option<ArrayRef>, name: &str| -> Result<Option<f64>> {
                 Ok(column.as_ref().map(|column| number(column, name, input)).transpose()?.and_then(|cells| cells[row]))
             };
-            let statistic = match (value(&successes, "successes")?, value(&means, "mean")?, value(&variances, "variance")?) {
-                (Some(successes), _, _) => {
-                    let successes = whole(Some(successes)).ok_or_else(|| wrong("successes is not a whole number".to_owned()))?;
-                    ArmStatistic::Proportion(Proportion::new(n, successes).map_err(|error| wrong(error.to_string()))?)
-                }
-                (None, Some(mean), Some(variance)) => ArmStatistic::Mean(
-                    Moments::from_n_mean_variance(n, mean, variance).map_err(|error| wrong(error.to_string()))?,
-                ),
-                (None, None, None) if n == 0 => ArmStatistic::empty(MetricKind::Proportion),
-                _ => return Err(wrong("needs successes, or mean and variance".to_owned())),
-            };
+            let statistic =
+                match (value(&successes, "successes")?, value(&means, "mean")?, value(&variances, "variance")?) {
+                    (Some(successes), _, _) => {
+                        let successes = whole(Some(successes))
+                            .ok_or_else(|| wrong("successes is not a whole number".to_owned()))?;
+                        ArmStatistic::Proportion(
+                            Proportion::new(n, successes).map_err(|error| wrong(error.to_string()))?,
+                        )
+                    }
+                    (None, Some(mean), Some(variance)) => ArmStatistic::Mean(
+                        Moments::from_n_mean_variance(n, mean, variance).map_err(|error| wrong(error.to_string()))?,
+                    ),
+                    (None, None, None) if n == 0 => ArmStatistic::empty(MetricKind::Proportion),
+                    _ => return Err(wrong("needs successes, or mean and variance".to_owned())),
+                };
             rows.push(Row {
-                metric: metrics.as_ref().map(text).transpose()?.and_then(|texts| cell(&texts, row)).unwrap_or_else(|| ONLY_METRIC.to_owned()),
+                metric: metrics
+                    .as_ref()
+                    .map(text)
+                    .transpose()?
+                    .and_then(|texts| cell(&texts, row))
+                    .unwrap_or_else(|| ONLY_METRIC.to_owned()),
                 segment: segments.as_ref().map(text).transpose()?.and_then(|texts| cell(&texts, row)),
                 arm,
                 statistic,

@@ -34,7 +34,7 @@ pub struct ExperimentSummary {
     /// When its first message was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_sent_at: Option<Timestamp>,
-    /// `assignments`, `sends` (by experiment_id) or `campaign` (a campaign whose sends carry variants).
+    /// `assignments`, `sends` (by `experiment_id`) or `campaign` (a campaign whose sends carry variants).
     pub source: &'static str,
 }
 
@@ -131,7 +131,12 @@ impl StoreExperiment<'_> {
             "metrics {}; decided by {}; guardrails {}; window {} days",
             metrics.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", "),
             metrics.iter().find(|metric| metric.role == MetricRole::Primary).map_or("none", |metric| metric.name),
-            metrics.iter().filter(|metric| metric.role == MetricRole::Guardrail).map(|metric| metric.name).collect::<Vec<_>>().join(", "),
+            metrics
+                .iter()
+                .filter(|metric| metric.role == MetricRole::Guardrail)
+                .map(|metric| metric.name)
+                .collect::<Vec<_>>()
+                .join(", "),
             self.session.settings.attribution.window_days
         ));
         let units = self.session.sql(&self.units_query(&metrics)).await?.cache().await?;
@@ -145,11 +150,12 @@ impl StoreExperiment<'_> {
         Ok(sample)
     }
 
-    /// The metrics to analyse: those asked for, else click, conversion, revenue and the guardrail opt_out. The first is
+    /// The metrics to analyse: those asked for, else click, conversion, revenue and the guardrail `opt_out`. The first is
     /// the primary one.
     async fn metrics(&self, wanted: &[String], notes: &mut Vec<String>) -> Result<Vec<StoreMetric>> {
         let currencies = self.count_rows("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
-        let cost_currencies = self.count_rows("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
+        let cost_currencies =
+            self.count_rows("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
         let available: Vec<(&'static str, MetricKind, bool)> = vec![
             ("click", MetricKind::Proportion, self.at_hand.clicks),
             ("conversion", MetricKind::Proportion, self.at_hand.conversions),
@@ -165,11 +171,18 @@ impl StoreExperiment<'_> {
         for name in &names {
             let Some((name, kind, at_hand)) = available.iter().find(|(known, _, _)| known == name) else {
                 let known: Vec<&str> = available.iter().map(|(known, _, _)| *known).collect();
-                return Err(EngineError::usage(format!("the store knows no metric \"{name}\"; it knows {}", known.join(", "))));
+                return Err(EngineError::usage(format!(
+                    "the store knows no metric \"{name}\"; it knows {}",
+                    known.join(", ")
+                )));
             };
             if !at_hand {
                 let several = (*name == "revenue" && currencies > 1) || (*name == "cost" && cost_currencies > 1);
-                let why = if several { "amounts are in several currencies, which are not added up" } else { "the logs at hand do not tell it" };
+                let why = if several {
+                    "amounts are in several currencies, which are not added up"
+                } else {
+                    "the logs at hand do not tell it"
+                };
                 notes.push(format!("{name} is left out: {why}"));
                 continue;
             }
@@ -239,8 +252,11 @@ impl StoreExperiment<'_> {
             )
         };
         let unit = if from_assignments { "a.recipient_id" } else { "s.recipient_id" };
-        let outcomes =
-            if self.at_hand.conversions { format!(" LEFT JOIN outcomes AS o ON o.recipient_id = {unit}") } else { String::new() };
+        let outcomes = if self.at_hand.conversions {
+            format!(" LEFT JOIN outcomes AS o ON o.recipient_id = {unit}")
+        } else {
+            String::new()
+        };
         let values: String = metrics
             .iter()
             .map(|metric| {
@@ -305,7 +321,9 @@ impl StoreExperiment<'_> {
         for metric in metrics {
             let column = format!("m_{}", metric.name);
             let statistics = |segment: &str| {
-                format!("SELECT arm, count(*), avg({column}), var_samp({column}){segment} FROM {counted} GROUP BY arm{segment}")
+                format!(
+                    "SELECT arm, count(*), avg({column}), var_samp({column}){segment} FROM {counted} GROUP BY arm{segment}"
+                )
             };
             let mut overall = ByArm::new();
             for batch in self.session.collect(&statistics("")).await? {
@@ -346,7 +364,8 @@ impl StoreExperiment<'_> {
         let (mut sent, mut delivered) = (BTreeMap::new(), BTreeMap::new());
         let (mut units, mut open) = (0, 0);
         for batch in self.session.collect(&query).await? {
-            let count = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs();
+            let count =
+                |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs();
             for row in 0..batch.num_rows() {
                 let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
                 if batch.column(1).as_boolean().value(row) {
@@ -376,7 +395,10 @@ impl StoreExperiment<'_> {
         sample.checks.push(Check::new(
             "crossed_units",
             if crossed > 0 { Verdict::Warn } else { Verdict::Ok },
-            format!("{crossed} recipients were seen in more than one arm{}", if crossed > 0 { " and are left out" } else { "" }),
+            format!(
+                "{crossed} recipients were seen in more than one arm{}",
+                if crossed > 0 { " and are left out" } else { "" }
+            ),
         ));
         let verdict = if open > 0 { Verdict::Warn } else { Verdict::Ok };
         let detail = if open > 0 {

@@ -92,12 +92,14 @@ impl UnitTable {
             sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
         }
         let source = if request.unit.is_some() { self.check_units(&mut sample).await? } else { "kept" };
-        let arms = self.rows(&format!("SELECT arm, count(*) FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm")).await?;
+        let arms = self
+            .rows(&format!("SELECT arm, count(*) FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
+            .await?;
         for batch in &arms {
             let (names, counts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
-            sample.arms.extend(
-                names.iter().flatten().map(str::to_owned).zip(counts.iter().flatten().map(i64::unsigned_abs)),
-            );
+            sample
+                .arms
+                .extend(names.iter().flatten().map(str::to_owned).zip(counts.iter().flatten().map(i64::unsigned_abs)));
         }
         if sample.arms.is_empty() {
             return Err(EngineError::refused(format!(
@@ -127,7 +129,9 @@ impl UnitTable {
         )
         .await?;
         if repeated > 0 {
-            let detail = format!("{repeated} units have more than one row: an analysis of rows would count them several times; give one row a unit");
+            let detail = format!(
+                "{repeated} units have more than one row: an analysis of rows would count them several times; give one row a unit"
+            );
             sample.checks.push(Check::new("duplicate_units", Verdict::Fail, detail));
         }
         if crossed == 0 {

@@ -15,7 +15,9 @@ mod from_units;
 mod options;
 mod sample;
 
-pub use analysis::{ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
+pub use analysis::{
+    ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
+};
 pub use checks::{Check, Verdict};
 pub use decision::{Decision, Recommendation};
 pub use from_arms::analyze_arms;

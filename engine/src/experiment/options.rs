@@ -98,7 +98,7 @@ pub struct AnalysisOptions {
     /// Columns whose values are looked at one by one.
     pub segments: Vec<String>,
     /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
-    /// revenue and the guardrail opt_out.
+    /// revenue and the guardrail `opt_out`.
     pub metrics: Vec<String>,
 }
 

@@ -60,11 +60,14 @@ pub(crate) fn minimal_schema() -> SchemaRef {
     let count = |name: &str| Field::new(name, DataType::Int64, true);
     let moment = |name: &str| Field::new(name, timestamp_type(), true);
     let money = |name: &str| Field::new(name, sql::MONEY_SUM, true);
-    let mut fields: Vec<Field> = ["message_id", "campaign_id", "variant", "experiment_id", "recipient_id"].map(text).into();
+    let mut fields: Vec<Field> =
+        ["message_id", "campaign_id", "variant", "experiment_id", "recipient_id"].map(text).into();
     fields.extend(["channel", "message_type", "country", "region", "time_zone", "currency"].map(text));
     fields.extend(["status", "delivery", "error_code", "carrier", "machine_click_reason"].map(text));
     fields.extend(["revenue_currency", "revenue_other"].map(text));
-    fields.extend(["sent_at", "scheduled_at", "delivered_at", "first_click_at", "converted_at", "opted_out_at"].map(moment));
+    fields.extend(
+        ["sent_at", "scheduled_at", "delivered_at", "first_click_at", "converted_at", "opted_out_at"].map(moment),
+    );
     fields.extend(["local_hour", "local_weekday", "parts", "receipts", "clicks", "machine_clicks"].map(count));
     fields.extend(["conversions", "conversions_outside_window", "opt_outs", "replies"].map(count));
     fields.extend(["cost", "revenue", "margin"].map(money));

@@ -26,7 +26,7 @@ use crate::store::{
 };
 
 /// Messages whose facts are made in one query; bounds its memory.
-const MESSAGES_AT_A_TIME: i64 = 3_000_000;
+const MESSAGES_AT_A_TIME: i64 = 12_000_000;
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 /// Attempts when other writers are faster.
 const ATTEMPTS: usize = 10;
@@ -71,7 +71,9 @@ pub async fn refresh(store: &Store, settings: &Settings) -> Result<Refreshed> {
             return Ok(done);
         }
     }
-    Err(EngineError::refused("the facts could not be brought up to date: other writers were faster each time; try again"))
+    Err(EngineError::refused(
+        "the facts could not be brought up to date: other writers were faster each time; try again",
+    ))
 }
 
 async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>> {
@@ -99,8 +101,7 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
         let version = facts.as_ref().and_then(DeltaTable::version);
         return Ok(Some(Refreshed { days: 0, from_scratch: false, version }));
     }
-    let tables: Vec<(Log, Option<DeltaTable>)> =
-        states.iter().map(|state| (state.log, state.table.clone())).collect();
+    let tables: Vec<(Log, Option<DeltaTable>)> = states.iter().map(|state| (state.log, state.table.clone())).collect();
     let mut session = QuerySession::logs_alone(&tables, settings).await?;
     session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
 
@@ -301,7 +302,10 @@ impl Work<'_> {
     /// Writes the groups' facts to new data files and names the old ones that they replace.
     async fn redo(&self, facts: Option<DeltaTable>, groups: &[DayGroup]) -> Result<Redone> {
         let everything = Range { from: 0, to: 0 };
-        let planned = self.session.sql(&facts_query(self.inputs, Some(groups.first().map_or(everything, DayGroup::range)))).await?;
+        let planned = self
+            .session
+            .sql(&facts_query(self.inputs, Some(groups.first().map_or(everything, DayGroup::range))))
+            .await?;
         let schema = plain_schema(planned.schema().as_arrow());
         let table = match facts {
             Some(table) => table,
@@ -310,7 +314,9 @@ impl Work<'_> {
         let schema = merged_schema(&plain_schema(&table.snapshot()?.snapshot().arrow_schema()), &schema);
         let mut writer = delta_writer(&table, &schema, &[PARTITION.to_owned()]);
         for group in groups {
-            let frame = self.session.sql(&facts_query(self.inputs, Some(group.range()))).await?;
+            // One group that is everything needs no look at which rows belong to it.
+            let range = if self.from_scratch && groups.len() == 1 { None } else { Some(group.range()) };
+            let frame = self.session.sql(&facts_query(self.inputs, range)).await?;
             let mut stream = frame.execute_stream().await?;
             while let Some(batch) = stream.next().await {
                 writer.write(&align(&batch?, &schema)?).await?;
@@ -329,7 +335,7 @@ impl Work<'_> {
                 .cloned()
                 .flatten()
                 .and_then(|text| text.parse::<jiff::civil::Date>().ok())
-                .map(|date| days_since_1970(date));
+                .map(days_since_1970);
             let redone = day.is_none_or(|day| groups.iter().any(|group| (group.first..=group.last).contains(&day)));
             if self.from_scratch || redone {
                 removed.push(file.remove_action(true));

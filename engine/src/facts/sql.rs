@@ -19,7 +19,8 @@ pub(super) const MONEY_SUM: DataType = DataType::Decimal128(28, 6);
 
 /// Columns of the sends log that the facts leave out: texts are long and few queries want them (`sends` keeps them), and
 /// where a row came from is the log's business.
-const LEFT_OUT: [&str; 8] = ["text", "raw_time", "source_preset", "encoding", "cost", INGESTED_AT, SOURCE_FILE, SOURCE_ROW];
+const LEFT_OUT: [&str; 8] =
+    ["text", "raw_time", "source_preset", "encoding", "cost", INGESTED_AT, SOURCE_FILE, SOURCE_ROW];
 
 /// The columns that the facts make themselves or handle apart.
 const MADE: [&str; 6] = ["message_id", "recipient_id", "sent_at", "country", "region", "time_zone"];
@@ -29,9 +30,27 @@ const TOLD_TWICE: [&str; 2] = ["error_code", "carrier"];
 
 /// Columns of the facts that no attribute of a send may take the name of: such an attribute is carried as `send_NAME`.
 const TAKEN: [&str; 21] = [
-    "status", "delivery", "receipts", "delivered_at", "local_hour", "local_weekday", "sent_date", "clicks", "machine_clicks",
-    "first_click_at", "machine_click_reason", "conversions", "conversions_outside_window", "converted_at", "revenue", "margin",
-    "revenue_currency", "revenue_other", "opt_outs", "opted_out_at", "replies",
+    "status",
+    "delivery",
+    "receipts",
+    "delivered_at",
+    "local_hour",
+    "local_weekday",
+    "sent_date",
+    "clicks",
+    "machine_clicks",
+    "first_click_at",
+    "machine_click_reason",
+    "conversions",
+    "conversions_outside_window",
+    "converted_at",
+    "revenue",
+    "margin",
+    "revenue_currency",
+    "revenue_other",
+    "opt_outs",
+    "opted_out_at",
+    "replies",
 ];
 
 /// Which message ids the sends log holds more than once.
@@ -142,7 +161,7 @@ pub(super) const LATEST_FIRST: &str = "ingested_at DESC, source_file DESC, sourc
 /// The query of the facts of all messages, or of those sent in a range.
 pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
     let mut with: Vec<(&str, String)> = vec![("messages", messages(inputs, range))];
-    let mut joins = String::new();
+    let mut joins: Vec<Join> = Vec::new();
     let mut columns: Vec<String> = ["message_id", "recipient_id", "sent_at"].map(|name| format!("m.{name}")).into();
     columns.extend(inputs.carried.iter().filter(|name| !TOLD_TWICE.contains(&name.as_str())).map(|name| {
         if TAKEN.contains(&name.as_str()) {
@@ -163,10 +182,12 @@ pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
         columns.extend(["country", "region", "time_zone"].map(|name| format!("m.{name}")));
     } else {
         with.push(("contacts", contacts(inputs.contacts)));
-        joins.push_str(" LEFT JOIN contacts AS a ON a.recipient_id = m.recipient_id");
-        if inputs.contacts == Contacts::WithHistory {
-            joins.push_str(" AND m.sent_at >= a.valid_from AND m.sent_at < a.valid_to");
-        }
+        let valid = if inputs.contacts == Contacts::WithHistory {
+            " AND m.sent_at >= a.valid_from AND m.sent_at < a.valid_to"
+        } else {
+            ""
+        };
+        joins.push(Join { side: "contacts AS a", condition: format!("a.recipient_id = m.recipient_id{valid}") });
         for name in ["country", "region", "time_zone"] {
             columns.push(format!("coalesce(m.{name}, a.{name}) AS {name}"));
         }
@@ -184,7 +205,26 @@ pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
     columns.push("arrow_cast(m.sent_at, 'Date32') AS sent_date".to_owned());
 
     let with: Vec<String> = with.into_iter().map(|(name, query)| format!("{name} AS (\n{query}\n)")).collect();
-    format!("WITH {}\nSELECT {}\nFROM messages AS m{joins}", with.join(",\n"), columns.join(", "))
+    // The wide rows of the messages stream past hash tables of the narrow ones: the left side of a join is the one that is
+    // held in memory.
+    let from = joins.iter().fold("messages AS m".to_owned(), |right, join| {
+        format!("{} RIGHT JOIN ({right}) ON {}", join.side, join.condition)
+    });
+    format!("WITH {}\nSELECT {}\nFROM {from}", with.join(",\n"), columns.join(", "))
+}
+
+/// Something that is known of a message, joined to it.
+struct Join {
+    /// The table and its short name.
+    side: &'static str,
+    condition: String,
+}
+
+impl Join {
+    fn on_message(side: &'static str) -> Self {
+        let short = side.rsplit(' ').next().unwrap_or(side);
+        Self { side, condition: format!("{short}.message_id = m.message_id") }
+    }
 }
 
 /// The sends of the range, each message once: of several rows with one id the latest received.
@@ -234,7 +274,7 @@ fn receipt_columns(
     inputs: &Inputs,
     source: &str,
     with: &mut Vec<(&'static str, String)>,
-    joins: &mut String,
+    joins: &mut Vec<Join>,
     columns: &mut Vec<String>,
 ) {
     if inputs.has_receipts {
@@ -260,7 +300,8 @@ fn receipt_columns(
                  GROUP BY message_id"
             ),
         ));
-        joins.push_str(" LEFT JOIN receipts AS r ON r.message_id = m.message_id LEFT JOIN parts AS p ON p.message_id = m.message_id");
+        joins.push(Join::on_message("receipts AS r"));
+        joins.push(Join::on_message("parts AS p"));
         let resolved = "coalesce(greatest(p.worst, p.whole), r.rank)";
         columns.push(format!("{} AS status", rank_status_sql(resolved)));
         columns.push(format!(
@@ -302,7 +343,7 @@ fn click_columns(
     inputs: &Inputs,
     ranged: bool,
     with: &mut Vec<(&'static str, String)>,
-    joins: &mut String,
+    joins: &mut Vec<Join>,
     columns: &mut Vec<String>,
 ) {
     if !inputs.has_clicks {
@@ -315,7 +356,11 @@ fn click_columns(
     let rules = &inputs.settings.machine_clicks;
     let key = event_key(Log::Clicks);
     let of_messages = if ranged { " AND message_id IN (SELECT message_id FROM messages)" } else { "" };
-    let candidates = if ranged { format!("{key} IN (SELECT {key} FROM clicks WHERE message_id IN (SELECT message_id FROM messages))") } else { "TRUE".to_owned() };
+    let candidates = if ranged {
+        format!("{key} IN (SELECT {key} FROM clicks WHERE message_id IN (SELECT message_id FROM messages))")
+    } else {
+        "TRUE".to_owned()
+    };
     with.push((
         "taps",
         format!(
@@ -378,7 +423,7 @@ fn click_columns(
          min(machine_reason) AS machine_click_reason FROM judged_taps GROUP BY message_id"
             .to_owned(),
     ));
-    joins.push_str(" LEFT JOIN clicked AS k ON k.message_id = m.message_id");
+    joins.push(Join::on_message("clicked AS k"));
     columns.push("coalesce(k.clicks, 0) AS clicks".to_owned());
     columns.push("coalesce(k.machine_clicks, 0) AS machine_clicks".to_owned());
     columns.push("k.first_click_at".to_owned());
@@ -417,7 +462,8 @@ fn last_touch(inputs: &Inputs, range: Option<Range>, events: &str, same_channel:
             }
         }
     };
-    let channel = if same_channel { " AND (e.channel IS NULL OR s.channel IS NULL OR e.channel = s.channel)" } else { "" };
+    let channel =
+        if same_channel { " AND (e.channel IS NULL OR s.channel IS NULL OR e.channel = s.channel)" } else { "" };
     format!(
         "SELECT event_key, message_id FROM (SELECT e.event_key, s.message_id,\n  \
          row_number() OVER (PARTITION BY e.event_key ORDER BY s.sent_at DESC, s.message_id DESC) AS touch\n  \
@@ -471,7 +517,7 @@ fn conversion_columns(
     inputs: &Inputs,
     range: Option<Range>,
     with: &mut Vec<(&'static str, String)>,
-    joins: &mut String,
+    joins: &mut Vec<Join>,
     columns: &mut Vec<String>,
 ) {
     let money = money_type();
@@ -520,7 +566,7 @@ fn conversion_columns(
          GROUP BY message_id"
             .to_owned(),
     ));
-    joins.push_str(" LEFT JOIN converted AS v ON v.message_id = m.message_id");
+    joins.push(Join::on_message("converted AS v"));
     columns.push("arrow_cast(coalesce(v.conversions, 0), 'Int64') AS conversions".to_owned());
     columns.push("arrow_cast(coalesce(v.outside, 0), 'Int64') AS conversions_outside_window".to_owned());
     columns.push("v.converted_at".to_owned());
@@ -534,7 +580,7 @@ fn opt_out_columns(
     inputs: &Inputs,
     range: Option<Range>,
     with: &mut Vec<(&'static str, String)>,
-    joins: &mut String,
+    joins: &mut Vec<Join>,
     columns: &mut Vec<String>,
 ) {
     if !inputs.has_opt_outs && !inputs.has_replies {
@@ -562,8 +608,11 @@ fn opt_out_columns(
         "SELECT c.message_id, min(e.happened_at) AS opted_out_at FROM refusal_credits AS c JOIN refusals AS e ON e.event_key = c.event_key GROUP BY c.message_id"
             .to_owned(),
     ));
-    joins.push_str(" LEFT JOIN refused AS o ON o.message_id = m.message_id");
-    columns.push("CASE WHEN o.message_id IS NULL THEN arrow_cast(0, 'Int64') ELSE arrow_cast(1, 'Int64') END AS opt_outs".to_owned());
+    joins.push(Join::on_message("refused AS o"));
+    columns.push(
+        "CASE WHEN o.message_id IS NULL THEN arrow_cast(0, 'Int64') ELSE arrow_cast(1, 'Int64') END AS opt_outs"
+            .to_owned(),
+    );
     columns.push("o.opted_out_at".to_owned());
 }
 
@@ -571,7 +620,7 @@ fn reply_columns(
     inputs: &Inputs,
     range: Option<Range>,
     with: &mut Vec<(&'static str, String)>,
-    joins: &mut String,
+    joins: &mut Vec<Join>,
     columns: &mut Vec<String>,
 ) {
     if !inputs.has_replies {
@@ -592,7 +641,7 @@ fn reply_columns(
         "answered",
         "SELECT message_id, count(DISTINCT event_key) AS replies FROM answer_credits GROUP BY message_id".to_owned(),
     ));
-    joins.push_str(" LEFT JOIN answered AS w ON w.message_id = m.message_id");
+    joins.push(Join::on_message("answered AS w"));
     columns.push("coalesce(w.replies, 0) AS replies".to_owned());
 }
 

@@ -89,7 +89,7 @@ impl IdentityHasher {
             Ok(number) => number,
             // Providers often write E.164 without the plus.
             Err(_) if self.default_country.is_none() && raw.bytes().all(|byte| byte.is_ascii_digit()) => {
-                PHONE_NUMBER_UTIL.parse(&format!("+{raw}"), None).ok()?
+                PHONE_NUMBER_UTIL.parse(format!("+{raw}"), None).ok()?
             }
             Err(_) => return None,
         };
@@ -152,7 +152,8 @@ pub fn mask_plain_addresses(raw: &str) -> String {
     if !raw.contains(['+', '@']) {
         return raw.to_owned();
     }
-    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '+' | '-' | '.' | '@' | '_' | '%');
+    let is_part =
+        |character: char| character.is_alphanumeric() || matches!(character, '+' | '-' | '.' | '@' | '_' | '%');
     let mut masked = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(start) = rest.find(is_part) {
@@ -170,8 +171,10 @@ pub fn mask_plain_addresses(raw: &str) -> String {
 fn starts_with_date(word: &str) -> bool {
     let bytes = word.trim_start().as_bytes();
     let digits = |range: std::ops::Range<usize>| bytes[range].iter().all(u8::is_ascii_digit);
-    let date = bytes.len() >= 10 && digits(0..4) && bytes[4] == b'-' && digits(5..7) && bytes[7] == b'-' && digits(8..10);
-    date && (bytes.starts_with(b"19") || bytes.starts_with(b"20")) && bytes[10..].iter().filter(|b| b.is_ascii_digit()).count() <= 6
+    let date =
+        bytes.len() >= 10 && digits(0..4) && bytes[4] == b'-' && digits(5..7) && bytes[7] == b'-' && digits(8..10);
+    date && (bytes.starts_with(b"19") || bytes.starts_with(b"20"))
+        && bytes[10..].iter().filter(|b| b.is_ascii_digit()).count() <= 6
 }
 
 /// Lower-case hexadecimal digits of bytes.
@@ -208,7 +211,10 @@ mod tests {
             }
         }
         assert_eq!(hasher(None).recipient(Identity::Phone, "14155552671"), Some(expected));
-        assert_eq!(hasher(Some("CN")).recipient(Identity::Phone, "138 0013 8000"), Some(hasher(None).hash("+8613800138000")));
+        assert_eq!(
+            hasher(Some("CN")).recipient(Identity::Phone, "138 0013 8000"),
+            Some(hasher(None).hash("+8613800138000"))
+        );
     }
 
     #[test]

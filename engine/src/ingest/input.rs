@@ -94,7 +94,8 @@ impl Input {
         if start.starts_with(&[0x1f, 0x8b]) {
             Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, whole))))
         } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            let decoder = zstd::stream::read::Decoder::new(whole).map_err(|error| self.unreadable(&error.to_string()))?;
+            let decoder =
+                zstd::stream::read::Decoder::new(whole).map_err(|error| self.unreadable(&error.to_string()))?;
             Ok(Box::new(decoder))
         } else {
             Ok(Box::new(whole))
@@ -166,8 +167,8 @@ pub fn resolve(path: &str) -> Result<Vec<Input>> {
     } else if as_path.exists() || !path.contains(['*', '?', '[']) {
         vec![as_path.to_path_buf()]
     } else {
-        let matches = glob::glob(path)
-            .map_err(|error| EngineError::usage(format!("\"{path}\" is not a valid glob: {error}")))?;
+        let matches =
+            glob::glob(path).map_err(|error| EngineError::usage(format!("\"{path}\" is not a valid glob: {error}")))?;
         let mut found: Vec<PathBuf> = matches.filter_map(Result::ok).filter(|found| found.is_file()).collect();
         found.sort();
         found

@@ -203,7 +203,8 @@ fn over_limit(outcome: &LogOutcome, max_rejected: f64) -> Option<EngineError> {
     let mut reasons: Vec<(&String, &u64)> = outcome.reasons.iter().collect();
     reasons.sort_by(|left, right| right.1.cmp(left.1));
     let reasons: Vec<String> = reasons.iter().take(3).map(|(reason, count)| format!("{count} × {reason}")).collect();
-    let example = outcome.examples.first().map(|row| format!(" (first: {} row {})", row.file, row.row)).unwrap_or_default();
+    let example =
+        outcome.examples.first().map(|row| format!(" (first: {} row {})", row.file, row.row)).unwrap_or_default();
     Some(EngineError::refused(format!(
         "{}: {} of {} rows ({:.1} %) were rejected, over the limit of {:.1} %, so nothing was taken in: {}{example}; mend the \
          file, map its columns with --map, or raise --max-rejected",
@@ -384,7 +385,8 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
         return Ok(outcome);
     }
     if outcome.rejected > 0 {
-        let quarantine_ids: Vec<String> = batch_ids.iter().map(|batch_id| format!("{}:{batch_id}", outcome.log)).collect();
+        let quarantine_ids: Vec<String> =
+            batch_ids.iter().map(|batch_id| format!("{}:{batch_id}", outcome.log)).collect();
         quarantine.commit(&quarantine_ids).await?;
     } else {
         quarantine.abandon().await;

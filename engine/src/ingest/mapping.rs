@@ -188,7 +188,10 @@ impl Mapping {
     pub fn preset(name: &str) -> Result<Self> {
         let (_, text) = PRESETS.iter().find(|(preset, _)| *preset == name).ok_or_else(|| {
             let known: Vec<&str> = PRESETS.iter().map(|(preset, _)| *preset).collect();
-            EngineError::usage(format!("there is no preset \"{name}\": choose one of {}, or write a --map file", known.join(", ")))
+            EngineError::usage(format!(
+                "there is no preset \"{name}\": choose one of {}, or write a --map file",
+                known.join(", ")
+            ))
         })?;
         let mut mapping = Self::parse(text, name)?;
         mapping.preset = Some(name.to_owned());
@@ -257,7 +260,8 @@ impl Mapping {
                 }
             }
             if let Some(name) = &section.time_zone {
-                super::times::zone(name).map_err(|error| EngineError::usage(format!("mapping {origin}: [{log}] {error}")))?;
+                super::times::zone(name)
+                    .map_err(|error| EngineError::usage(format!("mapping {origin}: [{log}] {error}")))?;
             }
         }
         Ok(())

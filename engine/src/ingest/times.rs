@@ -174,7 +174,10 @@ mod tests {
         let twilio = [TimeFormat::Pattern("%y%m%d%H%M".to_owned())];
         assert_eq!(parse(&twilio, "UTC", "2603021015").as_deref(), Some("2026-03-02T10:15:00Z"));
         assert_eq!(parse(&[TimeFormat::UnixSeconds], "UTC", "1772446530").as_deref(), Some("2026-03-02T10:15:30Z"));
-        assert_eq!(parse(&[TimeFormat::UnixMilliseconds], "UTC", "1772446530123").as_deref(), Some("2026-03-02T10:15:30.123Z"));
+        assert_eq!(
+            parse(&[TimeFormat::UnixMilliseconds], "UTC", "1772446530123").as_deref(),
+            Some("2026-03-02T10:15:30.123Z")
+        );
         let day_first = [TimeFormat::Pattern("%d/%m/%Y %H:%M:%S".to_owned())];
         assert_eq!(parse(&day_first, "Europe/London", "02/07/2026 10:15:30").as_deref(), Some("2026-07-02T09:15:30Z"));
     }

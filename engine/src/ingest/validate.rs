@@ -94,7 +94,8 @@ impl Validator {
     /// # Errors
     /// When the file lacks a required column, or holds addresses and there is no key.
     pub fn check(&self, chunk: &RawChunk) -> Result<CheckedChunk> {
-        let plan = ColumnPlan::new(self.log, &self.mapping, self.preset.as_deref(), &chunk.frame, self.hasher.as_ref())?;
+        let plan =
+            ColumnPlan::new(self.log, &self.mapping, self.preset.as_deref(), &chunk.frame, self.hasher.as_ref())?;
         let raw = with_positions(&chunk.frame, &chunk.rows)?;
         let cleaned = raw.lazy().with_columns(plan.cleaned()).filter(plan.kept()).collect()?;
         let left_out = chunk.frame.height() - cleaned.height();
@@ -114,7 +115,6 @@ impl Validator {
         let good = if any_bad { judged.lazy().filter(col(BAD).not()) } else { judged.lazy() };
         Ok(CheckedChunk { frame: good.select(plan.output()).collect()?, rejected, left_out })
     }
-
 }
 
 fn rejected_rows(chunk: &RawChunk, bad_rows: &DataFrame, plan: &ColumnPlan<'_>) -> Result<Vec<BrokenRow>> {

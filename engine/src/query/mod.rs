@@ -1,6 +1,6 @@
-//! Queries: DataFusion over the store's tables, or straight over log files.
+//! Queries: `DataFusion` over the store's tables, or straight over log files.
 //!
-//! **Architecture invariant:** everything that touches the logs is SQL or a DataFusion plan over the tables that this module
+//! **Architecture invariant:** everything that touches the logs is SQL or a `DataFusion` plan over the tables that this module
 //! registers: one table a log, `message_facts`, and `quarantine`. Whether they come from the store or from files makes no
 //! difference to a query.
 

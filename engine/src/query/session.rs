@@ -1,4 +1,4 @@
-//! Opens a DataFusion session with every table registered, from the store at some version or straight from files.
+//! Opens a `DataFusion` session with every table registered, from the store at some version or straight from files.
 
 use std::sync::Arc;
 
@@ -18,11 +18,16 @@ use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::facts;
 use crate::settings::Settings;
-use crate::store::{At, CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store, Versions, commit_time, log_schema, quarantine_schema};
+use crate::store::{
+    At, CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store, Versions, commit_time, log_schema, quarantine_schema,
+};
 
 /// Memory that a query may take before sorts and aggregations spill to disk. First come, first served: a fair share for each
 /// of the dozens of sorts and aggregations that a facts query has would be too little for any of them.
 const QUERY_MEMORY: usize = 6 << 30;
+
+/// Rows of a batch: more than `DataFusion`'s default, since facts are split by day when they are written.
+const BATCH_ROWS: usize = 16_384;
 
 /// Where a session's tables come from.
 #[derive(Debug, Clone)]
@@ -33,7 +38,7 @@ pub enum Source {
     Files(Vec<LogFiles>),
 }
 
-/// A DataFusion session with one table a log, `message_facts` and `quarantine`.
+/// A `DataFusion` session with one table a log, `message_facts` and `quarantine`.
 #[derive(Clone)]
 pub struct QuerySession {
     context: SessionContext,
@@ -66,9 +71,13 @@ impl QuerySession {
                 facts::refresh(store, settings).await?;
                 store.table(MESSAGE_FACTS).await?
             }
-            Some(At::Version(version)) => Some(store.table_at_version(MESSAGE_FACTS, version).await.map_err(|error| {
-                EngineError::usage(format!("the store has no facts of version {version} ({error}); `sql \"select 1\"` shows the latest"))
-            })?),
+            Some(At::Version(version)) => {
+                Some(store.table_at_version(MESSAGE_FACTS, version).await.map_err(|error| {
+                    EngineError::usage(format!(
+                        "the store has no facts of version {version} ({error}); `sql \"select 1\"` shows the latest"
+                    ))
+                })?)
+            }
             Some(At::Time(moment)) => store.table_at_time(MESSAGE_FACTS, moment).await?,
         };
         for log in Log::ALL {
@@ -155,7 +164,7 @@ impl QuerySession {
         Ok(())
     }
 
-    /// The DataFusion session itself.
+    /// The `DataFusion` session itself.
     #[must_use]
     pub fn context(&self) -> &SessionContext {
         &self.context
@@ -189,11 +198,16 @@ impl QuerySession {
 
 /// A session with our functions, spilling to disk where it would take too much memory.
 pub(crate) fn new_context() -> Result<SessionContext> {
-    let mut config = SessionConfig::new().with_information_schema(true);
+    let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(BATCH_ROWS);
     config.options_mut().execution.parquet.pushdown_filters = true;
     config.options_mut().execution.parquet.reorder_filters = true;
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY))).build_arc()?;
-    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    // A view of a text keeps every buffer alive that it ever came from: after a join each batch drags thousands along, and
+    // accounting for them costs more than copying the texts.
+    config.options_mut().execution.parquet.schema_force_view_types = false;
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY))).build_arc()?;
+    let state =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     functions::register_all(&context);
     Ok(context)

@@ -1,4 +1,4 @@
-//! A table with one row a unit, in any format, as a DataFusion table: columns keep the file's names, and text formats get
+//! A table with one row a unit, in any format, as a `DataFusion` table: columns keep the file's names, and text formats get
 //! the narrowest type that all of a column's cells have (whole number, number, else text).
 
 use std::sync::Arc;

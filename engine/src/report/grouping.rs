@@ -52,7 +52,8 @@ impl Grouping {
 
     fn expression(&mut self, name: &str, time_zone: &str, facts: &SchemaRef, contacts: &SchemaRef) -> Result<String> {
         let lower = name.trim().to_lowercase();
-        let column = SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map_or(lower.as_str(), |(_, column)| *column);
+        let column =
+            SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map_or(lower.as_str(), |(_, column)| *column);
         // A file may have a column of the synonym's own name; then that is what is meant.
         let column = if has_column(facts, &lower) { lower.as_str() } else { column };
         if has_column(facts, column) {
@@ -87,7 +88,9 @@ impl Grouping {
                 contact_periods(&columns)
             )
         } else {
-            format!(" LEFT JOIN (SELECT recipient_id, {columns} FROM recipients) AS a ON a.recipient_id = f.recipient_id")
+            format!(
+                " LEFT JOIN (SELECT recipient_id, {columns} FROM recipients) AS a ON a.recipient_id = f.recipient_id"
+            )
         }
     }
 

@@ -92,8 +92,7 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         if column.is_null(row) { 0 } else { u64::try_from(column.value(row)).unwrap_or(0) }
     };
     let last = batch.column(keys + 15).as_primitive::<TimestampMicrosecondType>();
-    let last_sent_at =
-        if last.is_null(row) { None } else { Timestamp::from_microsecond(last.value(row)).ok() };
+    let last_sent_at = if last.is_null(row) { None } else { Timestamp::from_microsecond(last.value(row)).ok() };
     Ok(Counts {
         keys: (0..keys).map(|key| cell_text(batch, key, row)).collect::<Result<_>>()?,
         sent: number(0),

@@ -155,7 +155,9 @@ pub(crate) fn rows_of(
         let mut row = row.clone();
         add_money(&mut row, currency, *amounts);
         if several {
-            row.notes.push("several currencies: counts are those of the whole group and repeat in each currency's row".to_owned());
+            row.notes.push(
+                "several currencies: counts are those of the whole group and repeat in each currency's row".to_owned(),
+            );
         }
         row
     });
@@ -172,9 +174,11 @@ fn without_money(
     let has_receipts = at_hand.deliveries && counts.with_receipt > 0;
     let people = if has_receipts { counts.delivered_recipients } else { counts.recipients };
     let share = |successes: u64, n: u64| Rate::of(successes, n, request.alpha);
-    let group = request.by.iter().zip(&counts.keys).map(|(name, key)| {
-        (name.clone(), key.as_ref().map_or(Value::Null, |key| Value::from(key.as_str())))
-    });
+    let group = request
+        .by
+        .iter()
+        .zip(&counts.keys)
+        .map(|(name, key)| (name.clone(), key.as_ref().map_or(Value::Null, |key| Value::from(key.as_str()))));
     let window = session.settings.attribution.window_microseconds();
     let closes = counts.last_sent_at.map(|sent| sent.as_microsecond().saturating_add(window));
     let matured = closes.is_none_or(|closes| closes <= session.as_of.as_microsecond());

@@ -209,11 +209,8 @@ pub(super) fn is_race(error: &DeltaTableError) -> bool {
 
 /// A batch with exactly the columns of a schema, in its order and types.
 pub(crate) fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| aligned_column(batch, field))
-        .collect::<Result<Vec<ArrayRef>>>()?;
+    let columns =
+        schema.fields().iter().map(|field| aligned_column(batch, field)).collect::<Result<Vec<ArrayRef>>>()?;
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
@@ -224,4 +221,3 @@ fn aligned_column(batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     }
 }
-

@@ -86,10 +86,8 @@ pub async fn commit_replacement(table: &DeltaTable, replacement: Replacement) ->
         replacement.reflects.into_iter().map(|(source, version)| Transaction::new(source, version)).collect();
     let properties = CommitProperties::default().with_application_transactions(transactions);
     let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
-    let commit = CommitBuilder::from(properties)
-        .with_actions(actions)
-        .build(Some(snapshot), table.log_store(), operation)
-        .await;
+    let commit =
+        CommitBuilder::from(properties).with_actions(actions).build(Some(snapshot), table.log_store(), operation).await;
     match commit {
         Ok(commit) => Ok(Some(commit.version())),
         Err(error) if is_race(&error) => Ok(None),

@@ -51,9 +51,11 @@ impl std::str::FromStr for At {
             return Ok(Self::Version(version));
         }
         let parser = crate::ingest::times::TimeParser::new(&[], jiff::tz::TimeZone::UTC);
-        let microseconds = parser
-            .parse(text)
-            .ok_or_else(|| EngineError::usage(format!("\"{text}\" is neither a version number nor a time such as 2026-03-02T10:00:00Z")))?;
+        let microseconds = parser.parse(text).ok_or_else(|| {
+            EngineError::usage(format!(
+                "\"{text}\" is neither a version number nor a time such as 2026-03-02T10:00:00Z"
+            ))
+        })?;
         Timestamp::from_microsecond(microseconds)
             .map(Self::Time)
             .map_err(|error| EngineError::usage(format!("\"{text}\": {error}")))

@@ -3,7 +3,7 @@
 //! Enters: values, or the count, mean and variance that an aggregation already made; one value a randomised unit.
 //! Leaves: centred moments that merge across days, segments and partitions in any order.
 //!
-//! The moments are centred throughout (Welford 1962, Technometrics 4(3); Chan, Golub and LeVeque 1983, The American
+//! The moments are centred throughout (Welford 1962, Technometrics 4(3); Chan, Golub and `LeVeque` 1983, The American
 //! Statistician 37(3)): raw sums of squares are never subtracted, so money in the thousands with a spread of pennies
 //! keeps its digits.
 

@@ -49,7 +49,12 @@ async fn two_ingests_at_a_time_end_as_one() {
         refresh(&store.store, &Settings::default()).await.unwrap();
     };
     // The same file twice at once, and another log beside it.
-    tokio::join!(one(SENDS, Log::Sends), one(SENDS, Log::Sends), one(DELIVERIES, Log::Deliveries), one(CLICKS, Log::Clicks));
+    tokio::join!(
+        one(SENDS, Log::Sends),
+        one(SENDS, Log::Sends),
+        one(DELIVERIES, Log::Deliveries),
+        one(CLICKS, Log::Clicks)
+    );
     assert_eq!(store.rows(COUNTS).await, ["3|4|3"]);
     assert_eq!(store.rows("SELECT sum(clicks), sum(receipts) FROM message_facts").await, ["2|5"]);
 }
@@ -60,15 +65,19 @@ async fn over_the_limit_nothing_is_taken_in() {
     let bad = "message_id,recipient_id,sent_at\nm1,r1,yesterday\nm2,r2,2026-03-02\n";
     // The clicks are fine, but they came in the same call.
     let refused = store.try_ingest(&[(Log::Clicks, CLICKS), (Log::Sends, bad)], &options()).await.unwrap_err();
-    assert!(matches!(&refused, EngineError::Refused(message) if message.contains("50.0 %") && message.contains("row 2")), "{refused}");
+    assert!(
+        matches!(&refused, EngineError::Refused(message) if message.contains("50.0 %") && message.contains("row 2")),
+        "{refused}"
+    );
     assert_eq!(store.rows("SELECT count(*) FROM clicks").await, ["0"]);
     assert_eq!(store.rows("SELECT count(*) FROM quarantine").await, ["0"]);
     let mut lenient = options();
     lenient.max_rejected = 0.5;
     store.try_ingest(&[(Log::Sends, bad)], &lenient).await.unwrap();
-    assert_eq!(store.rows("SELECT source_row, reason, raw FROM quarantine").await, [
-        "2|sent_at \"yesterday\" is not a time|m1,r1,yesterday"
-    ]);
+    assert_eq!(
+        store.rows("SELECT source_row, reason, raw FROM quarantine").await,
+        ["2|sent_at \"yesterday\" is not a time|m1,r1,yesterday"]
+    );
 }
 
 #[tokio::test]
@@ -94,9 +103,17 @@ async fn logs_committed_by_a_killed_ingest_reach_the_facts_later() {
 async fn new_attributes_widen_a_log() {
     let store = TestStore::new();
     store.ingest(&[(Log::Sends, SENDS)]).await;
-    let wider = SENDS.replace("time_zone\n", "time_zone,shop\n").replace("m1", "m4").replace("m2", "m5").replace("m3", "m6");
-    let wider: String = wider.lines().enumerate().map(|(line, text)| if line == 0 { format!("{text}\n") } else { format!("{text},north\n") }).collect();
+    let wider =
+        SENDS.replace("time_zone\n", "time_zone,shop\n").replace("m1", "m4").replace("m2", "m5").replace("m3", "m6");
+    let wider: String = wider
+        .lines()
+        .enumerate()
+        .map(|(line, text)| if line == 0 { format!("{text}\n") } else { format!("{text},north\n") })
+        .collect();
     store.ingest(&[(Log::Sends, &wider)]).await;
-    assert_eq!(store.rows("SELECT shop, count(*) FROM message_facts GROUP BY shop ORDER BY shop").await, ["north|3", "∅|3"]);
+    assert_eq!(
+        store.rows("SELECT shop, count(*) FROM message_facts GROUP BY shop ORDER BY shop").await,
+        ["north|3", "∅|3"]
+    );
     assert_eq!(store.rows("SELECT count(shop), count(*) FROM sends").await, ["3|6"]);
 }

@@ -28,7 +28,9 @@ fn separated(delimiter: char) -> Vec<u8> {
     let mut text = format!("message_id{delimiter}recipient_id{delimiter}sent_at{delimiter}campaign_id\n");
     for (message, recipient, campaign) in ROWS {
         let campaign = campaign.replace('"', "\"\"");
-        text.push_str(&format!("{message}{delimiter}{recipient}{delimiter}2026-03-02T10:00:00Z{delimiter}\"{campaign}\"\n"));
+        text.push_str(&format!(
+            "{message}{delimiter}{recipient}{delimiter}2026-03-02T10:00:00Z{delimiter}\"{campaign}\"\n"
+        ));
     }
     text.into_bytes()
 }
@@ -84,7 +86,8 @@ async fn every_format_gives_the_same_rows() {
         std::fs::write(&path, bytes).unwrap();
         let outcomes = store.ingest_files(&[(Log::Sends, &path)]).await;
         assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (3, 0), "{name}: {outcomes:?}");
-        let rows = store.rows("SELECT message_id, recipient_id, sent_at, campaign_id FROM sends ORDER BY message_id").await;
+        let rows =
+            store.rows("SELECT message_id, recipient_id, sent_at, campaign_id FROM sends ORDER BY message_id").await;
         assert_eq!(
             rows,
             [
@@ -121,7 +124,9 @@ async fn a_damaged_file_is_named_and_stops_the_call() {
     gzip.write_all(&separated(',').repeat(1000)).unwrap();
     let mut cut = gzip.finish().unwrap();
     cut.truncate(cut.len() / 2);
-    for (name, bytes) in [("cut.csv.gz", cut), ("cut.parquet", b"PAR1 and no end".to_vec()), ("utf16.csv", b"\xff\xfea\0,\0".to_vec())] {
+    for (name, bytes) in
+        [("cut.csv.gz", cut), ("cut.parquet", b"PAR1 and no end".to_vec()), ("utf16.csv", b"\xff\xfea\0,\0".to_vec())]
+    {
         let path = store.folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let input: LogInput = file_input(Log::Sends, &path);

@@ -37,15 +37,22 @@ fn comparison(analysis: &ExperimentAnalysis, metric: &str) -> (f64, f64, f64) {
 /// and the seeds are fixed.
 #[tokio::test]
 async fn the_retail_experiment_is_recovered() {
-    let made = GenerateOptions { messages: 120_000, seed: 11, format: OutputFormat::Parquet, ..GenerateOptions::default() };
+    let made =
+        GenerateOptions { messages: 120_000, seed: 11, format: OutputFormat::Parquet, ..GenerateOptions::default() };
     let (store, truth) = generated(made).await;
     let session = store.session().await;
     let options = AnalysisOptions { alpha: 0.001, segments: vec!["age_band".into()], ..AnalysisOptions::default() };
     let analysis = analyze_store(&session, &truth.experiment_id, &options).await.unwrap();
     let overall = &truth.experiment.overall;
-    for (metric, effect) in [("click", &overall.click), ("conversion", &overall.conversion), ("revenue", &overall.revenue)] {
+    for (metric, effect) in
+        [("click", &overall.click), ("conversion", &overall.conversion), ("revenue", &overall.revenue)]
+    {
         let (estimate, low, high) = comparison(&analysis, metric);
-        assert!(low <= effect.difference && effect.difference <= high, "{metric}: {estimate} [{low}, {high}], true {}", effect.difference);
+        assert!(
+            low <= effect.difference && effect.difference <= high,
+            "{metric}: {estimate} [{low}, {high}], true {}",
+            effect.difference
+        );
     }
     // Segments: the click effect in each age band.
     let click = analysis.metrics.iter().find(|metric| metric.metric == "click").unwrap();
@@ -54,7 +61,10 @@ async fn the_retail_experiment_is_recovered() {
         let band = segment.segment["age_band"].as_str().unwrap();
         let truth = truth.experiment.segments["age_band"][band].click.difference;
         let difference = &segment.comparisons[0].comparison.difference;
-        assert!(difference.low.unwrap() <= truth && truth <= difference.high.unwrap(), "{band}: {difference:?}, true {truth}");
+        assert!(
+            difference.low.unwrap() <= truth && truth <= difference.high.unwrap(),
+            "{band}: {difference:?}, true {truth}"
+        );
     }
     assert!(analysis.checks.iter().all(|check| check.verdict != sendlift_engine::experiment::Verdict::Fail));
     // Clicks by local hour: each hour's true rate lies in its interval.
@@ -79,5 +89,8 @@ async fn the_bank_scenario_in_chinese_is_read_whole() {
     assert_eq!(store.rows("SELECT count(*) FROM message_facts").await, ["6000"]);
     let found = report(&store.session().await, &ReportRequest::default()).await.unwrap();
     let campaigns: Vec<&str> = found.rows.iter().filter_map(|row| row.group["campaign_id"].as_str()).collect();
-    assert!(campaigns.iter().all(|campaign| truth.campaigns.contains_key(*campaign)) && campaigns[0].contains("还款"), "{campaigns:?}");
+    assert!(
+        campaigns.iter().all(|campaign| truth.campaigns.contains_key(*campaign)) && campaigns[0].contains("还款"),
+        "{campaigns:?}"
+    );
 }

@@ -40,7 +40,9 @@ async fn each_bad_row_is_set_aside_with_its_reason_and_the_rest_goes_in() {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("expected_quarantine.csv") && path.extension().is_some_and(|extension| extension != "md"))
+        .filter(|path| {
+            !path.ends_with("expected_quarantine.csv") && path.extension().is_some_and(|extension| extension != "md")
+        })
         .collect();
     files.sort();
     assert!(files.len() >= 10, "the malformed samples are missing");

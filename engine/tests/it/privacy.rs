@@ -37,14 +37,18 @@ async fn without_a_key_addresses_are_refused() {
     let store = TestStore::new();
     for (log, text) in [(Log::Sends, NUMBERS), (Log::Conversions, ADDRESSES)] {
         let message = store.try_ingest(&[(log, text)], &options()).await.unwrap_err().to_string();
-        assert!(message.contains("SENDLIFT_HASH_KEY") && !message.contains("415") && !message.contains('@'), "{message}");
+        assert!(
+            message.contains("SENDLIFT_HASH_KEY") && !message.contains("415") && !message.contains('@'),
+            "{message}"
+        );
     }
 }
 
 #[tokio::test]
 async fn numbers_are_stored_as_keyed_hashes_alone() {
     let store = TestStore::new();
-    let outcomes = store.try_ingest(&[(Log::Sends, NUMBERS), (Log::Conversions, ADDRESSES)], &with_key()).await.unwrap();
+    let outcomes =
+        store.try_ingest(&[(Log::Sends, NUMBERS), (Log::Conversions, ADDRESSES)], &with_key()).await.unwrap();
     assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (2, 3));
     // HMAC-SHA-256 of "+14155552671", seen with Python's hmac module.
     let expected = "05e3bbe94364b86f1dc233a164fcc816323956f656cdd20e7b6058a443d89e55";
@@ -73,7 +77,8 @@ async fn numbers_are_stored_as_keyed_hashes_alone() {
 #[tokio::test]
 async fn a_raw_number_as_recipient_is_set_aside() {
     let store = TestStore::new();
-    let text = "message_id,recipient_id,sent_at\nm1,+14155552671,2026-03-02\nm2,a@b.example,2026-03-02\nm3,r3,2026-03-02\n";
+    let text =
+        "message_id,recipient_id,sent_at\nm1,+14155552671,2026-03-02\nm2,a@b.example,2026-03-02\nm3,r3,2026-03-02\n";
     let mut lenient = options();
     lenient.max_rejected = 1.0;
     let outcomes = store.try_ingest(&[(Log::Sends, text)], &lenient).await.unwrap();

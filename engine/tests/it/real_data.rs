@@ -17,7 +17,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(named)
 }
 
-async fn units(file: &str, arm: &str, control: &str, metrics: &[&str], filter: Option<&str>, segments: &[&str]) -> ExperimentAnalysis {
+async fn units(
+    file: &str,
+    arm: &str,
+    control: &str,
+    metrics: &[&str],
+    filter: Option<&str>,
+    segments: &[&str],
+) -> ExperimentAnalysis {
     let request = UnitRequest {
         input: resolve(folder().join(file).to_str().unwrap()).unwrap().remove(0),
         arm: arm.to_owned(),
@@ -51,11 +58,13 @@ fn result(analysis: &ExperimentAnalysis, metric: &str, arm: &str) -> (f64, f64, 
     )
 }
 
-/// Hillstrom 2008; numbers recomputed with SciPy 1.17 and statsmodels 0.15 (pooled z, Welch t).
+/// Hillstrom 2008; numbers recomputed with `SciPy` 1.17 and statsmodels 0.15 (pooled z, Welch t).
 #[tokio::test]
 #[cfg_attr(not(real_data), ignore = "needs SENDLIFT_REAL_DATA")]
 async fn hillstrom() {
-    let analysis = units("hillstrom/units.csv.gz", "segment", "No E-Mail", &["visit", "conversion", "spend"], None, &["womens"]).await;
+    let analysis =
+        units("hillstrom/units.csv.gz", "segment", "No E-Mail", &["visit", "conversion", "spend"], None, &["womens"])
+            .await;
     let (z, _, difference, low, high) = result(&analysis, "visit", "Mens E-Mail");
     close(z, 22.48604, 1e-5);
     close(difference, 0.0766, 5e-5);
@@ -93,8 +102,15 @@ async fn outvote() {
     close(z, 0.851_094, 1e-6);
     close(p_value, 0.394_717, 1e-6);
     close(difference, 0.0040, 5e-5);
-    let subset =
-        units("outvote_sms/units.csv.gz", "assigned", "0", &["voted"], Some("match_confident = 1 AND queue_position <= 103"), &[]).await;
+    let subset = units(
+        "outvote_sms/units.csv.gz",
+        "assigned",
+        "0",
+        &["voted"],
+        Some("match_confident = 1 AND queue_position <= 103"),
+        &[],
+    )
+    .await;
     assert_eq!(subset.arms.iter().map(|arm| arm.n).sum::<u64>(), 27_464);
     let (z, p_value, ..) = result(&subset, "voted", "1");
     close(z, 2.739_518, 1e-6);
@@ -107,7 +123,8 @@ async fn stored(logs: &[(Log, &str)], by: &[&str]) -> (TestStore, Report) {
     let mut options = options();
     options.max_rejected = 0.0;
     sendlift_engine::ingest::load::ingest(&store.store, &inputs, &options, &|_| ()).await.unwrap();
-    let request = ReportRequest { by: by.iter().map(|column| (*column).to_owned()).collect(), ..ReportRequest::default() };
+    let request =
+        ReportRequest { by: by.iter().map(|column| (*column).to_owned()).collect(), ..ReportRequest::default() };
     let found = report(&store.session().await, &request).await.unwrap();
     (store, found)
 }
@@ -137,11 +154,26 @@ async fn open_bandit() {
     let clicks: Vec<String> = found
         .rows
         .iter()
-        .map(|row| format!("{} {} {}/{}", row.group["campaign_id"].as_str().unwrap(), row.group["variant"].as_str().unwrap(), row.clickers.unwrap(), row.sent))
+        .map(|row| {
+            format!(
+                "{} {} {}/{}",
+                row.group["campaign_id"].as_str().unwrap(),
+                row.group["variant"].as_str().unwrap(),
+                row.clickers.unwrap(),
+                row.sent
+            )
+        })
         .collect();
     assert_eq!(
         clicks,
-        ["all bts 42/10000", "all random 38/10000", "men bts 69/10000", "men random 46/10000", "women bts 46/10000", "women random 46/10000"]
+        [
+            "all bts 42/10000",
+            "all random 38/10000",
+            "men bts 69/10000",
+            "men random 46/10000",
+            "women bts 46/10000",
+            "women random 46/10000"
+        ]
     );
     // The quiet hours are those of a night in Japan.
     let quiet = store.rows("SELECT local_hour FROM message_facts GROUP BY local_hour ORDER BY count(*) LIMIT 5").await;
@@ -166,5 +198,8 @@ async fn rees46() {
         store.rows("SELECT campaign_id, channel, message_type, count(*), sum(clicks) FROM message_facts GROUP BY 1, 2, 3 ORDER BY 1").await,
         ["179|email|notice|1|0", "27|email|notice|4|0"]
     );
-    assert_eq!(store.rows("SELECT email_provider, platform FROM sends ORDER BY source_row LIMIT 1").await, ["mail.ru|∅"]);
+    assert_eq!(
+        store.rows("SELECT email_provider, platform FROM sends ORDER BY source_row LIMIT 1").await,
+        ["mail.ru|∅"]
+    );
 }

@@ -40,7 +40,8 @@ async fn a_report_counts_and_divides() {
     let store = TestStore::new();
     store.ingest(&ALL).await;
     let session = store.session().await;
-    let found = report(&session, &ReportRequest { by: vec!["campaign_id".into()], ..ReportRequest::default() }).await.unwrap();
+    let found =
+        report(&session, &ReportRequest { by: vec!["campaign_id".into()], ..ReportRequest::default() }).await.unwrap();
     let row = serde_json::to_value(&found.rows[0]).unwrap();
     for (key, expected) in [
         ("campaign_id", serde_json::json!("spring")),
@@ -74,7 +75,8 @@ async fn a_report_counts_and_divides() {
 async fn files_straight_and_the_store_give_the_same_report() {
     let store = TestStore::new();
     store.ingest(&ALL).await;
-    let request = ReportRequest { by: vec!["campaign_id".into(), "variant".into(), "day".into()], ..ReportRequest::default() };
+    let request =
+        ReportRequest { by: vec!["campaign_id".into(), "variant".into(), "day".into()], ..ReportRequest::default() };
     let stored = report(&store.session().await, &request).await.unwrap();
     let validator = options().validator;
     let files: Vec<LogFiles> = ALL
@@ -101,7 +103,10 @@ async fn attributes_and_contacts_group_reports() {
     assert_eq!(groups, ["\"18-24\":1", "\"25-34\":1", "null:1"]);
     assert_eq!(report(&session, &by("城市")).await.unwrap().rows.len(), 3);
     let message = report(&session, &by("shoe_size")).await.unwrap_err().to_string();
-    assert!(message.contains("shoe_size") && message.contains("age_band") && message.contains("campaign_id"), "{message}");
+    assert!(
+        message.contains("shoe_size") && message.contains("age_band") && message.contains("campaign_id"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +163,8 @@ async fn an_experiment_without_definition_takes_sensible_defaults() {
     assert_eq!(json["control"], "A");
     assert_eq!(json["estimand"], "intention_to_treat");
     assert_eq!(json["arms"], serde_json::json!([{"arm": "A", "n": 1}, {"arm": "B", "n": 2}]));
-    let metrics: Vec<&str> = json["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].as_str().unwrap()).collect();
+    let metrics: Vec<&str> =
+        json["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].as_str().unwrap()).collect();
     assert_eq!(metrics, ["click", "conversion", "revenue"]);
     // One recipient in A converted in the window and one message of A is named by a late order of somebody else; B: one of two.
     assert_eq!(json["metrics"][1]["arms"][1]["mean"], 0.5);

@@ -42,7 +42,8 @@ async fn twilio_exports_and_callbacks() {
     assert_eq!(store.rows("SELECT raw_status, raw_time, source_preset, error_code FROM deliveries WHERE message_id = 'SM2' AND error_code IS NOT NULL").await, [
         "undelivered|Mon, 02 Mar 2026 10:01:00 +0000|twilio|30003"
     ]);
-    let texts = store.rows("SELECT * FROM sends").await.join(" ") + &store.rows("SELECT * FROM replies").await.join(" ");
+    let texts =
+        store.rows("SELECT * FROM sends").await.join(" ") + &store.rows("SELECT * FROM replies").await.join(" ");
     assert!(!texts.contains("415555") && !texts.contains("501712"), "{texts}");
 }
 
@@ -56,6 +57,12 @@ async fn a_new_vendor_is_a_file() {
     let receipts = "msisdn,to,messageId,status,scts,err-code\n14155552671,Shop,v1,delivered,2603021015,0\n";
     let sends = "batch,mobile,time\nb1,+8613800138000,2026-03-02 10:15:30\nb1,+8613800138001,2026-03-02 10:15:30\n";
     store.try_ingest(&[(Log::Deliveries, receipts), (Log::Sends, sends)], &options).await.unwrap();
-    assert_eq!(store.rows("SELECT message_id, status, at, error_code FROM deliveries").await, ["v1|delivered|2026-03-02T10:15:00Z|0"]);
-    assert_eq!(store.rows("SELECT count(DISTINCT message_id), min(sent_at), min(channel) FROM sends").await, ["2|2026-03-02T02:15:30Z|sms"]);
+    assert_eq!(
+        store.rows("SELECT message_id, status, at, error_code FROM deliveries").await,
+        ["v1|delivered|2026-03-02T10:15:00Z|0"]
+    );
+    assert_eq!(
+        store.rows("SELECT count(DISTINCT message_id), min(sent_at), min(channel) FROM sends").await,
+        ["2|2026-03-02T02:15:30Z|sms"]
+    );
 }

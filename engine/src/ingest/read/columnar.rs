@@ -19,7 +19,8 @@ use crate::ingest::times::TimeParser;
 
 /// Chunks of a Parquet file.
 pub(super) fn parquet_chunks(input: &Input, times: &TimeParser) -> Result<Chunks> {
-    let unreadable = |error: parquet::errors::ParquetError| input.unreadable(&format!("{error} (is the Parquet file cut off?)"));
+    let unreadable =
+        |error: parquet::errors::ParquetError| input.unreadable(&format!("{error} (is the Parquet file cut off?)"));
     let batches: Box<dyn Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send> = match &input.origin {
         Origin::File(path) if !is_compressed(path) => {
             let file = File::open(path).map_err(|error| input.unreadable(&error.to_string()))?;
@@ -42,7 +43,8 @@ pub(super) fn arrow_chunks(input: &Input, times: &TimeParser) -> Result<Chunks> 
     let unreadable = |error: ArrowError| input.unreadable(&format!("{error} (is the Arrow file cut off?)"));
     let mut start = [0_u8; 6];
     let mut reader = input.open()?;
-    let filled = crate::ingest::input::fill(&mut reader, &mut start).map_err(|error| input.unreadable(&error.to_string()))?;
+    let filled =
+        crate::ingest::input::fill(&mut reader, &mut start).map_err(|error| input.unreadable(&error.to_string()))?;
     let whole = Cursor::new(start[..filled].to_vec()).chain(reader);
     let batches: Box<dyn Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send> =
         if start.starts_with(b"ARROW1") {
@@ -119,12 +121,15 @@ fn plain_array(array: &ArrayRef, times: &TimeParser) -> Result<ArrayRef> {
             let local = arrow::compute::cast(array, &microseconds)?;
             local_to_utc(&local, times)?
         }
-        DataType::Utf8View
-        | DataType::Boolean
-        | DataType::Int64
-        | DataType::Float64
-        | DataType::Decimal128(_, _) => Arc::clone(array),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32
+        DataType::Utf8View | DataType::Boolean | DataType::Int64 | DataType::Float64 | DataType::Decimal128(_, _) => {
+            Arc::clone(array)
+        }
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
         | DataType::UInt64 => arrow::compute::cast(array, &DataType::Int64)?,
         DataType::Float16 | DataType::Float32 => arrow::compute::cast(array, &DataType::Float64)?,
         DataType::Utf8 | DataType::LargeUtf8 => arrow::compute::cast(array, &DataType::Utf8View)?,
@@ -141,9 +146,8 @@ fn plain_array(array: &ArrayRef, times: &TimeParser) -> Result<ArrayRef> {
         _ => {
             let options = arrow::util::display::FormatOptions::default();
             let formatter = arrow::util::display::ArrayFormatter::try_new(array, &options)?;
-            let texts: arrow::array::StringViewArray = (0..array.len())
-                .map(|row| (!array.is_null(row)).then(|| formatter.value(row).to_string()))
-                .collect();
+            let texts: arrow::array::StringViewArray =
+                (0..array.len()).map(|row| (!array.is_null(row)).then(|| formatter.value(row).to_string())).collect();
             Arc::new(texts)
         }
     })

@@ -103,7 +103,11 @@ impl JsonChunks {
                     spans.push((position, position + length));
                 }
                 Err(reason) => {
-                    broken.push(BrokenRow { row: line, reason, raw: String::from_utf8_lossy(bytes).trim_end().to_owned() });
+                    broken.push(BrokenRow {
+                        row: line,
+                        reason,
+                        raw: String::from_utf8_lossy(bytes).trim_end().to_owned(),
+                    });
                 }
             }
             line += newlines(bytes);
@@ -209,7 +213,9 @@ fn read_members(
     cursor: &mut usize,
 ) -> std::result::Result<(), String> {
     let mut deserializer = serde_json::Deserializer::from_str(object);
-    Members { prefix, columns, cursor }.deserialize(&mut deserializer).map_err(|error| format!("is not valid JSON: {error}"))
+    Members { prefix, columns, cursor }
+        .deserialize(&mut deserializer)
+        .map_err(|error| format!("is not valid JSON: {error}"))
 }
 
 struct Members<'a> {

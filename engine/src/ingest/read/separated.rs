@@ -101,7 +101,9 @@ impl SeparatedChunks {
                 self.header = header;
                 self.advance(length);
             }
-            Record::Incomplete => return Err(self.input.unreadable("its first line is no header: a quote is never closed")),
+            Record::Incomplete => {
+                return Err(self.input.unreadable("its first line is no header: a quote is never closed"));
+            }
             Record::End => self.pending.clear(),
         }
         Ok(())
@@ -311,7 +313,12 @@ fn sniff_delimiter(bytes: &[u8]) -> u8 {
             })
             .count()
     };
-    DELIMITERS.into_iter().rev().max_by_key(|delimiter| count(*delimiter)).filter(|best| count(*best) > 0).unwrap_or(b',')
+    DELIMITERS
+        .into_iter()
+        .rev()
+        .max_by_key(|delimiter| count(*delimiter))
+        .filter(|best| count(*best) > 0)
+        .unwrap_or(b',')
 }
 
 fn line_length(bytes: &[u8]) -> usize {
@@ -370,7 +377,7 @@ mod tests {
         let (mut header, mut good, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in SeparatedChunks::open(&input).unwrap() {
             let chunk = chunk.unwrap();
-            header = chunk.frame.get_column_names().iter().map(|name| name.to_string()).collect();
+            header = chunk.frame.get_column_names().iter().map(std::string::ToString::to_string).collect();
             for (position, row) in chunk.rows.iter().enumerate() {
                 let cells: Vec<String> = chunk
                     .frame

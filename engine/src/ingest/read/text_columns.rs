@@ -16,8 +16,7 @@ pub(super) struct TextColumns {
 
 impl TextColumns {
     pub(super) fn new(names: &[String], capacity: usize) -> Self {
-        let mut columns =
-            Self { names: Vec::new(), builders: Vec::new(), filled: Vec::new(), rows: 0, capacity };
+        let mut columns = Self { names: Vec::new(), builders: Vec::new(), filled: Vec::new(), rows: 0, capacity };
         for name in names {
             columns.add(name);
         }

@@ -2,8 +2,8 @@
 //! that does not parse becomes null, which the plan then tells apart from a cell that was empty.
 
 use polars::prelude::{
-    Column, DataType, Expr, Field, IntoColumn, NULL, NamedFrom, PolarsResult, Series, StringChunked, TimeUnit, coalesce, lit,
-    when,
+    Column, DataType, Expr, Field, IntoColumn, NULL, NamedFrom, PolarsResult, Series, StringChunked, TimeUnit,
+    coalesce, lit, when,
 };
 
 use crate::event::words::WordList;
@@ -106,10 +106,7 @@ fn decimal_text(number: Expr) -> Expr {
 }
 
 fn moment(cell: Expr, times: TimeParser) -> Expr {
-    cell.map(
-        move |column| moments_of(&column, &times),
-        |_, field| Ok(Field::new(field.name().clone(), MOMENT)),
-    )
+    cell.map(move |column| moments_of(&column, &times), |_, field| Ok(Field::new(field.name().clone(), MOMENT)))
 }
 
 fn moments_of(column: &Column, times: &TimeParser) -> PolarsResult<Column> {

@@ -1,7 +1,9 @@
 //! What becomes of each of a file's columns: which feed which canonical column, which hold addresses, which stay as
 //! attributes, and in which order a row's faults are told.
 
-use polars::prelude::{BooleanChunked, Column, DataFrame, DataType, Expr, IntoColumn, NULL, NamedFrom, Series, StringChunked};
+use polars::prelude::{
+    BooleanChunked, Column, DataFrame, DataType, Expr, IntoColumn, NULL, NamedFrom, Series, StringChunked,
+};
 use polars::prelude::{all_horizontal, coalesce, col, lit, when};
 
 use super::expressions::{MOMENT, parsed, without_null_words};
@@ -57,7 +59,8 @@ impl<'a> ColumnPlan<'a> {
     ) -> Result<Self> {
         let file: Vec<(String, DataType)> =
             frame.columns().iter().map(|column| (column.name().to_string(), column.dtype().clone())).collect();
-        let mut plan = Self { log, mapping, preset, file, addresses: Vec::new(), hashed: Vec::new(), sources: Vec::new() };
+        let mut plan =
+            Self { log, mapping, preset, file, addresses: Vec::new(), hashed: Vec::new(), sources: Vec::new() };
         plan.sources = log.columns().iter().map(|spec| (spec, plan.sources_of(spec))).collect();
         plan.find_addresses();
         if plan.has_addresses() && hasher.is_none() {
@@ -113,7 +116,8 @@ impl<'a> ColumnPlan<'a> {
             self.mapping.hash.iter().filter_map(|name| self.find(name)).map(str::to_owned).collect();
         hashed.sort();
         hashed.dedup();
-        let has_recipient_column = self.sources.iter().any(|(spec, sources)| spec.name == RECIPIENT && !sources.is_empty());
+        let has_recipient_column =
+            self.sources.iter().any(|(spec, sources)| spec.name == RECIPIENT && !sources.is_empty());
         for (name, _) in &self.file {
             let fed = self.sources.iter().any(|(_, sources)| sources.contains(name));
             let known = self.addresses.iter().any(|(known, _)| known == name) || hashed.contains(name) || fed;
@@ -143,7 +147,8 @@ impl<'a> ColumnPlan<'a> {
                         if !texts.iter().flatten().any(is_nothing) {
                             return Ok(column);
                         }
-                        let kept: StringChunked = texts.iter().map(|text| text.filter(|text| !is_nothing(text))).collect();
+                        let kept: StringChunked =
+                            texts.iter().map(|text| text.filter(|text| !is_nothing(text))).collect();
                         Ok(kept.with_name(column.name().clone()).into_column())
                     },
                     |_, field| Ok(field.clone()),
@@ -191,7 +196,8 @@ impl<'a> ColumnPlan<'a> {
         for name in &self.hashed {
             let column = file_column(name);
             let texts = frame.column(&column)?.cast(&DataType::String)?;
-            let hashes: StringChunked = texts.str()?.iter().map(|text| text.map(|text| hasher.hash(text.trim()))).collect();
+            let hashes: StringChunked =
+                texts.str()?.iter().map(|text| text.map(|text| hasher.hash(text.trim()))).collect();
             let hashes: Column = hashes.with_name(column.as_str().into()).into_column();
             frame.with_column(hashes)?;
         }
@@ -265,7 +271,9 @@ impl<'a> ColumnPlan<'a> {
         let mut columns: Vec<Expr> = self
             .sources
             .iter()
-            .map(|(spec, _)| parsed(col(raw_column(spec.name)), spec.name, spec.kind, self.mapping, times).alias(spec.name))
+            .map(|(spec, _)| {
+                parsed(col(raw_column(spec.name)), spec.name, spec.kind, self.mapping, times).alias(spec.name)
+            })
             .collect();
         if self.log.has_recipient() {
             let looks = col(raw_column(RECIPIENT)).cast(DataType::String).map(
@@ -336,12 +344,14 @@ impl<'a> ColumnPlan<'a> {
             ColumnKind::Word(list) => list.name,
         };
         let unknown = if matches!(spec.kind, ColumnKind::Word(_)) { "is not a known" } else { "is not" };
-        let quoted = lit(format!("{} \"", spec.name))
-            + raw.clone().cast(DataType::String)
-            + lit(format!("\" {unknown} {what}"));
+        let quoted =
+            lit(format!("{} \"", spec.name)) + raw.clone().cast(DataType::String) + lit(format!("\" {unknown} {what}"));
         faults.push((raw.is_not_null().and(typed.clone().is_null()), quoted));
         if spec.kind == ColumnKind::Time {
-            faults.push((typed.clone().lt(lit(EARLIEST).cast(MOMENT)), lit(format!("{} is before the year 2000", spec.name))));
+            faults.push((
+                typed.clone().lt(lit(EARLIEST).cast(MOMENT)),
+                lit(format!("{} is before the year 2000", spec.name)),
+            ));
             if !MAY_BE_AHEAD.contains(&spec.name) {
                 let ahead = typed.clone().gt(lit(latest).cast(MOMENT));
                 faults.push((ahead, lit(format!("{} is more than a day ahead of the clock", spec.name))));
@@ -409,8 +419,7 @@ impl Faults {
 
 fn has_one_of(column: &str, values: &[String]) -> Expr {
     let cell = col(file_column(column)).cast(DataType::String);
-    values.iter().fold(lit(false), |condition, value| {
-        condition.or(cell.clone().eq(lit(value.clone())).fill_null(lit(false)))
-    })
+    values
+        .iter()
+        .fold(lit(false), |condition, value| condition.or(cell.clone().eq(lit(value.clone())).fill_null(lit(false))))
 }
-

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -60,19 +58,17 @@ fn local_times(utc: &TimestampMicrosecondArray, zones: &StringViewArray) -> Time
                 return None;
             }
             let microseconds = utc.value(row);
-            let (zone, offsets) = known
-                .entry(zones.value(row))
-                .or_insert_with(|| (TimeZone::get(zones.value(row)).ok(), HashMap::new()));
+            let (zone, offsets) =
+                known.entry(zones.value(row)).or_insert_with(|| (TimeZone::get(zones.value(row)).ok(), HashMap::new()));
             let zone = zone.as_ref()?;
             let quarter = microseconds.div_euclid(QUARTER_HOUR);
-            let offset = match offsets.get(&quarter) {
-                Some(offset) => *offset,
-                None => {
-                    let start = Timestamp::from_microsecond(quarter * QUARTER_HOUR).ok()?;
-                    let offset = i64::from(zone.to_offset(start).seconds()) * 1_000_000;
-                    offsets.insert(quarter, offset);
-                    offset
-                }
+            let offset = if let Some(offset) = offsets.get(&quarter) {
+                *offset
+            } else {
+                let start = Timestamp::from_microsecond(quarter * QUARTER_HOUR).ok()?;
+                let offset = i64::from(zone.to_offset(start).seconds()) * 1_000_000;
+                offsets.insert(quarter, offset);
+                offset
             };
             Some(microseconds + offset)
         })

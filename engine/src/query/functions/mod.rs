@@ -1,4 +1,4 @@
-//! The SQL functions that sendlift adds to DataFusion, one a file.
+//! The SQL functions that sendlift adds to `DataFusion`, one a file.
 
 mod local_time;
 
