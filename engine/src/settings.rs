@@ -74,11 +74,13 @@ impl Default for MachineClicks {
 }
 
 impl Settings {
-    /// A number that differs, for all practical purposes, between different settings.
+    /// A number that differs, for all practical purposes, between different settings, and between versions of the rules
+    /// by which facts are made: facts made under another number are made anew.
     #[must_use]
     pub fn fingerprint(&self) -> i64 {
         // Serialising plain numbers and texts cannot fail.
-        let text = serde_json::to_vec(self).unwrap_or_default();
+        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        text.extend(crate::facts::RULES_VERSION.to_be_bytes());
         let digest = Sha256::digest(&text);
         let mut first = [0_u8; 8];
         first.copy_from_slice(&digest[..8]);

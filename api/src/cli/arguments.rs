@@ -193,8 +193,9 @@ pub(super) struct AnalyzeArguments {
     /// The control arm [default: the one named control or A, else the first]
     #[arg(long, value_name = "VALUE")]
     pub(super) control: Option<String>,
-    /// A metric's column, with its kind if the values do not tell; the first decides
-    #[arg(long, value_name = "NAME[:proportion|mean]")]
+    /// Of a unit table a column, with its kind if the values do not tell; of the store click, conversion, revenue, delivery,
+    /// reply, cost or `opt_out`; the first decides
+    #[arg(long, value_name = "NAME[:proportion|mean]", value_delimiter = ',')]
     pub(super) metric: Vec<String>,
     /// The column that names the unit
     #[arg(long, value_name = "COLUMN")]

@@ -22,7 +22,13 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
 
     say!("1. Generating {} messages of a simulated flash sale into {}", grouped(arguments.messages), logs.display());
     let options = GenerateOptions { messages: arguments.messages, ..GenerateOptions::default() };
+    let before = std::fs::read(logs.join("truth.json")).ok();
     let summary = super::generate::with_progress(&logs, &options)?;
+    // The folder is the demo's own: a store of other logs would mix two simulations.
+    let truth = logs.join("truth.json");
+    if before.is_some() && before != std::fs::read(&truth).ok() && store.exists() {
+        std::fs::remove_dir_all(&store).map_err(EngineError::io("remove", &store))?;
+    }
 
     say!("2. Ingesting the logs into {}", store.display());
     let demo = Context {

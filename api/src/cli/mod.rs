@@ -71,12 +71,11 @@ impl Context {
     /// The key for phone numbers and addresses, from a file or the environment.
     fn hasher(&self, file: Option<&std::path::Path>, country: Option<&str>) -> Result<Option<IdentityHasher>> {
         let country = country.or(self.config.default_country.as_deref());
-        if let Some(file) = file.or(self.config.hash_key_file.as_deref()) {
-            return IdentityHasher::from_file(file, country).map(Some);
-        }
-        match std::env::var("SENDLIFT_HASH_KEY") {
-            Ok(key) => IdentityHasher::new(key.as_bytes(), country).map(Some),
-            Err(_) => Ok(None),
+        // Flag over environment over file.
+        match (file, std::env::var("SENDLIFT_HASH_KEY"), self.config.hash_key_file.as_deref()) {
+            (Some(file), _, _) | (None, Err(_), Some(file)) => IdentityHasher::from_file(file, country).map(Some),
+            (None, Ok(key), _) => IdentityHasher::new(key.as_bytes(), country).map(Some),
+            (None, Err(_), None) => Ok(None),
         }
     }
 }
@@ -101,7 +100,11 @@ pub fn run() -> ExitCode {
             if is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("sendlift: {error:#}");
+            // The engine's errors tell their cause themselves.
+            match error.downcast_ref::<EngineError>() {
+                Some(known) => eprintln!("sendlift: {known}"),
+                None => eprintln!("sendlift: {error:#}"),
+            }
             ExitCode::from(exit_status(&error))
         }
     }
@@ -109,22 +112,24 @@ pub fn run() -> ExitCode {
 
 fn exit_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<EngineError>() {
-        Some(EngineError::Usage(_) | EngineError::NotFound(_)) => 2,
+        Some(EngineError::Usage(_) | EngineError::NotFound(_) | EngineError::Chart(_)) => 2,
         Some(EngineError::Refused(_)) => 3,
         _ => 1,
     }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    error.to_string().contains("Broken pipe")
+        || error.chain().any(|cause| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        })
 }
 
 fn start_logging(arguments: &Arguments) {
     use tracing_subscriber::EnvFilter;
     let serving = matches!(arguments.command, Command::Serve(_));
-    let default = if serving { "warn,sendlift=info" } else { "error" };
+    // What a command has to say, it says itself.
+    let default = if serving { "warn,sendlift=info" } else { "off" };
     let filter = EnvFilter::try_from_env("SENDLIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if serving { builder.json().init() } else { builder.without_time().init() }

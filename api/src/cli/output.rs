@@ -1,6 +1,6 @@
 //! Answers to the terminal: tables for people, JSON and CSV for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::str::FromStr;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
@@ -80,12 +80,8 @@ impl Rows {
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
-        if !std::io::stdout().is_terminal() {
-            // In a pipe there is no width to fit into.
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
         table.set_header(&self.header);
         for row in &self.rows {
             table.add_row(row);

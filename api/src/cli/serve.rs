@@ -19,6 +19,7 @@ pub(super) async fn run(context: &Context, arguments: &ServeArguments) -> anyhow
         config.timeout = Duration::from_secs(seconds);
     }
     let state = AppState::new(context.store()?, context.settings().clone(), context.hasher(None, None)?);
+    config.check()?;
     eprintln!("sendlift serves {} on http://{} (pages: /docs; stop with ctrl-c)", context.store, config.listen);
     serve(state, &config, shutdown_signal()).await
 }

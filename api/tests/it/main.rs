@@ -1,5 +1,5 @@
 //! The faces from the outside: the command line and the HTTP API.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod command_line;
 mod http_access;

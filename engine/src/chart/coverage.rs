@@ -20,11 +20,11 @@ pub(super) fn drawn(data: &[u8], face: u32, wanted: &BTreeSet<char>) -> BTreeSet
 /// The tables from characters to glyphs of a face that has outlines.
 fn character_maps(data: &[u8], face: u32) -> Option<Vec<&[u8]>> {
     let start = face_start(data, face)?;
-    let has_outlines = [b"glyf", b"CFF ", b"CFF2"].into_iter().any(|tag| table(data, start, tag).is_some());
+    let has_outlines = [b"glyf", b"CFF ", b"CFF2"].into_iter().any(|tag| table(data, start, *tag).is_some());
     if !has_outlines {
         return None;
     }
-    let cmap = table(data, start, b"cmap")?;
+    let cmap = table(data, start, *b"cmap")?;
     let count = usize::from(u16_at(cmap, 2)?);
     let offsets = (0..count).filter_map(|index| size_at(cmap, 4 + 8 * index + 4));
     Some(offsets.filter_map(|offset| cmap.get(offset..)).collect())
@@ -35,11 +35,11 @@ fn face_start(data: &[u8], face: u32) -> Option<usize> {
     if data.get(..4)? == b"ttcf" { size_at(data, 12 + 4 * usize::try_from(face).ok()?) } else { Some(0) }
 }
 
-fn table<'a>(data: &'a [u8], start: usize, tag: &[u8; 4]) -> Option<&'a [u8]> {
+fn table(data: &[u8], start: usize, tag: [u8; 4]) -> Option<&[u8]> {
     let count = usize::from(u16_at(data, start.checked_add(4)?)?);
     let record = (0..count)
         .filter_map(|index| data.get(start.checked_add(12 + 16 * index)?..))
-        .find(|record| record.starts_with(tag))?;
+        .find(|record| record.starts_with(&tag))?;
     let from = size_at(record, 8)?;
     data.get(from..from.checked_add(size_at(record, 12)?)?)
 }

@@ -74,7 +74,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     let mut harm = Vec::new();
     for winner in winners {
         if let Some(reason) = harmed(&winner.arm) {
-            harm.push(reason)
+            harm.push(reason);
         } else {
             let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
             if let Some(open) = open {
@@ -104,7 +104,8 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         return format!("{} has no units", comparison.arm);
     };
     let found = &comparison.comparison;
-    let (value, step): (fn(f64) -> String, fn(f64) -> String) = match metric.kind {
+    type Words = fn(f64) -> String;
+    let (value, step): (Words, Words) = match metric.kind {
         MetricKind::Proportion => (|share| format!("{:.2} %", share * 100.0), |share| format!("{:+.2}", share * 100.0)),
         MetricKind::Mean => (|number| format!("{number:.4}"), |number| format!("{number:+.4}")),
     };

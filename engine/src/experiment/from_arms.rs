@@ -69,7 +69,12 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
             let arms = metric.segments.entry((SEGMENT.to_owned(), Some(segment.clone()))).or_default();
             add(arms, &row.arm, row.statistic)?;
         }
-        add(&mut metric.overall, &row.arm, row.statistic)?;
+        // Rows without a segment are the whole; beside them those of segments must not be added to it again.
+        let is_total = row.segment.is_none();
+        let has_totals = rows.iter().any(|other| other.metric == row.metric && other.segment.is_none());
+        if is_total || !has_totals {
+            add(&mut metric.overall, &row.arm, row.statistic)?;
+        }
     }
     let mut units: BTreeMap<String, u64> = BTreeMap::new();
     for metric in &sample.metrics {

@@ -155,6 +155,12 @@ pub(super) fn micros(column: &str) -> String {
     format!("arrow_cast({column}, 'Int64')")
 }
 
+/// Whether a reply asks to stop: by its class, or where it has none by its whole text. The words are those of the FCC's
+/// rule of 2024 (FR 2024-04587), of the carriers, and of Chinese routes.
+const IS_STOP: &str = "coalesce(keyword_class = 'stop', upper(btrim(text)) IN \
+    ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', 'TD', 'T', 'N', 'R', \
+    '退订', '拒收', '回复T', '退订T'), FALSE)";
+
 /// Order by which the latest received of several rows comes first.
 pub(super) const LATEST_FIRST: &str = "ingested_at DESC, source_file DESC, source_row DESC";
 
@@ -595,7 +601,7 @@ fn opt_out_columns(
             "SELECT concat('o', {opt_out_key}) AS event_key, message_id, recipient_id, channel, requested_at AS happened_at\n\
              FROM {opt_outs}\n\
              UNION ALL SELECT concat('r', {reply_key}) AS event_key, message_id, recipient_id, NULL, received_at\n\
-             FROM {replies} WHERE keyword_class = 'stop'",
+             FROM {replies} WHERE {IS_STOP}",
             opt_out_key = event_key(Log::OptOuts),
             reply_key = event_key(Log::Replies),
             opt_outs = latest_events(inputs, range, Log::OptOuts),
@@ -631,7 +637,7 @@ fn reply_columns(
         "answers",
         format!(
             "SELECT {} AS event_key, message_id, recipient_id, received_at AS happened_at\n\
-             FROM {} WHERE keyword_class IS NULL OR keyword_class <> 'stop'",
+             FROM {} WHERE NOT {IS_STOP}",
             event_key(Log::Replies),
             latest_events(inputs, range, Log::Replies),
         ),

@@ -12,6 +12,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use arrow::datatypes::{DataType, Field, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::Digest as _;
 use tokio::sync::mpsc;
 
 use super::input::{Input, Origin};
@@ -239,6 +240,7 @@ async fn write_log(
         };
         if rows.has(&batch_id).await? {
             outcome.already_ingested.push(source.name.clone());
+            source.discard_spool();
             if matches!(source.origin, Origin::Memory(_)) {
                 outcome.duplicates += count_rows(source, log, options).await?;
             }
@@ -385,9 +387,11 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
         return Ok(outcome);
     }
     if outcome.rejected > 0 {
-        let quarantine_ids: Vec<String> =
-            batch_ids.iter().map(|batch_id| format!("{}:{batch_id}", outcome.log)).collect();
-        quarantine.commit(&quarantine_ids).await?;
+        // The rejected rows of one call are one batch: a call that was killed after this commit and is run again has the
+        // same files and so the same identity, and one with other files beside them has another.
+        let call = sha2::Sha256::digest(batch_ids.join("\n").as_bytes());
+        let identity = format!("{}:{}", outcome.log, super::identity::hexadecimal(&call));
+        quarantine.commit(&[identity]).await?;
     } else {
         quarantine.abandon().await;
     }

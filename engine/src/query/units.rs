@@ -69,7 +69,7 @@ fn infer_schema(input: &Input) -> Result<SchemaRef> {
 /// The narrowest type of a column's cells; `Null` where all are empty.
 fn kind_of(column: &ArrayRef) -> Result<DataType> {
     let DataType::Utf8View = column.data_type() else { return Ok(column.data_type().clone()) };
-    let texts = without_nothing(column)?;
+    let texts = without_nothing(column);
     let filled = texts.len() - texts.null_count();
     if filled == 0 {
         return Ok(DataType::Null);
@@ -92,15 +92,15 @@ fn wider(left: &DataType, right: &DataType) -> DataType {
     }
 }
 
-fn without_nothing(column: &ArrayRef) -> Result<ArrayRef> {
+fn without_nothing(column: &ArrayRef) -> ArrayRef {
     use arrow::array::AsArray as _;
     let texts = column.as_string_view();
     if !texts.iter().flatten().any(|text| NOTHING.contains(&text)) {
-        return Ok(Arc::clone(column));
+        return Arc::clone(column);
     }
     let kept: arrow::array::StringViewArray =
         texts.iter().map(|text| text.filter(|text| !NOTHING.contains(text))).collect();
-    Ok(Arc::new(kept))
+    Arc::new(kept)
 }
 
 fn typed_batch(chunk: &RawChunk, schema: &SchemaRef) -> Result<RecordBatch> {
@@ -113,7 +113,7 @@ fn typed_batch(chunk: &RawChunk, schema: &SchemaRef) -> Result<RecordBatch> {
                 return Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows()));
             };
             let text_to_number = column.data_type() == &DataType::Utf8View && field.data_type() != &DataType::Utf8View;
-            let column = if text_to_number { without_nothing(column)? } else { Arc::clone(column) };
+            let column = if text_to_number { without_nothing(column) } else { Arc::clone(column) };
             Ok(arrow::compute::cast(&column, field.data_type())?)
         })
         .collect::<Result<Vec<ArrayRef>>>()?;

@@ -20,7 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::Store;
 use super::commit::{delta_schema, merged_schema};
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 
 /// Data files are closed at about this size.
 const TARGET_FILE_SIZE: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
@@ -135,9 +135,17 @@ impl Appender {
                 known += usize::from(self.has(batch_id).await?);
             }
             let version = self.table.version().unwrap_or_default();
-            if known > 0 || (self.written.is_empty() && batch_ids.is_empty()) {
+            let all_known = known == batch_ids.len() && (known > 0 || self.written.is_empty());
+            if all_known {
                 self.remove_written().await;
                 return Ok(Appended::AlreadyThere(version));
+            }
+            if known > 0 {
+                // The rows of the batches that are there cannot be told from the others' in the files written.
+                self.remove_written().await;
+                return Err(EngineError::refused(
+                    "another ingest took some of these files in at the same time; run this one again for the rest",
+                ));
             }
             match self.try_commit(batch_ids).await {
                 Ok(version) => return Ok(Appended::Committed(version)),

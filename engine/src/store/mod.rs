@@ -193,9 +193,9 @@ impl Store {
             .with_partition_columns(partition_by.iter().copied())
             .await;
         match (created, self.table(name).await?) {
-            (_, Some(table)) => Ok(table),
+            // Another process may have been faster; its table is as good.
+            (_, Some(table)) | (Ok(table), None) => Ok(table),
             (Err(error), None) => Err(error.into()),
-            (Ok(table), None) => Ok(table),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The engine from the outside: logs in, facts, reports and experiments out.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod exactly_once;
 mod facts_laws;

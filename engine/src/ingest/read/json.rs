@@ -248,7 +248,6 @@ impl<'de> Visitor<'de> for Members<'_> {
             match text.as_bytes().first() {
                 Some(b'{') => {
                     read_members(text, &name, self.columns, self.cursor).map_err(serde::de::Error::custom)?;
-                    continue;
                 }
                 Some(b'"') => {
                     let position = self.columns.position(&name, *self.cursor);

@@ -450,12 +450,12 @@ mod tests {
     #[test]
     fn a_file_of_many_blocks_loses_nothing() {
         let mut text = String::from("id,text\n");
-        let rows = 300_000;
+        let rows: u32 = 300_000;
         for row in 0..rows {
             text.push_str(&format!("{row},\"some text, with a comma and\na second line {row}\"\n"));
         }
         let (_, good, broken) = read(text.as_bytes());
-        assert_eq!((good.len(), broken.len()), (rows, 0));
-        assert_eq!(good[rows - 1].0, 2 + 2 * (rows as i64 - 1));
+        assert_eq!((good.len(), broken.len()), (rows as usize, 0));
+        assert_eq!(good[rows as usize - 1].0, 2 + 2 * (i64::from(rows) - 1));
     }
 }
