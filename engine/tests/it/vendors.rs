@@ -34,7 +34,8 @@ async fn twilio_exports_and_callbacks() {
     assert_eq!(
         store.rows("SELECT message_id, campaign_id, channel, sent_at, status, cost, parts, opt_outs FROM message_facts ORDER BY message_id").await,
         [
-            "SM1|MG1|sms|2026-03-02T10:00:01Z|delivered|0.007500|1|0",
+            // The recipient answered STOP an hour later: an opt-out, though Twilio's export gives the reply no class.
+            "SM1|MG1|sms|2026-03-02T10:00:01Z|delivered|0.007500|1|1",
             // Never sent by its own account, but the callback that came later says delivered.
             "SM2|MG1|sms|2026-03-02T10:00:00Z|delivered|∅|0|0",
         ]
