@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample, read_statistic};
 use crate::error::{EngineError, Result};
 use crate::query::{QuerySession, text_literal};
 use crate::report::{Grouping, LogsAtHand};
@@ -282,7 +282,7 @@ impl StoreExperiment<'_> {
     /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
     fn outcomes(&self, window: i64) -> String {
         let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
-        let latest_first = "ingested_at DESC, source_file DESC, source_row DESC";
+        let latest_first = crate::facts::LATEST_FIRST;
         let unsent = if self.summary.source == "assignments" {
             format!(
                 "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
@@ -413,14 +413,4 @@ impl StoreExperiment<'_> {
         }
         Ok(())
     }
-}
-
-fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
-    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
-    let number = |column: usize| {
-        let column = batch.column(column).as_primitive::<Float64Type>();
-        if column.is_null(row) { 0.0 } else { column.value(row) }
-    };
-    let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
-    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
 }

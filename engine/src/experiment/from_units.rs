@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind, MetricSpec};
-use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample, Segment};
+use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample, Segment, read_statistic};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::query::{has_column, new_context, quoted, unit_table};
@@ -249,16 +249,6 @@ fn metric_value(schema: &SchemaRef, metric: &MetricSpec, column: &str) -> Result
     let number = format!("arrow_cast({column}, 'Float64')");
     // A double can be NaN or infinite, which no statistic survives: such a cell has no value.
     Ok(format!("CASE WHEN isnan({number}) OR abs({number}) > 1e300 THEN NULL ELSE {number} END"))
-}
-
-fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
-    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
-    let number = |column: usize| {
-        let column = batch.column(column).as_primitive::<Float64Type>();
-        if column.is_null(row) { 0.0 } else { column.value(row) }
-    };
-    let arm = batch.column(0).as_string::<i32>().value(row).to_owned();
-    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
 }
 
 async fn count(context: &SessionContext, sql: &str) -> Result<u64> {

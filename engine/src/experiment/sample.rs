@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type};
 use serde::Serialize;
 
 use super::checks::Check;
@@ -64,6 +66,17 @@ impl ArmStatistic {
             _ => compare_means(&control.moments()?, &treatment.moments()?, alpha)?,
         })
     }
+}
+
+/// Reads one row of an aggregation: arm, count, mean, sample variance.
+pub(crate) fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
+    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
+    let number = |column: usize| {
+        let column = batch.column(column).as_primitive::<Float64Type>();
+        if column.is_null(row) { 0.0 } else { column.value(row) }
+    };
+    let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
+    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
 }
 
 /// What a metric is for.

@@ -162,7 +162,7 @@ const IS_STOP: &str = "coalesce(keyword_class = 'stop', upper(btrim(text)) IN \
     '退订', '拒收', '回复T', '退订T'), FALSE)";
 
 /// Order by which the latest received of several rows comes first.
-pub(super) const LATEST_FIRST: &str = "ingested_at DESC, source_file DESC, source_row DESC";
+pub(crate) const LATEST_FIRST: &str = "ingested_at DESC, source_file DESC, source_row DESC";
 
 /// The query of the facts of all messages, or of those sent in a range.
 pub(super) fn facts_query(inputs: &Inputs, range: Option<Range>) -> String {
