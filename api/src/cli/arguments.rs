@@ -81,19 +81,19 @@ pub(super) struct GenerateArguments {
 #[derive(Debug, Args)]
 pub(super) struct ReadingArguments {
     /// The vendor whose format the files have (see `sendlift presets`)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "logs")]
     pub(super) preset: Option<String>,
     /// A TOML file that says which column is which; laid over the preset, if both are given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "logs")]
     pub(super) map: Option<PathBuf>,
     /// The IANA zone of times without an offset
     #[arg(long, value_name = "ZONE")]
     pub(super) time_zone: Option<String>,
     /// File with the key for hashing phone numbers and addresses (or the variable `SENDLIFT_HASH_KEY`)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "logs")]
     pub(super) hash_key_file: Option<PathBuf>,
     /// Country of phone numbers without a country code, such as US or CN
-    #[arg(long, value_name = "COUNTRY")]
+    #[arg(long, value_name = "COUNTRY", requires = "logs")]
     pub(super) default_country: Option<String>,
 }
 
@@ -116,7 +116,7 @@ pub(super) struct QuarantineArguments {
     #[arg(long)]
     pub(super) log: Option<String>,
     /// Write all rejected rows to a CSV file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "limit")]
     pub(super) export: Option<PathBuf>,
     /// Rows to show
     #[arg(long, default_value_t = 50)]
@@ -148,7 +148,7 @@ pub(super) struct ReportArguments {
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
     /// Read these files straight instead of a store: LOG=PATH …
-    #[arg(long, num_args = 1.., value_name = "LOG=PATH")]
+    #[arg(long, num_args = 1.., value_name = "LOG=PATH", conflicts_with = "at")]
     pub(super) logs: Vec<String>,
     #[command(flatten)]
     pub(super) reading: ReadingArguments,
@@ -179,16 +179,19 @@ pub(super) enum ExperimentCommand {
 #[derive(Debug, Args)]
 pub(super) struct AnalyzeArguments {
     /// The experiment in the store (or a campaign whose sends carry variants)
-    #[arg(required_unless_present_any = ["units", "arms"], conflicts_with_all = ["units", "arms"])]
+    #[arg(
+        required_unless_present_any = ["units", "arms"],
+        conflicts_with_all = ["units", "arms", "arm", "unit", "filter"]
+    )]
     pub(super) id: Option<String>,
     /// A table with one row a unit
-    #[arg(long, value_name = "FILE", requires = "arm", conflicts_with = "arms")]
+    #[arg(long, value_name = "FILE", requires = "arm", conflicts_with_all = ["arms", "at"])]
     pub(super) units: Option<String>,
     /// A table of aggregates: arm, n, successes or arm, n, mean, variance; optional metric, segment, day
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arm", "metric", "unit", "segment", "filter", "at"])]
     pub(super) arms: Option<String>,
-    /// The column that says the arm
-    #[arg(long, value_name = "COLUMN")]
+    /// The column of a unit table that says the arm
+    #[arg(long, value_name = "COLUMN", requires = "units")]
     pub(super) arm: Option<String>,
     /// The control arm [default: the one named control or A, else the first]
     #[arg(long, value_name = "VALUE")]
@@ -197,14 +200,14 @@ pub(super) struct AnalyzeArguments {
     /// reply, cost or `opt_out`; the first decides
     #[arg(long, value_name = "NAME[:proportion|mean]", value_delimiter = ',')]
     pub(super) metric: Vec<String>,
-    /// The column that names the unit
-    #[arg(long, value_name = "COLUMN")]
+    /// The column of a unit table that names the unit
+    #[arg(long, value_name = "COLUMN", requires = "units")]
     pub(super) unit: Option<String>,
     /// A column whose values are looked at one by one
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(super) segment: Vec<String>,
-    /// Only rows that fulfil this condition
-    #[arg(long, value_name = "SQL")]
+    /// Only rows of a unit table that fulfil this condition
+    #[arg(long, value_name = "SQL", requires = "units")]
     pub(super) filter: Option<String>,
     /// As the store was at a version of the facts, or at a time
     #[arg(long, value_name = "VERSION|TIME")]
@@ -239,6 +242,9 @@ pub(super) struct ChartArguments {
     pub(super) height: u32,
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
+    /// The IANA zone of days, weeks and months, and of --from and --to without an offset [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub(super) time_zone: Option<String>,
     /// The experiment [default: the only one]
     #[arg(long, value_name = "ID")]
     pub(super) experiment: Option<String>,

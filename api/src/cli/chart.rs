@@ -5,13 +5,18 @@ use std::path::Path;
 use sendlift_engine::chart::{Chart, ChartSize, draw_svg, pictures, render_png};
 use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store, list_experiments};
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::report::report;
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::ChartArguments;
 
+/// The charts of a report.
+const OF_REPORT: &[&str] = &["funnel", "hours"];
+/// The charts of an experiment.
+const OF_EXPERIMENT: &[&str] = &["lift", "segments"];
+
 pub(super) async fn run(context: &Context, arguments: &ChartArguments) -> anyhow::Result<()> {
+    check(arguments)?;
     let at = arguments.selection.at.as_deref().map(str::parse).transpose()?;
     let session = context.session(at).await?;
     let chart = picture(&session, arguments).await?;
@@ -19,20 +24,46 @@ pub(super) async fn run(context: &Context, arguments: &ChartArguments) -> anyhow
     Ok(())
 }
 
-async fn picture(session: &QuerySession, arguments: &ChartArguments) -> Result<Chart> {
-    let mut request = super::report::request(&arguments.selection, None)?;
-    match arguments.kind.as_str() {
-        "funnel" => Ok(pictures::funnel(&report(session, &request).await?)),
+/// Refuses an unknown chart, and options that would change nothing about the one that is asked for.
+fn check(arguments: &ChartArguments) -> Result<()> {
+    let kind = arguments.kind.as_str();
+    if !OF_REPORT.contains(&kind) && !OF_EXPERIMENT.contains(&kind) {
+        return Err(EngineError::usage(format!(
+            "there is no chart \"{kind}\": choose funnel, hours, lift or segments"
+        )));
+    }
+    let selection = &arguments.selection;
+    let options: [(&str, bool, &[&str]); 9] = [
+        ("--campaign", selection.campaign.is_some(), OF_REPORT),
+        ("--by", selection.by.is_some(), &["funnel"]),
+        ("--from", selection.from.is_some(), OF_REPORT),
+        ("--to", selection.to.is_some(), OF_REPORT),
+        ("--time-zone", arguments.time_zone.is_some(), OF_REPORT),
+        ("--experiment", arguments.experiment.is_some(), OF_EXPERIMENT),
+        ("--metric", arguments.metric.is_some(), OF_EXPERIMENT),
+        ("--control", arguments.control.is_some(), OF_EXPERIMENT),
+        ("--segment", !arguments.segment.is_empty(), &["segments"]),
+    ];
+    let strange = options.iter().find(|(_, is_given, charts)| *is_given && !charts.contains(&kind));
+    strange.map_or(Ok(()), |(option, _, charts)| {
+        let charts = charts.join(" and ");
+        Err(EngineError::usage(format!("{option} says nothing about the {kind} chart; it goes with {charts}")))
+    })
+}
+
+async fn picture(session: &QuerySession, arguments: &ChartArguments) -> anyhow::Result<Chart> {
+    let mut request = super::report::request(&arguments.selection, arguments.time_zone.as_deref())?;
+    let metric = arguments.metric.as_deref();
+    Ok(match arguments.kind.as_str() {
         "hours" => {
             request.by = vec!["local_hour".to_owned()];
-            Ok(pictures::hours(&report(session, &request).await?))
+            pictures::hours(&super::report::make(session, &request).await?)
         }
-        "lift" => pictures::lift(&analysis(session, arguments).await?, arguments.metric.as_deref()),
-        "segments" => pictures::segments(&analysis(session, arguments).await?, arguments.metric.as_deref()),
-        other => {
-            Err(EngineError::usage(format!("there is no chart \"{other}\": choose funnel, hours, lift or segments")))
-        }
-    }
+        "lift" => pictures::lift(&analysis(session, arguments).await?, metric)?,
+        "segments" => pictures::segments(&analysis(session, arguments).await?, metric)?,
+        // `check` has let no other chart pass.
+        _ => pictures::funnel(&super::report::make(session, &request).await?),
+    })
 }
 
 async fn analysis(session: &QuerySession, arguments: &ChartArguments) -> Result<ExperimentAnalysis> {

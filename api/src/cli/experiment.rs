@@ -1,15 +1,17 @@
 //! `sendlift experiment`: list, show, analyze.
 
+use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind, MetricSpec, Recommendation,
-    UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units, list_experiments, parse_allocation,
+    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MetricAnalysis, MetricKind,
+    MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
+    list_experiments, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
-use super::output::{Format, Rows, grouped, print_csv_of, print_json, say};
+use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
 pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> anyhow::Result<()> {
     match &arguments.command {
@@ -20,31 +22,72 @@ pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> a
 }
 
 async fn list(context: &Context) -> anyhow::Result<()> {
-    let experiments = list_experiments(&context.session(None).await?).await?;
-    match context.output()? {
-        Format::Json => print_json(&experiments),
-        format => {
-            let mut rows = Rows::new(&["experiment", "arms", "from", "units", "first sent"], 3);
-            for experiment in &experiments {
-                rows.push(vec![
-                    experiment.experiment_id.clone(),
-                    experiment.arms.join(", "),
-                    experiment.source.to_owned(),
-                    grouped(experiment.units),
-                    experiment.first_sent_at.map_or_else(|| "-".to_owned(), |moment| moment.to_string()),
-                ]);
-            }
-            rows.print(format)
-        }
+    let format = context.output()?;
+    let mut experiments = list_experiments(&context.session(None).await?).await?;
+    if format == Format::Json {
+        return print_json(&experiments);
     }
+    if format == Format::Table {
+        experiments.sort_by(|left, right| compare_naturally(&left.experiment_id, &right.experiment_id));
+    }
+    print_summaries(&experiments, format)
 }
 
 async fn show(context: &Context, id: &str) -> anyhow::Result<()> {
+    let format = context.output()?;
     let experiments = list_experiments(&context.session(None).await?).await?;
     let found = experiments.iter().find(|experiment| experiment.experiment_id == id).ok_or_else(|| {
         EngineError::NotFound(format!("there is no experiment \"{id}\"; `sendlift experiment list` shows all"))
     })?;
-    print_json(found)
+    match format {
+        Format::Json => print_json(found),
+        Format::Csv => print_summaries(std::slice::from_ref(found), format),
+        Format::Table => print_definition(found),
+    }
+}
+
+/// One row an experiment.
+fn print_summaries(experiments: &[ExperimentSummary], format: Format) -> anyhow::Result<()> {
+    let mut rows = Rows::new(&["experiment", "arms", "from", "units", "first sent"], 3);
+    for experiment in experiments {
+        rows.push(vec![
+            Cell::from(experiment.experiment_id.as_str()),
+            Cell::from(arms_of(experiment)),
+            Cell::from(experiment.source),
+            Cell::count(experiment.units),
+            Cell::from(experiment.first_sent_at.map(|moment| moment.to_string())),
+        ]);
+    }
+    rows.print(format)
+}
+
+/// One experiment, a row for each thing that is known of it.
+fn print_definition(experiment: &ExperimentSummary) -> anyhow::Result<()> {
+    let known_from = match experiment.source {
+        "assignments" => "the assignments log",
+        "sends" => "the experiment ids of the sends",
+        _ => "a campaign whose sends have several variants",
+    };
+    let id = experiment.experiment_id.as_str();
+    let mut rows = Rows::new(&["experiment", id], 2);
+    for (name, value) in [
+        ("arms", Cell::from(arms_of(experiment))),
+        ("unit", Cell::from("recipient")),
+        ("units", Cell::count(experiment.units)),
+        ("first sent", Cell::from(experiment.first_sent_at.map(|moment| moment.to_string()))),
+        ("known from", Cell::from(known_from)),
+    ] {
+        rows.push(vec![Cell::from(name), value]);
+    }
+    rows.print(Format::Table)?;
+    say!("`sendlift experiment analyze {id}` compares the arms");
+    Ok(())
+}
+
+fn arms_of(experiment: &ExperimentSummary) -> String {
+    let mut arms: Vec<&str> = experiment.arms.iter().map(String::as_str).collect();
+    arms.sort_by(|left, right| compare_naturally(left, right));
+    arms.join(", ")
 }
 
 async fn analyze(context: &Context, arguments: &AnalyzeArguments) -> anyhow::Result<()> {
@@ -117,21 +160,25 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
     );
     let mut rows = Rows::new(&["metric", "arm", "units", "mean", "difference", "lift", "p", "adjusted p"], 2);
     for metric in &analysis.metrics {
-        for arm in &metric.arms {
+        let mut arms: Vec<&ArmSummary> = metric.arms.iter().collect();
+        arms.sort_by(|left, right| compare_naturally(&left.arm, &right.arm));
+        for arm in arms {
             let comparison = metric.comparisons.iter().find(|comparison| comparison.arm == arm.arm);
             let mut cells = vec![
-                metric.metric.clone(),
-                arm.arm.clone(),
-                grouped(arm.n),
-                arm.mean.map_or_else(|| "-".to_owned(), |mean| value(metric.kind, mean)),
+                Cell::from(metric.metric.as_str()),
+                Cell::from(arm.arm.as_str()),
+                Cell::count(arm.n),
+                Cell::from(arm.mean.map(|mean| value(metric.kind, mean))),
             ];
-            cells.extend(
-                comparison.map_or_else(|| vec![String::new(); 4], |comparison| comparison_cells(metric, comparison)),
-            );
+            // The control is compared with nothing.
+            cells.extend(comparison.map_or_else(
+                || ["", "", "", ""].map(Cell::from),
+                |comparison| comparison_cells(metric, comparison).map(Cell::from),
+            ));
             rows.push(cells);
         }
     }
-    rows.print(format)?;
+    rows.print(Format::Table)?;
     print_segments(analysis)?;
     for check in &analysis.checks {
         let mark = match check.verdict {
@@ -165,37 +212,58 @@ fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {
     }
     let mut rows = Rows::new(&["metric", "segment", "arm", "units", "difference", "lift", "p", "adjusted p"], 3);
     for metric in &analysis.metrics {
-        for segment in &metric.segments {
+        let mut segments: Vec<&SegmentAnalysis> = metric.segments.iter().collect();
+        segments.sort_by(|left, right| compare_groups(&left.segment, &right.segment));
+        for segment in segments {
             let label: Vec<String> = segment
                 .segment
                 .iter()
                 .map(|(column, value)| format!("{column} = {}", value.as_str().unwrap_or("(none)")))
                 .collect();
-            for comparison in &segment.comparisons {
-                let units: u64 = segment.arms.iter().map(|arm| arm.n).sum();
-                let mut cells = vec![metric.metric.clone(), label.join(", "), comparison.arm.clone(), grouped(units)];
-                cells.extend(comparison_cells(metric, comparison));
+            let units: u64 = segment.arms.iter().map(|arm| arm.n).sum();
+            let mut comparisons: Vec<&ArmsComparison> = segment.comparisons.iter().collect();
+            comparisons.sort_by(|left, right| compare_naturally(&left.arm, &right.arm));
+            for comparison in comparisons {
+                let mut cells = vec![
+                    Cell::from(metric.metric.as_str()),
+                    Cell::from(label.join(", ")),
+                    Cell::from(comparison.arm.as_str()),
+                    Cell::count(units),
+                ];
+                cells.extend(comparison_cells(metric, comparison).map(Cell::from));
                 rows.push(cells);
             }
         }
     }
     rows.print(Format::Table)?;
     for metric in &analysis.metrics {
-        if let Some(found) = &metric.heterogeneity {
-            say!(
-                "{}: does the effect differ by {}? Cochran Q {:.2}, p {}, I² {:.0} %",
-                metric.metric,
-                found.column,
-                found.q,
-                small(found.p_value),
-                found.i_squared * 100.0
-            );
-        }
+        print_heterogeneity(metric);
     }
     Ok(())
 }
 
-fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> Vec<String> {
+/// Whether the effect differs between the segments, for every segment column and arm.
+fn print_heterogeneity(metric: &MetricAnalysis) {
+    // The list is empty where there is one alone.
+    let each = if metric.heterogeneities.is_empty() {
+        metric.heterogeneity.as_slice()
+    } else {
+        metric.heterogeneities.as_slice()
+    };
+    for found in each {
+        let of_arm = if metric.comparisons.len() > 1 { format!(" of {}", found.arm) } else { String::new() };
+        say!(
+            "{}: does the effect{of_arm} differ by {}? Cochran Q {:.2}, p {}, I² {:.0} %",
+            metric.metric,
+            found.column,
+            found.q,
+            small(found.p_value),
+            found.i_squared * 100.0
+        );
+    }
+}
+
+fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [String; 4] {
     let found = &comparison.comparison;
     let step = |number: f64| match metric.kind {
         MetricKind::Proportion => format!("{:+.2}", number * 100.0),
@@ -213,7 +281,7 @@ fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> Vec
     };
     let points = if metric.kind == MetricKind::Proportion { " pp" } else { "" };
     let p_value = |p_value: Option<f64>| p_value.map_or_else(|| "-".to_owned(), small);
-    vec![
+    [
         interval(&found.difference, &step, points),
         interval(&found.lift, &relative, " %"),
         p_value(found.p_value),
@@ -228,9 +296,15 @@ fn value(kind: MetricKind, mean: f64) -> String {
     }
 }
 
-/// A p value: plain where that can be read, with an exponent where it is tiny.
+/// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
 fn small(p_value: f64) -> String {
-    if p_value >= 0.0001 { format!("{p_value:.4}") } else { format!("{p_value:.2e}") }
+    if p_value >= 0.0001 {
+        format!("{p_value:.4}")
+    } else if p_value >= 1e-15 {
+        format!("{p_value:.2e}")
+    } else {
+        "< 1e-15".to_owned()
+    }
 }
 
 /// One record a comparison, for CSV.
@@ -260,4 +334,17 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
         }
     }
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_values_are_never_written_as_zero() {
+        assert_eq!(
+            [0.0412, 3.664e-14, 1e-15, 9e-16, 0.0].map(small),
+            ["0.0412", "3.66e-14", "1.00e-15", "< 1e-15", "< 1e-15"]
+        );
+    }
 }

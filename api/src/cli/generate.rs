@@ -8,7 +8,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::GenerateArguments;
-use super::output::{Format, Rows, grouped, print_json, say};
+use super::output::{Cell, Format, Rows, print_json, say};
 
 pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::Result<()> {
     let usage = |error: &dyn std::fmt::Display| EngineError::usage(error.to_string());
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::R
     }
     let mut rows = Rows::new(&["log", "rows"], 1);
     for (log, count) in &summary.rows {
-        rows.push(vec![log.clone(), grouped(*count)]);
+        rows.push(vec![Cell::from(log.as_str()), Cell::count(*count)]);
     }
     rows.print(Format::Table)?;
     say!("written to {}; truth.json states the true effects", arguments.out.display());

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::arguments::{IngestArguments, ReadingArguments};
-use super::output::{Format, Rows, grouped, percent, print_json, say};
+use super::output::{Cell, Format, Rows, grouped, percent, print_json, say};
 
 /// What an ingest did, as JSON.
 #[derive(Serialize)]
@@ -94,11 +94,11 @@ fn print_outcome(logs: &[LogOutcome], format: Format) -> anyhow::Result<()> {
     let mut rows = Rows::new(&["log", "accepted", "rejected", "left out", "version"], 1);
     for log in logs {
         rows.push(vec![
-            log.log.to_string(),
-            grouped(log.accepted),
-            grouped(log.rejected),
-            grouped(log.left_out),
-            log.version.map_or_else(|| "-".to_owned(), |version| version.to_string()),
+            Cell::from(log.log.name()),
+            Cell::count(log.accepted),
+            Cell::count(log.rejected),
+            Cell::count(log.left_out),
+            Cell::from(log.version.map(|version| version.to_string())),
         ]);
     }
     rows.print(format)?;
@@ -155,9 +155,15 @@ pub(super) fn validator_options(context: &Context, reading: &ReadingArguments) -
 
 /// Prints the formats that are built in.
 pub(super) fn list_presets(context: &Context) -> anyhow::Result<()> {
-    let mut rows = Rows::new(&["preset", "reads"], 2);
-    for (name, description) in Mapping::presets()? {
-        rows.push(vec![name.to_owned(), description]);
+    let presets = Mapping::presets()?;
+    let format = context.output()?;
+    if format == Format::Json {
+        let object = |(name, reads): &(&str, String)| serde_json::json!({ "preset": name, "reads": reads });
+        return print_json(&presets.iter().map(object).collect::<Vec<_>>());
     }
-    rows.print(context.output()?)
+    let mut rows = Rows::new(&["preset", "reads"], 2);
+    for (name, description) in presets {
+        rows.push(vec![Cell::from(name), Cell::from(description)]);
+    }
+    rows.print(format)
 }

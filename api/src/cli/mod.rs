@@ -71,6 +71,10 @@ impl Context {
     /// The key for phone numbers and addresses, from a file or the environment.
     fn hasher(&self, file: Option<&std::path::Path>, country: Option<&str>) -> Result<Option<IdentityHasher>> {
         let country = country.or(self.config.default_country.as_deref());
+        // A country that is none is refused at once, also where no key would ever make use of it.
+        if country.is_some() {
+            IdentityHasher::new(&[b'0'; 32], country)?;
+        }
         // Flag over environment over file.
         match (file, std::env::var("SENDLIFT_HASH_KEY"), self.config.hash_key_file.as_deref()) {
             (Some(file), _, _) | (None, Err(_), Some(file)) => IdentityHasher::from_file(file, country).map(Some),

@@ -1,5 +1,6 @@
 //! `POST /v1/analyze`: the analysis of a table in the body, with nothing stored: one row a unit, or aggregates by arm.
 
+use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AppState;
-use super::params::{AnalysisWords, Params, list};
-use super::problem::{Problem, ProblemDetails};
+use super::params::{AnalysisParams, Params, list};
+use super::problem::Problem;
 use super::table::TableBody;
 
 /// What the table is called in the analysis and in errors.
@@ -44,23 +45,16 @@ pub(super) struct AnalyzeParams {
     kind: Option<TableKind>,
     /// Units: the column that says each unit's arm.
     arm: Option<String>,
-    /// The arm that the others are compared with.
-    control: Option<String>,
     /// Units: the metrics, as `NAME`, `NAME:proportion` or `NAME:mean`; repeated or with commas between them. The first
     /// decides.
     metric: Option<String>,
     /// Units: the column that names the unit (each row is one unless given).
     unit: Option<String>,
-    /// Units: columns whose values are looked at one by one, with commas between them.
-    segment: Option<String>,
     /// Units: a condition in SQL on the table's columns; only rows that fulfil it are analysed.
     filter: Option<String>,
-    /// Two-sided error, 0 to 1 (0.05 unless given).
-    alpha: Option<f64>,
-    /// How p values are adjusted for the number of comparisons: holm (unless given), bh or none.
-    correction: Option<String>,
-    /// The planned share of each arm, as in `A=0.5,B=0.5` (equal shares unless given).
-    allocation: Option<String>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    analysis: AnalysisParams,
 }
 
 /// Analyses a table that comes with the request
@@ -70,7 +64,7 @@ pub(super) struct AnalyzeParams {
     post,
     path = "/v1/analyze",
     tag = "experiments",
-    params(AnalyzeParams),
+    params(AnalyzeParams, AnalysisParams),
     request_body(
         description = "One row a unit, or one row an arm",
         content(
@@ -85,28 +79,22 @@ pub(super) struct AnalyzeParams {
     ),
     responses(
         (status = 200, description = "The analysis: checks, arms, metrics with comparisons and segments, decision", body = serde_json::Value, content_type = "application/json"),
-        (status = 422, description = "The table cannot be read or analysed", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 422, description = "The table cannot be read or analysed")
     )
 )]
 pub(super) async fn analyze_table(
+    State(state): State<AppState>,
     Params(params): Params<AnalyzeParams>,
     TableBody(bytes): TableBody,
 ) -> Result<Json<ExperimentAnalysis>, Problem> {
-    let words = AnalysisWords {
-        control: params.control.as_deref(),
-        alpha: params.alpha,
-        correction: params.correction.as_deref(),
-        allocation: params.allocation.as_deref(),
-        segment: params.segment.as_deref(),
-        metric: None,
+    let options = params.analysis.options(None)?;
+    let work = async move {
+        match params.kind.unwrap_or_default() {
+            TableKind::Units => units(&params, bytes, &options).await,
+            TableKind::Arms => arms(&params, bytes, &options).await,
+        }
     };
-    let options = words.options()?;
-    let analysis = match params.kind.unwrap_or_default() {
-        TableKind::Units => units(&params, bytes, &options).await?,
-        TableKind::Arms => arms(&params, bytes, &options).await?,
-    };
-    Ok(Json(analysis))
+    Ok(Json(state.workers.run(work).await?))
 }
 
 async fn units(params: &AnalyzeParams, bytes: Bytes, options: &AnalysisOptions) -> Result<ExperimentAnalysis, Problem> {
@@ -137,7 +125,7 @@ async fn arms(params: &AnalyzeParams, bytes: Bytes, options: &AnalysisOptions) -
         ("arm", params.arm.is_some()),
         ("metric", params.metric.is_some()),
         ("unit", params.unit.is_some()),
-        ("segment", params.segment.is_some()),
+        ("segment", params.analysis.segment.is_some()),
         ("filter", params.filter.is_some()),
     ];
     if let Some((name, _)) = of_units.iter().find(|(_, given)| *given) {

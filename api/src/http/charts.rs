@@ -4,21 +4,21 @@ use std::fmt::Write as _;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::get;
 use sendlift_engine::EngineError;
 use sendlift_engine::chart::{Chart, ChartError, ChartSize, draw_svg, pictures, render_png};
-use sendlift_engine::experiment::{ExperimentAnalysis, analyze_store};
+use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store};
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::report::{Report, report};
+use sendlift_engine::report::{ReportRequest, report};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AppState;
-use super::params::{AnalysisWords, Params, ReportWords, point};
-use super::problem::{Problem, ProblemDetails};
+use super::answers::Made;
+use super::params::{AnalysisParams, PointParams, ReportParams};
+use super::problem::Problem;
 use super::reading::Reading;
 
 /// The header that says what a picture leaves out: a JSON array of texts in ASCII.
@@ -30,17 +30,35 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/v1/charts/{file}", get(draw_chart))
 }
 
-/// What a picture shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a picture shows, and of what.
+#[derive(Debug, Clone)]
 enum Picture {
     /// From sent to converted, of a report.
-    Funnel,
+    Funnel(ReportRequest),
     /// Click rate by local hour, of a report.
-    Hours,
+    Hours(ReportRequest),
     /// The lift of each metric, of an experiment.
-    Lift,
+    Lift(Analysis),
     /// The difference in each segment, of an experiment.
-    Segments,
+    Segments(Analysis),
+}
+
+/// An analysis, and the metric that a picture shows of it.
+#[derive(Debug, Clone)]
+struct Analysis {
+    experiment: String,
+    options: AnalysisOptions,
+    metric: Option<String>,
+}
+
+impl Analysis {
+    async fn of(&self, session: &QuerySession) -> Result<ExperimentAnalysis, Problem> {
+        Ok(analyze_store(session, &self.experiment, &self.options).await?)
+    }
+
+    fn metric(&self) -> Option<&str> {
+        self.metric.as_deref()
+    }
 }
 
 /// How a picture is written.
@@ -60,114 +78,116 @@ impl ImageFormat {
 }
 
 /// What is drawn, and how large. Funnel and hours take a report's parameters, lift and segments an analysis's.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChartParams {
     /// Funnel, hours: only this campaign.
     campaign: Option<String>,
-    /// Funnel: columns to group by, with commas between them (`campaign_id` unless given).
-    by: Option<String>,
-    /// Funnel, hours: only messages sent at or after this time.
-    from: Option<String>,
-    /// Funnel, hours: only messages sent before this time.
-    to: Option<String>,
-    /// Funnel, hours: the IANA zone of days, and of `from` and `to` without an offset (UTC unless given).
-    time_zone: Option<String>,
     /// Lift, segments: the experiment.
     experiment: Option<String>,
     /// Lift: only this metric. Segments: this metric instead of the first.
     metric: Option<String>,
-    /// Segments: the columns whose values are looked at one by one, with commas between them.
-    segment: Option<String>,
-    /// Lift, segments: the arm that the others are compared with.
-    control: Option<String>,
-    /// Lift, segments: two-sided error, 0 to 1 (0.05 unless given).
-    alpha: Option<f64>,
-    /// Lift, segments: how p values are adjusted: holm (unless given), bh or none.
-    correction: Option<String>,
-    /// Lift, segments: the planned share of each arm, as in `A=0.5,B=0.5`.
-    allocation: Option<String>,
-    /// A version of the facts, or a time: the picture as it was then.
-    at: Option<String>,
     /// Pixels across, 320 to 4096 (800 unless given).
     width: Option<u32>,
     /// Pixels down, 320 to 4096 (500 unless given).
     height: Option<u32>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    report: ReportParams,
+    #[serde(flatten)]
+    #[param(ignore)]
+    analysis: AnalysisParams,
+    #[serde(flatten)]
+    #[param(ignore)]
+    point: PointParams,
 }
 
 /// Draws a chart
 ///
-/// `funnel` and `hours` show a report, `lift` and `segments` an experiment. What a picture leaves out is named in the
-/// header `x-sendlift-warnings`, a JSON array of texts.
+/// `funnel` and `hours` show a report and take its parameters (`by` is for the funnel alone), `lift` and `segments` an
+/// experiment and take those of its analysis. What a picture leaves out is named in the header `x-sendlift-warnings`, a
+/// JSON array of texts.
 #[utoipa::path(
     get,
     path = "/v1/charts/{file}",
     tag = "charts",
     params(
         ("file" = String, Path, description = "The chart and its format: funnel, hours, lift or segments, then .svg or .png"),
-        ChartParams
+        ChartParams,
+        ReportParams,
+        AnalysisParams,
+        PointParams
     ),
     responses(
         (status = 200, description = "The picture", content(("image/svg+xml"), ("image/png"))),
-        (status = 304, description = "As the caller knows it (If-None-Match)"),
-        (status = 404, description = "There is no such chart, experiment or campaign", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 404, description = "There is no such chart or experiment")
     )
 )]
 pub(super) async fn draw_chart(
     State(state): State<AppState>,
     Path(file): Path<String>,
-    Params(params): Params<ChartParams>,
-    uri: Uri,
-    headers: HeaderMap,
+    reading: Reading<ChartParams>,
 ) -> Result<Response, Problem> {
-    let (picture, format) = chart_of(&file)?;
-    let size = params.size()?;
-    let reading = Reading::open(&state, point(params.at.as_deref())?, &uri).await?;
-    if let Some(unchanged) = reading.unchanged(&headers) {
-        return Ok(unchanged);
-    }
-    let session = &reading.session;
-    let metric = params.metric.as_deref();
-    let chart = match picture {
-        Picture::Funnel => pictures::funnel(&params.report(session, params.by.as_deref()).await?),
-        Picture::Hours => pictures::hours(&params.report(session, Some(LOCAL_HOUR)).await?),
-        Picture::Lift => pictures::lift(&params.analysis(session).await?, metric)?,
-        Picture::Segments if params.segment.is_none() => {
-            return Err(Problem::bad_request("segment is missing: name a column, as in segment=country"));
-        }
-        Picture::Segments => pictures::segments(&params.analysis(session).await?, metric)?,
+    let drawing = Drawing::asked(&file, &reading.params)?;
+    let make = move |session: QuerySession| {
+        let drawing = drawing.clone();
+        async move { drawing.make(&session).await }
     };
-    let drawn = tokio::task::spawn_blocking(move || draw(&chart, size, format)).await;
-    let (image, warnings) = drawn.map_err(|error| Problem::internal(&error))?.map_err(EngineError::from)?;
-    let mut response = reading.tagged(([(CONTENT_TYPE, format.media_type())], image));
-    if let Some(value) = warnings_header(&warnings) {
-        response.headers_mut().insert(WARNINGS, value);
-    }
-    Ok(response)
+    reading.answer(&state, reading.params.point.at()?, make).await
 }
 
-fn chart_of(file: &str) -> Result<(Picture, ImageFormat), Problem> {
-    let unknown = || {
-        Problem::not_found(format!(
-            "there is no chart \"{file}\": ask for funnel, hours, lift or segments, as .svg or .png (funnel.svg, say)"
-        ))
-    };
-    let (kind, extension) = file.rsplit_once('.').ok_or_else(unknown)?;
-    let picture = match kind {
-        "funnel" => Picture::Funnel,
-        "hours" => Picture::Hours,
-        "lift" => Picture::Lift,
-        "segments" => Picture::Segments,
-        _ => return Err(unknown()),
-    };
-    let format = match extension {
-        "svg" => ImageFormat::Svg,
-        "png" => ImageFormat::Png,
-        _ => return Err(unknown()),
-    };
-    Ok((picture, format))
+/// A picture that is asked for.
+#[derive(Debug, Clone)]
+struct Drawing {
+    picture: Picture,
+    format: ImageFormat,
+    size: ChartSize,
+}
+
+impl Drawing {
+    /// The drawing that a file's name and the parameters describe.
+    fn asked(file: &str, params: &ChartParams) -> Result<Self, Problem> {
+        let unknown = || {
+            Problem::not_found(format!(
+                "there is no chart \"{file}\": ask for funnel, hours, lift or segments, as .svg or .png (funnel.svg, say)"
+            ))
+        };
+        let (kind, extension) = file.rsplit_once('.').ok_or_else(unknown)?;
+        let format = match extension {
+            "svg" => ImageFormat::Svg,
+            "png" => ImageFormat::Png,
+            _ => return Err(unknown()),
+        };
+        let report = || params.report.request(params.campaign.as_deref());
+        let picture = match kind {
+            "funnel" => Picture::Funnel(report()?),
+            "hours" => Picture::Hours(ReportRequest { by: vec![LOCAL_HOUR.to_owned()], ..report()? }),
+            "lift" => Picture::Lift(params.analysis()?),
+            "segments" if params.analysis.segment.is_none() => {
+                return Err(Problem::bad_request("segment is missing: name a column, as in segment=country"));
+            }
+            "segments" => Picture::Segments(params.analysis()?),
+            _ => return Err(unknown()),
+        };
+        Ok(Self { picture, format, size: params.size()? })
+    }
+
+    async fn make(self, session: &QuerySession) -> Result<Made, Problem> {
+        let chart = match &self.picture {
+            Picture::Funnel(request) => pictures::funnel(&report(session, request).await?),
+            Picture::Hours(request) => pictures::hours(&report(session, request).await?),
+            Picture::Lift(analysis) => pictures::lift(&analysis.of(session).await?, analysis.metric())?,
+            Picture::Segments(analysis) => pictures::segments(&analysis.of(session).await?, analysis.metric())?,
+        };
+        let drawn = tokio::task::spawn_blocking(move || draw(&chart, self.size, self.format)).await;
+        let (image, warnings) = drawn.map_err(|error| Problem::internal(&error))?.map_err(EngineError::from)?;
+        let made = Made::new(self.format.media_type(), image);
+        Ok(match warnings_header(&warnings) {
+            Some(value) => made.with_header(WARNINGS, value),
+            None => made,
+        })
+    }
 }
 
 impl ChartParams {
@@ -178,32 +198,11 @@ impl ChartParams {
         Ok(size)
     }
 
-    async fn report(&self, session: &QuerySession, by: Option<&str>) -> Result<Report, Problem> {
-        let words = ReportWords {
-            campaign: self.campaign.as_deref(),
-            by,
-            from: self.from.as_deref(),
-            to: self.to.as_deref(),
-            time_zone: self.time_zone.as_deref(),
-        };
-        let request = words.request()?;
-        Ok(Box::pin(report(session, &request)).await?)
-    }
-
-    async fn analysis(&self, session: &QuerySession) -> Result<ExperimentAnalysis, Problem> {
-        let Some(experiment) = self.experiment.as_deref() else {
+    fn analysis(&self) -> Result<Analysis, Problem> {
+        let Some(experiment) = self.experiment.clone() else {
             return Err(Problem::bad_request("experiment is missing: GET /v1/experiments lists those there are"));
         };
-        let words = AnalysisWords {
-            control: self.control.as_deref(),
-            alpha: self.alpha,
-            correction: self.correction.as_deref(),
-            allocation: self.allocation.as_deref(),
-            segment: self.segment.as_deref(),
-            metric: None,
-        };
-        let options = words.options()?;
-        Ok(Box::pin(analyze_store(session, experiment, &options)).await?)
+        Ok(Analysis { experiment, options: self.analysis.options(None)?, metric: self.metric.clone() })
     }
 }
 
@@ -243,10 +242,13 @@ mod tests {
 
     #[test]
     fn a_chart_is_named_like_a_file() {
-        assert_eq!(chart_of("funnel.svg").unwrap(), (Picture::Funnel, ImageFormat::Svg));
-        assert_eq!(chart_of("segments.png").unwrap(), (Picture::Segments, ImageFormat::Png));
-        for wrong in ["funnel", "funnel.gif", "pie.svg", ".svg", ""] {
-            assert!(chart_of(wrong).is_err(), "{wrong}");
+        let params = ChartParams { experiment: Some("subject".to_owned()), ..ChartParams::default() };
+        let funnel = Drawing::asked("funnel.svg", &params).unwrap();
+        assert!(matches!(funnel.picture, Picture::Funnel(_)) && funnel.format == ImageFormat::Svg);
+        let lift = Drawing::asked("lift.png", &params).unwrap();
+        assert!(matches!(lift.picture, Picture::Lift(_)) && lift.format == ImageFormat::Png);
+        for wrong in ["funnel", "funnel.gif", "pie.svg", ".svg", "", "segments.svg"] {
+            assert!(Drawing::asked(wrong, &params).is_err(), "{wrong}");
         }
     }
 

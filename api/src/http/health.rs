@@ -10,7 +10,7 @@ use sendlift_engine::store::MESSAGE_FACTS;
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::problem::{Problem, ProblemDetails};
+use super::problem::Problem;
 
 /// The media type of the text format that Prometheus reads.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,7 +46,7 @@ pub(super) async fn healthz() -> Json<Value> {
     security(()),
     responses(
         (status = 200, description = "It can: `{\"status\": \"ready\"}`", body = serde_json::Value, content_type = "application/json"),
-        (status = 503, description = "It cannot", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 503, description = "It cannot")
     )
 )]
 pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
@@ -63,10 +63,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Value>,
     get,
     path = "/metrics",
     tag = "health",
-    responses(
-        (status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"))
 )]
 #[allow(clippy::unused_async)] // A handler is asynchronous.
 pub(super) async fn show_metrics(State(state): State<AppState>) -> impl IntoResponse {

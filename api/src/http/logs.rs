@@ -2,7 +2,7 @@
 //!
 //! The answer comes after the commit. A batch that was taken in before (the same `Idempotency-Key`, or without one the
 //! same bytes) changes nothing and is counted as duplicates. Batches are written one after another; a caller that goes
-//! away does not stop the batch that is being written.
+//! away does not stop the batch that is being written. Whoever reads after the answer sees the batch.
 
 use std::sync::Arc;
 
@@ -11,20 +11,19 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use sendlift_engine::event::Log;
-use sendlift_engine::facts;
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::ingest::load::{IngestOptions, IngestProgress, LogInput, LogOutcome, ingest};
 use sendlift_engine::ingest::mapping::Mapping;
 use sendlift_engine::ingest::times::zone;
 use sendlift_engine::ingest::validate::ValidatorOptions;
+use sendlift_engine::store::MESSAGE_FACTS;
 use serde::{Deserialize, Serialize};
-use tracing::Instrument as _;
 use utoipa::IntoParams;
 
 use super::AppState;
 use super::observe::RequestId;
 use super::params::Params;
-use super::problem::{Problem, ProblemDetails};
+use super::problem::Problem;
 use super::table::TableBody;
 
 /// The header by which a caller names a batch.
@@ -87,9 +86,9 @@ pub(super) struct LogAnswer {
     ),
     responses(
         (status = 200, description = "Committed: log, accepted, rejected, left_out, duplicates, reasons, examples, version, facts_version", body = serde_json::Value, content_type = "application/json"),
-        (status = 404, description = "There is no such log", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 422, description = "The data were refused: nothing was taken in", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 404, description = "There is no such log"),
+        (status = 413, description = "The batch is larger than this server takes: send it in parts"),
+        (status = 422, description = "The data were refused: nothing was taken in")
     )
 )]
 pub(super) async fn take_in_log(
@@ -107,13 +106,15 @@ pub(super) async fn take_in_log(
 
     // Waiting for one's turn ends when the caller goes away; writing does not.
     let turn = Arc::clone(&state.writer).lock_owned().await;
+    let workers = Arc::clone(&state.workers);
     let work = async move {
-        let answer = Box::pin(write(&state, input, &options)).await;
+        let outcome = Box::pin(write(&state, input, &options)).await;
+        // The next batch is written while what this one changes is read; batches that wait here share a reading.
         drop(turn);
-        answer
+        Ok::<_, Problem>(with_versions(&state, outcome?).await)
     };
-    let answer = tokio::spawn(work.in_current_span()).await.map_err(|error| Problem::internal(&error))??;
-    Ok(Json(answer))
+    let answer = workers.spawn(work).await.map_err(|error| Problem::internal(&error))?;
+    answer.map(Json)
 }
 
 fn unknown_log(name: &str) -> Problem {
@@ -143,29 +144,34 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn write(state: &AppState, input: LogInput, options: &IngestOptions) -> Result<LogAnswer, Problem> {
+async fn write(state: &AppState, input: LogInput, options: &IngestOptions) -> Result<LogOutcome, Problem> {
     let log = input.log;
     let nobody = |_: IngestProgress| {};
     let mut outcomes = ingest(&state.store, &[input], options, &nobody).await?;
-    let mut outcome = outcomes.pop().ok_or_else(|| {
+    let outcome = outcomes.pop().ok_or_else(|| {
         Problem::hidden(StatusCode::INTERNAL_SERVER_ERROR, "an ingest of one log gave no outcome".to_owned())
     })?;
     state.metrics().count_rows(log, outcome.accepted, outcome.rejected);
-    if outcome.version.is_none() {
-        // Nothing new was committed: the rows are in the version that the log has.
-        if let Some(table) = state.store.table(log.name()).await? {
-            outcome.version = table.version();
+    Ok(outcome)
+}
+
+/// Opens the versions that tell of a batch to all requests, and names them.
+async fn with_versions(state: &AppState, mut outcome: LogOutcome) -> LogAnswer {
+    let facts_version = match state.renew().await {
+        Ok(view) => {
+            let version_of = |table: &str| view.session.versions.get(table).copied();
+            // Where nothing new was committed, the rows are in the version that the log has.
+            outcome.version = outcome.version.or_else(|| version_of(outcome.log.name()));
+            version_of(MESSAGE_FACTS)
         }
-    }
-    let facts_version = match facts::refresh(&state.store, &state.settings).await {
-        Ok(refreshed) => refreshed.version,
-        Err(error) => {
+        Err(problem) => {
             // The rows are committed all the same, and every read brings the facts up to date before it answers.
-            tracing::error!(%error, "the facts could not be brought up to date after a commit");
+            let reason = problem.reason();
+            tracing::error!(reason, "the facts could not be brought up to date after a commit");
             None
         }
     };
-    Ok(LogAnswer { outcome, facts_version })
+    LogAnswer { outcome, facts_version }
 }
 
 #[cfg(test)]

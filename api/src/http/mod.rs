@@ -1,19 +1,25 @@
 //! The HTTP API: requests in, the engine's answers out, in the same JSON as the command line's.
 //!
 //! A file a resource (`logs`, `campaigns`, `experiments`, `analyze`, `query`, `charts`, `health`), each with its
-//! routes; around them the key (`auth`), the room ([`router`]), the shape of errors (`problem`), and what is logged and
-//! counted (`observe`, `metrics`). `openapi` is the contract that outside programs rely on.
+//! routes; around them the key (`auth`), the shape of errors (`problem`), and what is logged and counted (`observe`,
+//! `metrics`). `openapi` is the contract that outside programs rely on.
+//!
+//! What is read often is answered without work: `latest` holds one session over the newest versions for all requests,
+//! `answers` the bytes of what was asked before, `reading` ties the two to a request. What is work is done by
+//! `workers`, on threads of their own and no more at a time than there is room for.
 //!
 //! **Architecture invariant:** nothing is computed here: a handler turns words into a request of the engine, and the
 //! engine's answer or error into a response. Only `query` and `rows` see Arrow batches, which they pass on as they
 //! come.
 
 mod analyze;
+mod answers;
 mod auth;
 mod campaigns;
 mod charts;
 mod experiments;
 mod health;
+mod latest;
 mod logs;
 mod metrics;
 mod observe;
@@ -24,27 +30,23 @@ mod query;
 mod reading;
 mod rows;
 mod table;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, StatusCode};
-use axum::{BoxError, Router, middleware};
+use axum::{Router, middleware};
 use jiff::Timestamp;
 use sendlift_engine::ingest::identity::IdentityHasher;
-use sendlift_engine::query::{QuerySession, Source};
 use sendlift_engine::settings::Settings;
-use sendlift_engine::store::{At, Store};
+use sendlift_engine::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::LoadShedLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
@@ -55,11 +57,11 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::hash_api_key;
 
+use answers::Answers;
+use latest::Latest;
 use metrics::Metrics;
 use problem::Problem;
-
-/// Requests at a time at most, whatever is asked for.
-const MOST_CONCURRENT: usize = 1 << 16;
+use workers::{Room, Workers, require_room};
 
 /// How the server listens and what it lets in.
 #[derive(Debug, Clone)]
@@ -72,7 +74,8 @@ pub struct ServeConfig {
     pub max_body_bytes: usize,
     /// The longest time until an answer begins; a batch that is being committed is finished even when it takes longer.
     pub timeout: Duration,
-    /// Requests under way at most; more are turned away with 503. Health checks do not count.
+    /// Queries and answers under way at most, and as many batches; more are turned away with 503. Answers that were
+    /// made before and health checks do not count.
     pub max_concurrent: usize,
 }
 
@@ -112,8 +115,8 @@ impl ServeConfig {
     }
 }
 
-/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, the counters, the
-/// clock. Cheap to clone.
+/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, what is known
+/// already, who works, the counters, the clock. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     store: Store,
@@ -121,6 +124,11 @@ pub struct AppState {
     hasher: Option<IdentityHasher>,
     /// Held by the batch that is being taken in: the store has one writer at a time.
     writer: Arc<Mutex<()>>,
+    latest: Arc<Latest>,
+    answers: Arc<Answers>,
+    workers: Arc<Workers>,
+    /// For what is read; batches have room of their own, so that neither turns the other away.
+    room: Room,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -130,10 +138,14 @@ impl AppState {
     #[must_use]
     pub fn new(store: Store, settings: Settings, hasher: Option<IdentityHasher>) -> Self {
         Self {
+            latest: Arc::new(Latest::new(&store)),
             store,
             settings: Arc::new(settings),
             hasher,
             writer: Arc::default(),
+            answers: Arc::default(),
+            workers: Arc::new(Workers::new()),
+            room: Room::new(ServeConfig::default().max_concurrent),
             metrics: Arc::default(),
             clock: Arc::new(Timestamp::now),
         }
@@ -153,33 +165,27 @@ impl AppState {
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
-
-    /// A session over the store as of now or of an earlier point.
-    async fn session(&self, at: Option<At>) -> Result<QuerySession, Problem> {
-        let source = Source::Store(self.store.clone(), at);
-        Ok(Box::pin(QuerySession::open(&source, &self.settings, self.now())).await?)
-    }
 }
 
 /// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing.
 pub fn router(state: AppState, config: &ServeConfig) -> Router {
-    let room = ServiceBuilder::new()
-        .layer(HandleErrorLayer::<_, ()>::new(|_: BoxError| async { Problem::overloaded() }))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(config.max_concurrent.clamp(1, MOST_CONCURRENT)));
+    let state = AppState { room: Room::new(config.max_concurrent), ..state };
+    let room_for_batches = Room::new(config.max_concurrent);
+    let batches = logs::routes().route_layer(middleware::from_fn_with_state(room_for_batches, require_room));
+    let queries = analyze::routes()
+        .merge(query::routes())
+        .route_layer(middleware::from_fn_with_state(state.room.clone(), require_room));
     // The layer that is added last is the first to see a request.
     let guarded = Router::<AppState>::new()
-        .merge(logs::routes())
+        .merge(batches)
+        .merge(queries)
         .merge(campaigns::routes())
         .merge(experiments::routes())
-        .merge(analyze::routes())
-        .merge(query::routes())
         .merge(charts::routes())
         .merge(health::guarded_routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes))
-        .layer(room)
         .layer(middleware::from_fn_with_state(auth::Guard::new(&config.api_key_hashes), auth::require_key));
     // Parquet is compressed already.
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("application/vnd.apache.parquet"));

@@ -1,8 +1,12 @@
 //! The contract: every path of the API with its parameters and answers, as an `OpenAPI` document.
+//!
+//! A handler declares what is its own; what all have in common (problems, and 304 of what is read) is added here.
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
+use super::problem::{PROBLEM_JSON, ProblemDetails};
 use super::{analyze, campaigns, charts, experiments, health, logs, query};
 
 #[derive(OpenApi)]
@@ -27,7 +31,8 @@ use super::{analyze, campaigns, charts, experiments, health, logs, query};
         query::run_query,
         charts::draw_chart
     ),
-    modifiers(&ApiKeys),
+    components(schemas(ProblemDetails)),
+    modifiers(&ApiKeys, &CommonAnswers),
     security((), ("bearer" = []), ("api_key" = [])),
     tags(
         (name = "logs", description = "Logs in"),
@@ -50,6 +55,34 @@ impl Modify for ApiKeys {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         components
             .add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key"))));
+    }
+}
+
+/// The answers that need no word at the single path.
+struct CommonAnswers;
+
+impl Modify for CommonAnswers {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            if path.starts_with("/v1/")
+                && let Some(read) = &mut item.get
+            {
+                let unchanged = Response::new("As the caller knows it (If-None-Match)");
+                read.responses.responses.insert("304".to_owned(), unchanged.into());
+            }
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                let responses = &mut operation.responses.responses;
+                responses.insert("default".to_owned(), Response::new("A problem").into());
+                for (status, response) in responses {
+                    if status.starts_with(['4', '5', 'd'])
+                        && let RefOr::T(response) = response
+                    {
+                        let problem = Content::new(Some(Ref::from_schema_name("ProblemDetails")));
+                        response.content.insert(PROBLEM_JSON.to_owned(), problem.into());
+                    }
+                }
+            }
+        }
     }
 }
 

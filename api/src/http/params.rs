@@ -2,7 +2,8 @@
 //!
 //! A parameter that is given several times counts as one list (`metric=click&metric=revenue` is
 //! `metric=click,revenue`), and one without a value counts as not given. A name that an endpoint does not know is
-//! refused.
+//! refused. What several endpoints take is declared here once; an endpoint flattens it into its own parameters, where
+//! everything is text until it is used (serde buffers what it flattens, and so loses that a text may be a number).
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
@@ -31,17 +32,22 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let merged = format!("/?{}", merge_repeated(parts.uri.query().unwrap_or_default()));
-        let uri: Uri = merged.parse().map_err(|_| Problem::bad_request("the query string is not valid"))?;
-        match Query::<T>::try_from_uri(&uri) {
-            Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
-        }
+        Ok(Self(read(&canonical(parts.uri.query().unwrap_or_default()))?))
     }
 }
 
-/// A query string in which each name stands once, its values joined by commas, and none is empty.
-fn merge_repeated(query: &str) -> String {
+/// The parameters in a canonical query string.
+pub(super) fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let uri: Uri = format!("/?{query}").parse().map_err(|_| Problem::bad_request("the query string is not valid"))?;
+    match Query::<T>::try_from_uri(&uri) {
+        Ok(Query(params)) => Ok(params),
+        Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+    }
+}
+
+/// A query string in which each name stands once, its values joined by commas, none is empty, and the names are in
+/// order: two that ask the same are the same.
+pub(super) fn canonical(query: &str) -> String {
     let mut merged: Vec<(&str, String)> = Vec::new();
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -56,6 +62,7 @@ fn merge_repeated(query: &str) -> String {
             None => merged.push((name, value.to_owned())),
         }
     }
+    merged.sort_by_key(|(name, _)| *name);
     let pairs: Vec<String> = merged.into_iter().map(|(name, values)| format!("{name}={values}")).collect();
     pairs.join("&")
 }
@@ -66,13 +73,8 @@ pub(super) fn list(text: Option<&str>) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// The point in the store's history that `at` names: a version of the facts, or a moment.
-pub(super) fn point(at: Option<&str>) -> Result<Option<At>, Problem> {
-    Ok(at.map(str::parse::<At>).transpose()?)
-}
-
 /// At which point of the store's history to read.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PointParams {
@@ -81,8 +83,8 @@ pub(super) struct PointParams {
 }
 
 impl PointParams {
-    pub(super) fn point(&self) -> Result<Option<At>, Problem> {
-        point(self.at.as_deref())
+    pub(super) fn at(&self) -> Result<Option<At>, Problem> {
+        Ok(self.at.as_deref().map(str::parse::<At>).transpose()?)
     }
 }
 
@@ -99,66 +101,77 @@ fn moment(name: &str, text: Option<&str>, time_zone: &TimeZone) -> Result<Option
 }
 
 /// A share strictly between 0 and 1.
-pub(super) fn share(name: &str, value: f64) -> Result<f64, Problem> {
-    if value > 0.0 && value < 1.0 {
-        return Ok(value);
+fn share(name: &str, text: &str) -> Result<f64, Problem> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err(Problem::bad_request(format!("{name} is {text}: give a share between 0 and 1, such as 0.05"))),
     }
-    Err(Problem::bad_request(format!("{name} is {value}: give a share between 0 and 1, such as 0.05")))
 }
 
-/// The parameters of a report, as they were given.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct ReportWords<'a> {
-    pub(super) campaign: Option<&'a str>,
-    pub(super) by: Option<&'a str>,
-    pub(super) from: Option<&'a str>,
-    pub(super) to: Option<&'a str>,
-    pub(super) time_zone: Option<&'a str>,
+/// How a report is grouped and bounded.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReportParams {
+    /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week,
+    /// month, hour (`campaign_id` unless given).
+    by: Option<String>,
+    /// Only messages sent at or after this time.
+    from: Option<String>,
+    /// Only messages sent before this time.
+    to: Option<String>,
+    /// The IANA zone of days, weeks and months, and of `from` and `to` without an offset (UTC unless given).
+    time_zone: Option<String>,
 }
 
-impl ReportWords<'_> {
-    /// The report that is asked for. Moments without an offset are in the report's zone.
-    pub(super) fn request(&self) -> Result<ReportRequest, Problem> {
+impl ReportParams {
+    /// The report of one campaign or of all. Moments without an offset are in the report's zone.
+    pub(super) fn request(&self, campaign: Option<&str>) -> Result<ReportRequest, Problem> {
         let defaults = ReportRequest::default();
-        let zone_name = self.time_zone.unwrap_or(&defaults.time_zone);
+        let zone_name = self.time_zone.as_deref().unwrap_or(&defaults.time_zone);
         let time_zone = zone(zone_name)?;
         Ok(ReportRequest {
-            campaign: self.campaign.map(str::to_owned),
-            by: if self.by.is_some() { list(self.by) } else { defaults.by },
-            from: moment("from", self.from, &time_zone)?,
-            to: moment("to", self.to, &time_zone)?,
+            campaign: campaign.map(str::to_owned),
+            by: self.by.as_deref().map_or(defaults.by, |by| list(Some(by))),
+            from: moment("from", self.from.as_deref(), &time_zone)?,
+            to: moment("to", self.to.as_deref(), &time_zone)?,
             time_zone: zone_name.to_owned(),
             ..ReportRequest::default()
         })
     }
 }
 
-/// The parameters of an analysis, as they were given.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct AnalysisWords<'a> {
-    pub(super) control: Option<&'a str>,
-    pub(super) alpha: Option<f64>,
-    pub(super) correction: Option<&'a str>,
-    pub(super) allocation: Option<&'a str>,
-    pub(super) segment: Option<&'a str>,
-    /// The metrics of an experiment of the store; those of a table are columns, which its request names.
-    pub(super) metric: Option<&'a str>,
+/// How an experiment is analysed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AnalysisParams {
+    /// The arm that the others are compared with.
+    control: Option<String>,
+    /// Columns whose values are looked at one by one, with commas between them.
+    pub(super) segment: Option<String>,
+    /// Two-sided error, 0 to 1 (0.05 unless given).
+    #[param(value_type = Option<f64>)]
+    alpha: Option<String>,
+    /// How p values are adjusted for the number of comparisons: holm (unless given), bh or none.
+    correction: Option<String>,
+    /// The planned share of each arm, as in `A=0.5,B=0.5` (equal shares unless given).
+    allocation: Option<String>,
 }
 
-impl AnalysisWords<'_> {
-    /// The options that are asked for.
-    pub(super) fn options(&self) -> Result<AnalysisOptions, Problem> {
+impl AnalysisParams {
+    /// The options that are asked for, with the metrics of an experiment of the store; those of a table are columns,
+    /// which its request names.
+    pub(super) fn options(&self, metrics: Option<&str>) -> Result<AnalysisOptions, Problem> {
         let mut options = AnalysisOptions {
-            control: self.control.map(str::to_owned),
-            allocation: parse_allocation(self.allocation.unwrap_or_default())?,
-            segments: list(self.segment),
-            metrics: list(self.metric),
+            control: self.control.clone(),
+            allocation: parse_allocation(self.allocation.as_deref().unwrap_or_default())?,
+            segments: list(self.segment.as_deref()),
+            metrics: list(metrics),
             ..AnalysisOptions::default()
         };
-        if let Some(alpha) = self.alpha {
+        if let Some(alpha) = &self.alpha {
             options.alpha = share("alpha", alpha)?;
         }
-        if let Some(correction) = self.correction {
+        if let Some(correction) = &self.correction {
             options.correction = correction.parse()?;
         }
         Ok(options)
@@ -169,51 +182,67 @@ impl AnalysisWords<'_> {
 mod tests {
     use super::*;
 
+    /// What an endpoint declares: parameters of its own, and some that others take, too.
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Example {
         metric: Option<String>,
-        alpha: Option<f64>,
+        width: Option<u32>,
+        #[serde(flatten)]
+        analysis: AnalysisParams,
+        #[serde(flatten)]
+        point: PointParams,
     }
 
-    async fn read(uri: &'static str) -> Result<Example, Problem> {
-        let (mut parts, ()) = axum::http::Request::builder().uri(uri).body(()).unwrap().into_parts();
-        let Params(example) = Params::<Example>::from_request_parts(&mut parts, &()).await?;
-        Ok(example)
-    }
-
-    #[tokio::test]
-    async fn repeated_parameters_are_a_list_and_empty_ones_are_not_there() {
-        let example = read("/v1/analyze?metric=click&metric=revenue%3Amean&alpha=").await.unwrap();
-        assert_eq!(list(example.metric.as_deref()), ["click", "revenue:mean"]);
-        assert_eq!(example.alpha, None);
-        assert_eq!(read("/v1/analyze?alpha=0.1").await.unwrap().alpha, Some(0.1));
-        assert!(read("/v1/analyze").await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn unknown_and_wrong_parameters_are_refused() {
-        assert!(read("/v1/analyze?metrics=click").await.is_err());
-        assert!(read("/v1/analyze?alpha=small").await.is_err());
+    fn example(query: &str) -> Result<Example, Problem> {
+        read(&canonical(query))
     }
 
     #[test]
-    fn words_become_requests() {
-        let words = ReportWords {
-            by: Some("country, day"),
-            from: Some("2026-03-02"),
-            time_zone: Some("Asia/Shanghai"),
-            ..ReportWords::default()
-        };
-        let request = words.request().unwrap();
-        assert_eq!(request.by, ["country", "day"]);
-        assert_eq!(request.from, Some("2026-03-01T16:00:00Z".parse().unwrap()));
-        assert!(ReportWords { to: Some("soon"), ..ReportWords::default() }.request().is_err());
-        assert!(ReportWords { time_zone: Some("Mars"), ..ReportWords::default() }.request().is_err());
+    fn repeated_parameters_are_a_list_and_empty_ones_are_not_there() {
+        let read = example("metric=click&alpha=&metric=revenue%3Amean&width=800&at=7&control=A").unwrap();
+        assert_eq!(list(read.metric.as_deref()), ["click", "revenue:mean"]);
+        assert_eq!((read.width, read.analysis.alpha.as_deref()), (Some(800), None));
+        assert_eq!(read.analysis.control.as_deref(), Some("A"));
+        assert_eq!(read.point.at().unwrap(), Some(At::Version(7)));
+        assert!(example("").is_ok());
+    }
 
-        let words = AnalysisWords { alpha: Some(0.1), allocation: Some("A=0.95,B=0.05"), ..AnalysisWords::default() };
-        assert_eq!(words.options().unwrap().allocation.len(), 2);
-        assert!(AnalysisWords { alpha: Some(1.5), ..AnalysisWords::default() }.options().is_err());
-        assert!(AnalysisWords { correction: Some("luck"), ..AnalysisWords::default() }.options().is_err());
+    #[test]
+    fn the_order_and_what_is_empty_make_no_difference() {
+        assert_eq!(canonical("to=2&by=a&from=&by=b"), "by=a%2Cb&to=2");
+        assert_eq!(canonical("&"), "");
+    }
+
+    #[test]
+    fn unknown_and_wrong_parameters_are_refused() {
+        for wrong in ["metrics=click", "width=wide", "segments=country", "alpha=small&metrics=click"] {
+            assert!(example(wrong).is_err(), "{wrong}");
+        }
+        assert!(read::<PointParams>("by=day").is_err());
+    }
+
+    #[test]
+    fn parameters_become_requests() {
+        let text = |text: &str| Some(text.to_owned());
+        let params = ReportParams {
+            by: text("country, day"),
+            from: text("2026-03-02"),
+            time_zone: text("Asia/Shanghai"),
+            ..ReportParams::default()
+        };
+        let request = params.request(Some("spring")).unwrap();
+        assert_eq!((request.campaign.as_deref(), request.by.len()), (Some("spring"), 2));
+        assert_eq!(request.from, Some("2026-03-01T16:00:00Z".parse().unwrap()));
+        assert!(ReportParams { to: text("soon"), ..ReportParams::default() }.request(None).is_err());
+        assert!(ReportParams { time_zone: text("Mars"), ..ReportParams::default() }.request(None).is_err());
+
+        let params =
+            AnalysisParams { alpha: text("0.1"), allocation: text("A=0.95,B=0.05"), ..AnalysisParams::default() };
+        assert_eq!(params.options(None).unwrap().allocation.len(), 2);
+        for alpha in ["1.5", "small", "NaN"] {
+            assert!(AnalysisParams { alpha: text(alpha), ..AnalysisParams::default() }.options(None).is_err());
+        }
+        assert!(AnalysisParams { correction: text("luck"), ..AnalysisParams::default() }.options(None).is_err());
     }
 }

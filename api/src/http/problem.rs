@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::observe::RequestId;
 
 /// The media type of problem details.
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// Bytes of a framework's own error text that are read at most.
 const LONGEST_TEXT: usize = 4096;
 /// Seconds after which a server that had no room may be asked again.
@@ -101,6 +101,11 @@ impl Problem {
             _ => status.canonical_reason().unwrap_or("the request failed"),
         };
         Self::new(status, detail)
+    }
+
+    /// What went wrong, in full: for the log alone.
+    pub(super) fn reason(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.detail)
     }
 
     fn render(&self, instance: Option<String>) -> Response {

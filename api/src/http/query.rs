@@ -16,8 +16,8 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::AppState;
-use super::params::{Params, point};
-use super::problem::{Problem, ProblemDetails};
+use super::params::{Params, PointParams};
+use super::problem::Problem;
 use super::rows::{self, RowFormat};
 use super::table::media_type;
 
@@ -32,8 +32,9 @@ pub(super) fn routes() -> Router<AppState> {
 pub(super) struct QueryParams {
     /// Rows at most (all unless given).
     limit: Option<usize>,
-    /// A version of the facts, or a time: the answer as it was then.
-    at: Option<String>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    point: PointParams,
 }
 
 /// A query in JSON.
@@ -51,7 +52,7 @@ pub(super) struct QueryBody {
     post,
     path = "/v1/query",
     tag = "query",
-    params(QueryParams),
+    params(QueryParams, PointParams),
     request_body(description = "The statement", content((QueryBody = "application/json"), (String = "text/plain"))),
     responses(
         (
@@ -64,9 +65,8 @@ pub(super) struct QueryBody {
                 ("application/vnd.apache.arrow.stream")
             )
         ),
-        (status = 400, description = "The statement is not valid, names what is not there, or would write", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 422, description = "The statement fails on these rows", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 400, description = "The statement is not valid, names what is not there, or would write"),
+        (status = 422, description = "The statement fails on these rows")
     )
 )]
 pub(super) async fn run_query(
@@ -77,9 +77,12 @@ pub(super) async fn run_query(
 ) -> Result<Response, Problem> {
     let format = RowFormat::accepted(&headers)?;
     let sql = statement(&headers, body)?;
-    let session = state.session(point(params.at.as_deref())?).await?;
-    let rows = Box::pin(run_read_only(&session, &sql)).await.map_err(refused)?;
-    rows::answer(rows, format, params.limit).await.map_err(|error| failed(&error))
+    let view = state.view(params.point.at()?).await?;
+    let work = async move {
+        let rows = Box::pin(run_read_only(&view.session, &sql)).await.map_err(refused)?;
+        rows::answer(rows, format, params.limit).await.map_err(|error| failed(&error))
+    };
+    state.workers.run(work).await
 }
 
 /// The SQL of a body, which is JSON if its type says so, or if it has none and looks like it.

@@ -1,66 +1,84 @@
-//! What every answer read from the store has in common: a session at the versions that the caller asks for, and an
-//! `ETag` made of these versions, the settings and the request, so that an unchanged answer is not computed again.
+//! A request to read the store: what it asks for, and its answer with the `ETag` that saves sending it twice.
 
-use axum::Json;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::FromRequestParts;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use futures::FutureExt as _;
 use sendlift_engine::query::QuerySession;
 use sendlift_engine::store::At;
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use serde::de::DeserializeOwned;
 
 use super::AppState;
+use super::answers::{Made, Question, Recipe, Tag};
+use super::params;
 use super::problem::Problem;
 
 /// A cache may keep an answer, and has to ask whether it still holds.
 const ASK_AGAIN: &str = "private, no-cache";
 
-/// A session over the store, and the tag of the answer that a request makes from it.
-pub(super) struct Reading {
-    pub(super) session: QuerySession,
-    tag: HeaderValue,
+/// A request to read, with its parameters by the type that an endpoint declares.
+#[derive(Debug)]
+pub(super) struct Reading<P> {
+    pub(super) params: P,
+    /// The path and the query in canonical form.
+    asked: Arc<str>,
+    /// The tags of answers that the caller has (`If-None-Match`).
+    known: Vec<HeaderValue>,
 }
 
-impl Reading {
-    /// Opens the store as of now or of an earlier point, for the request with this URI.
-    pub(super) async fn open(state: &AppState, at: Option<At>, uri: &Uri) -> Result<Self, Problem> {
-        let session = state.session(at).await?;
-        let tag = tag_of(&session, uri)?;
-        Ok(Self { session, tag })
-    }
+impl<P, S> FromRequestParts<S> for Reading<P>
+where
+    P: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
 
-    /// The answer 304 if the caller already has what this request would give.
-    pub(super) fn unchanged(&self, headers: &HeaderMap) -> Option<Response> {
-        let known = headers.get_all(IF_NONE_MATCH).iter().any(|tags| names(tags.as_bytes(), self.tag.as_bytes()));
-        known.then(|| self.tagged(StatusCode::NOT_MODIFIED))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = params::canonical(parts.uri.query().unwrap_or_default());
+        Ok(Self {
+            params: params::read(&query)?,
+            asked: format!("{}?{query}", parts.uri.path()).into(),
+            known: parts.headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+        })
     }
+}
 
-    /// An answer with its tag.
-    pub(super) fn tagged(&self, answer: impl IntoResponse) -> Response {
-        let mut response = answer.into_response();
-        response.headers_mut().insert(ETAG, self.tag.clone());
+impl<P> Reading<P> {
+    /// The answer as of now or of an earlier point: 304 if the caller has it, the bytes made before if there are any,
+    /// else what `make` makes of a session. `make` may be called again when there are newer versions.
+    pub(super) async fn answer<Making>(
+        &self,
+        state: &AppState,
+        at: Option<At>,
+        make: impl Fn(QuerySession) -> Making + Send + Sync + 'static,
+    ) -> Result<Response, Problem>
+    where
+        Making: Future<Output = Result<Made, Problem>> + Send + 'static,
+    {
+        // A view that is opened for one request is work like an answer that is made for it.
+        let place = at.map(|_| state.room.enter()).transpose()?;
+        let view = state.view(at).await?;
+        drop(place);
+        let tag = Tag::of(&view, &self.asked);
+        let header = tag.header()?;
+        let is_known = self.known.iter().any(|tags| names(tags.as_bytes(), header.as_bytes()));
+        let mut response = if is_known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let recipe: Recipe = Arc::new(move |session| make(session).boxed());
+            let asked = Arc::clone(&self.asked);
+            let question = Question { asked, recipe, of_now: at.is_none(), asked_at: Instant::now() };
+            state.answer(&view, tag, question).await?.into_response()
+        };
+        response.headers_mut().insert(ETAG, header);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(ASK_AGAIN));
-        response
+        Ok(response)
     }
-
-    /// An answer in JSON with its tag.
-    pub(super) fn json(&self, answer: &impl Serialize) -> Response {
-        self.tagged(Json(answer))
-    }
-}
-
-/// The tag is a weak one: a compressed answer differs in its bytes, not in what it says.
-fn tag_of(session: &QuerySession, uri: &Uri) -> Result<HeaderValue, Problem> {
-    let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let made_of = (env!("CARGO_PKG_VERSION"), session.settings.fingerprint(), &session.versions, asked);
-    let text = serde_json::to_vec(&made_of).map_err(|error| Problem::internal(&error))?;
-    let digest = Sha256::digest(&text);
-    let mut first = [0_u8; 16];
-    first.copy_from_slice(&digest[..16]);
-    let tag = format!("W/\"{:032x}\"", u128::from_be_bytes(first));
-    HeaderValue::from_str(&tag).map_err(|error| Problem::internal(&error))
 }
 
 /// Whether a list of tags names this one, by the weak comparison (RFC 9110, 8.8.3.2).

@@ -25,8 +25,13 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
 use futures::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::problem::Problem;
+
+/// Pieces of an answer that may wait for a slow receiver.
+const WAITING_PIECES: usize = 2;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,29 +240,51 @@ impl Encoding {
     }
 }
 
-/// The answer with these rows, once the first of them are there: until then an error is the caller's to see.
+/// The answer with these rows, once the first of them are there: until then an error is the caller's to see. The rows
+/// are made and written on the threads of the task that calls this, whoever receives them.
 pub(super) async fn answer(
     rows: SendableRecordBatchStream,
     format: RowFormat,
     limit: Option<usize>,
 ) -> Result<Response, DataFusionError> {
-    let mut encoding = Encoding::new(rows, format, limit)?;
-    let first = encoding.next_piece().await?;
-    let span = tracing::Span::current();
-    let rest = stream::try_unfold(encoding, move |mut encoding| {
-        let span = span.clone();
-        async move {
-            match encoding.next_piece().await {
-                Ok(piece) => Ok(piece.map(|piece| (piece, encoding))),
-                Err(error) => {
-                    span.in_scope(|| tracing::error!(%error, "a query failed after its answer had begun"));
-                    Err(error)
-                }
-            }
+    let encoding = Encoding::new(rows, format, limit)?;
+    let (sender, mut pieces) = mpsc::channel(WAITING_PIECES);
+    let task = tokio::spawn(send_pieces(encoding, sender).in_current_span());
+    let first = pieces.recv().await.transpose()?;
+    let rest = stream::try_unfold((pieces, task), |(mut pieces, task)| async move {
+        match pieces.recv().await {
+            Some(piece) => Ok(Some((piece?, (pieces, task)))),
+            // Pieces also end when the task panics: then the answer is broken off, not short.
+            None => task.await.map(|()| None).map_err(|error| DataFusionError::External(Box::new(error))),
         }
     });
-    let body = Body::from_stream(stream::iter(first.map(Ok::<Bytes, DataFusionError>)).chain(rest));
+    let body = Body::from_stream(stream::iter(first.map(Ok)).chain(rest));
     Ok(([(CONTENT_TYPE, format.media_type())], body).into_response())
+}
+
+/// Writes the rows piece by piece, until there are no more or nobody receives them.
+async fn send_pieces(mut encoding: Encoding, sender: mpsc::Sender<Result<Bytes, DataFusionError>>) {
+    let mut has_begun = false;
+    loop {
+        let next = tokio::select! {
+            () = sender.closed() => return,
+            next = encoding.next_piece() => next,
+        };
+        let Some(piece) = next.transpose() else { return };
+        let is_last = match &piece {
+            Ok(_) => false,
+            Err(error) => {
+                if has_begun {
+                    tracing::error!(%error, "a query failed after its answer had begun");
+                }
+                true
+            }
+        };
+        if sender.send(piece).await.is_err() || is_last {
+            return;
+        }
+        has_begun = true;
+    }
 }
 
 /// The schema of an answer: texts as every reader knows them, and every column may hold nulls.

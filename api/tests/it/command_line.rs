@@ -42,10 +42,69 @@ fn the_demo_runs_from_end_to_end() {
         assert!(svg.contains("</svg>") && !svg.contains("NaN"));
         let png = std::fs::read(folder.path().join(format!("sendlift-demo/charts/{chart}.png"))).unwrap();
         assert!(png.starts_with(b"\x89PNG"));
+        // Every picture says what its numbers are.
+        let parts: &[&str] = match chart {
+            "funnel" => &["each % is of messages sent"],
+            "lift" => &["click (primary)", "opt_out (guardrail)", "relative change, with 95 % intervals"],
+            "segments" => &["difference in percentage points, with 95 % intervals", " pp ["],
+            _ => &["clickers as a share of recipients delivered to, with 95 % intervals"],
+        };
+        for part in parts {
+            assert!(svg.contains(part), "{part} is missing in {chart}.svg: {svg}");
+        }
     }
+    // The campaigns stand in the order in which people count, in lines that a terminal has room for.
+    let line = |campaign: &str| shown.lines().position(|line| line.starts_with(&format!(" {campaign} "))).unwrap();
+    assert!(line("flash-sale-w1") < line("flash-sale-w3") && line("flash-sale-w9") < line("flash-sale-w11"), "{shown}");
+    let first = shown.lines().nth(line("flash-sale-w1")).unwrap();
+    assert!(first.chars().count() <= 140 && first.contains(" % ["), "{first}");
+
     // Again: nothing is taken in twice.
     let again = sendlift(folder.path(), &["demo", "--messages", "6000"]);
     assert!(again.status.success() && stdout(&again).contains("nothing changes"), "{}", stderr(&again));
+    // And for a program: one object, in which the campaigns keep their order.
+    let outcome = json(&sendlift(folder.path(), &["demo", "--messages", "6000", "--format", "json"]));
+    assert_eq!(outcome["report"]["rows"][1]["campaign_id"], "flash-sale-w11");
+    assert_eq!(outcome["analysis"]["experiment"], "flash-sale-copy");
+    for extension in ["svg", "png"] {
+        assert!(folder.path().join(outcome["charts"]["funnel"][extension].as_str().unwrap()).is_file(), "{outcome}");
+    }
+}
+
+#[test]
+fn csv_has_plain_numbers_and_an_experiment_is_shown_as_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sends = String::from("message_id,campaign_id,variant,recipient_id,sent_at\n");
+    for message in 0..1200 {
+        let variant = ["A", "B"][message % 2];
+        sends.push_str(&format!("m{message},spring,{variant},r{message},2026-03-02T10:00:00Z\n"));
+    }
+    std::fs::write(folder.path().join("sends.csv"), sends).unwrap();
+    let ingested = stdout(&sendlift(folder.path(), &["ingest", "sends=sends.csv", "--format", "csv"]));
+    assert!(ingested.contains("\nsends,1200,0,0,"), "{ingested}");
+    let listed = stdout(&sendlift(folder.path(), &["experiment", "list", "--format", "csv"]));
+    assert!(listed.contains("\nspring,\"A, B\",campaign,1200,"), "{listed}");
+    assert!(stdout(&sendlift(folder.path(), &["experiment", "list"])).contains(" 1,200 "));
+
+    let shown = stdout(&sendlift(folder.path(), &["experiment", "show", "spring"]));
+    assert!(shown.contains("A, B") && shown.contains("1,200") && !shown.contains('{'), "{shown}");
+    let object = json(&sendlift(folder.path(), &["experiment", "show", "spring", "--format", "json"]));
+    assert_eq!((object["experiment_id"].as_str(), object["units"].as_u64()), (Some("spring"), Some(1200)));
+}
+
+#[test]
+fn a_quarantine_that_is_cut_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad: String = (3..6).map(|message| format!("m{message},春节,A,r{message},never\n")).collect();
+    std::fs::write(folder.path().join("sends.csv"), format!("{SENDS}{bad}")).unwrap();
+    assert!(sendlift(folder.path(), &["ingest", "sends=sends.csv", "--max-rejected", "0.9"]).status.success());
+    let cut = sendlift(folder.path(), &["quarantine", "--limit", "2"]);
+    assert!(stderr(&cut).contains("2 of 3 rows; --export FILE writes all"), "{}", stderr(&cut));
+    // The same style as every other table.
+    let shown = stdout(&cut);
+    assert!(shown.contains("m4,春节,A,r4,never") && !shown.contains("m5,") && shown.contains('─'), "{shown}");
+    let whole = sendlift(folder.path(), &["quarantine"]);
+    assert!(stdout(&whole).contains("m5,") && stderr(&whole).is_empty(), "{}", stderr(&whole));
 }
 
 #[test]
@@ -85,6 +144,11 @@ fn ingest_report_sql_quarantine_and_charts() {
     let chart = sendlift(folder.path(), &["chart", "funnel", "--out", "funnel.png"]);
     assert!(chart.status.success() && stderr(&chart).is_empty(), "{}", stderr(&chart));
     assert!(std::fs::read(folder.path().join("funnel.png")).unwrap().starts_with(b"\x89PNG"));
+    // At 10:00 UTC the next day has begun on Kiritimati.
+    let days = ["chart", "funnel", "--by", "day", "--time-zone", "Pacific/Kiritimati", "--out", "days.svg"];
+    let chart = sendlift(folder.path(), &days);
+    assert!(chart.status.success(), "{}", stderr(&chart));
+    assert!(std::fs::read_to_string(folder.path().join("days.svg")).unwrap().contains("2026-03-03"));
 }
 
 #[test]
@@ -106,6 +170,25 @@ fn wrong_usage_says_what_to_do() {
         (&["report", "--at", "first of May"], 2, "neither a version number nor a time"),
         (&["ingest", "sends=sends.csv", "--preset", "acme"], 2, "twilio"),
         (&["bogus"], 2, "bogus"),
+        (&["report", "--campaign", "nope"], 1, "there is no campaign \"nope\"; there are 春节 (see sendlift report)"),
+        (&["chart", "funnel", "--campaign", "nope", "--out", "x.svg"], 1, "there is no campaign \"nope\""),
+        (&["ingest", "sends=sends.csv", "--default-country", "USA"], 2, "\"USA\""),
+        // Options that would change nothing.
+        (&["experiment", "analyze", "春节", "--arm", "variant"], 2, "--arm"),
+        (&["experiment", "analyze", "春节", "--unit", "id"], 2, "--unit"),
+        (&["experiment", "analyze", "春节", "--filter", "TRUE"], 2, "--filter"),
+        (&["experiment", "analyze", "--units", "u.csv", "--arm", "g", "--metric", "m", "--at", "1"], 2, "--at"),
+        (&["experiment", "analyze", "--arms", "a.csv", "--metric", "m"], 2, "--metric"),
+        (&["experiment", "analyze", "--arms", "a.csv", "--segment", "sex"], 2, "--segment"),
+        (&["experiment", "analyze", "--arms", "a.csv", "--filter", "TRUE"], 2, "--filter"),
+        (&["experiment", "analyze", "--arms", "a.csv", "--unit", "id"], 2, "--unit"),
+        (&["experiment", "analyze", "--arms", "a.csv", "--at", "1"], 2, "--at"),
+        (&["report", "--logs", "sends=sends.csv", "--at", "1"], 2, "--at"),
+        (&["report", "--preset", "twilio"], 2, "--logs"),
+        (&["quarantine", "--export", "q.csv", "--limit", "3"], 2, "--limit"),
+        (&["chart", "lift", "--campaign", "春节", "--out", "x.svg"], 2, "--campaign says nothing about the lift chart"),
+        (&["chart", "hours", "--by", "day", "--out", "x.svg"], 2, "--by"),
+        (&["demo", "--format", "csv"], 2, "--format csv"),
     ] {
         let output = sendlift(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", stderr(&output));
@@ -116,14 +199,15 @@ fn wrong_usage_says_what_to_do() {
 #[test]
 fn units_and_aggregates_are_analysed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut units = String::from("id,group,bought,spend,sex\n");
+    let mut units = String::from("id,group,bought,spend,sex,band\n");
     for unit in 0..200 {
         units.push_str(&format!(
-            "u{unit},{},{},{}.5,{}\n",
+            "u{unit},{},{},{}.5,{},{}\n",
             unit % 2,
             u8::from(unit % 7 == 0 || (unit % 2 == 1 && unit % 3 == 0)),
             unit % 5,
-            ["f", "m"][unit / 100]
+            ["f", "m"][unit / 100],
+            ["10-17", "5-9"][unit / 50 % 2]
         ));
     }
     std::fs::write(folder.path().join("units.csv"), units).unwrap();
@@ -152,6 +236,12 @@ fn units_and_aggregates_are_analysed() {
     assert_eq!(analysis["metrics"][0]["kind"], "proportion");
     assert_eq!(analysis["metrics"][1]["kind"], "mean");
     assert_eq!(analysis["metrics"][0]["segments"].as_array().unwrap().len(), 2);
+    // For people, in their order, and for each segment column whether its segments differ.
+    let mut arguments: Vec<&str> = arguments.into_iter().skip(2).collect();
+    arguments.extend(["--segment", "band"]);
+    let shown = stdout(&sendlift(folder.path(), &arguments));
+    assert!(shown.contains("differ by sex?") && shown.contains("differ by band?"), "{shown}");
+    assert!(shown.find("band = 5-9") < shown.find("band = 10-17") && shown.contains("band = 5-9"), "{shown}");
 
     // SciPy 1.17: G1 of the statistics' golden numbers, from count, mean and variance.
     std::fs::write(
@@ -175,6 +265,10 @@ fn units_and_aggregates_are_analysed() {
         (lift["low"].as_f64().unwrap() - 0.0798).abs() < 5e-5 && (lift["high"].as_f64().unwrap() - 0.6708).abs() < 5e-5,
         "{lift}"
     );
+    // No p value is written as zero.
+    std::fs::write(folder.path().join("arms.csv"), "arm,n,successes\nA,100000,10000\nB,100000,50000\n").unwrap();
+    let shown = stdout(&sendlift(folder.path(), &["experiment", "analyze", "--arms", "arms.csv"]));
+    assert!(shown.contains(" < 1e-15") && shown.contains("adjusted p < 1e-15") && !shown.contains("0.00e0"), "{shown}");
 }
 
 #[test]

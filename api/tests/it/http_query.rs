@@ -74,7 +74,7 @@ async fn nothing_but_reading_is_possible() {
         "SELECT * FROM 'sends.csv'",
     ] {
         let detail = query(&server, "*/*", sql).await.problem(StatusCode::BAD_REQUEST);
-        assert!(detail.starts_with("sql: "), "{sql}: {detail}");
+        assert!(detail.starts_with("sql: ") || detail.starts_with("there is no table"), "{sql}: {detail}");
     }
     let count = query(&server, "*/*", "SELECT count(*) AS n FROM sends").await.ok().json();
     assert_eq!(count[0]["n"], MESSAGES);

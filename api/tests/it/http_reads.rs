@@ -1,11 +1,13 @@
 //! What is read over HTTP: campaigns, reports, experiments, analyses and charts, and the tags that save reading them
 //! twice.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
-use super::http_support::{MESSAGES, Server, sends};
+use super::http_support::{MESSAGES, Server, more_sends, sends};
 
 #[tokio::test]
 async fn campaigns_and_their_reports() {
@@ -49,6 +51,7 @@ async fn what_is_not_there_is_not_found_and_what_cannot_be_is_refused() {
         "/v1/report?at=100000",
         "/v1/report?time_zone=Mars",
         "/v1/report?group=variant",
+        "/v1/campaigns?by=variant",
         "/v1/experiments/subject/analysis?alpha=2",
         "/v1/experiments/subject/analysis?correction=luck",
         "/v1/experiments/subject/analysis?metric=joy",
@@ -92,6 +95,60 @@ async fn an_unchanged_answer_is_not_sent_again() {
         let changed = server.ask(Request::get(*uri).header("if-none-match", tag), Body::empty()).await.ok();
         assert_ne!(changed.header("etag"), tag, "{uri}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_is_made_again_after_a_batch() {
+    let server = Server::filled().await;
+    let uri = "/v1/campaigns/spring/report";
+    let first = server.get(uri).await.ok();
+    let again = server.get(uri).await.ok();
+    assert_eq!((&again.body, again.header("etag")), (&first.body, first.header("etag")));
+    assert_eq!(first.json()["rows"][0]["sent"], MESSAGES);
+
+    server.post("/v1/logs/sends", "text/csv", more_sends()).await.ok();
+    let changed = server.get(uri).await.ok();
+    assert_eq!(changed.json()["rows"][0]["sent"], 2 * MESSAGES);
+    assert_ne!(changed.header("etag"), first.header("etag"));
+    // Nobody asked for this one before the batch, so it was not made again with it.
+    assert_eq!(server.get("/v1/campaigns").await.ok().json()[0]["sent"], 2 * MESSAGES);
+}
+
+#[tokio::test]
+async fn who_asks_the_same_at_the_same_time_gets_the_same() {
+    let server = Server::filled().await;
+    let (left, right) = tokio::join!(
+        server.get("/v1/report?by=variant&campaign=spring"),
+        server.get("/v1/report?campaign=spring&to=&by=variant")
+    );
+    let (left, right) = (left.ok(), right.ok());
+    assert_eq!(left.body, right.body);
+    assert_eq!(left.header("etag"), right.header("etag"));
+    assert_eq!(left.json()["rows"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn an_error_is_not_kept() {
+    let server = Server::new();
+    let uri = "/v1/campaigns/spring/report";
+    server.get(uri).await.problem(StatusCode::NOT_FOUND);
+    server.post("/v1/logs/sends", "text/csv", sends()).await.ok();
+    assert_eq!(server.get(uri).await.ok().json()["rows"][0]["sent"], MESSAGES);
+}
+
+#[tokio::test]
+async fn what_another_process_takes_in_is_seen_soon() {
+    let server = Server::filled().await;
+    let other = server.beside();
+    assert_eq!(other.get("/v1/campaigns").await.ok().json()[0]["sent"], MESSAGES);
+    server.post("/v1/logs/sends", "text/csv", more_sends()).await.ok();
+    for _ in 0..200 {
+        if other.get("/v1/campaigns").await.ok().json()[0]["sent"] == 2 * MESSAGES {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("ten seconds later the other server still knows nothing of the batch");
 }
 
 #[tokio::test]

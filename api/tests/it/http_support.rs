@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at what cannot be")]
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -25,8 +26,8 @@ pub(crate) const MESSAGES: usize = 200;
 /// A server over a store of its own.
 pub(crate) struct Server {
     router: Router,
-    // Removed when the server goes.
-    _folder: TempDir,
+    // Removed when the last server over it goes.
+    folder: Arc<TempDir>,
 }
 
 /// What a server answered.
@@ -76,11 +77,19 @@ impl Server {
 
     /// A server over an empty store, configured.
     pub(crate) fn with(config: &ServeConfig) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::over(Arc::new(TempDir::new().unwrap()), config)
+    }
+
+    /// Another server over the same store, which knows nothing of this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self::over(Arc::clone(&self.folder), &ServeConfig::default())
+    }
+
+    fn over(folder: Arc<TempDir>, config: &ServeConfig) -> Self {
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
         let now: Timestamp = "2026-04-01T00:00:00Z".parse().unwrap();
         let state = AppState::new(store, Settings::default(), None).with_clock(move || now);
-        Self { router: router(state, config), _folder: folder }
+        Self { router: router(state, config), folder }
     }
 
     /// A server that holds the sample campaign.
@@ -128,6 +137,11 @@ pub(crate) fn sends() -> String {
         .unwrap();
     }
     csv
+}
+
+/// The same messages under other ids: as many more to the same recipients.
+pub(crate) fn more_sends() -> String {
+    sends().replace("\nm", "\nn")
 }
 
 /// A receipt for every message.

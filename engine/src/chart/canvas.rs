@@ -77,12 +77,12 @@ pub(super) struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// White paper with the title at the upper left, and a line below it unless that is empty.
+    /// White paper with the title at the upper left, and below it a line for each subtitle that is not empty.
     pub(super) fn open(
         buffer: &'a mut String,
         size: ChartSize,
         title: &str,
-        subtitle: &str,
+        subtitles: &[&str],
     ) -> Result<Self, ChartError> {
         let area = SVGBackend::with_string(buffer, (size.width, size.height)).into_drawing_area();
         area.fill(&PAPER)?;
@@ -102,11 +102,12 @@ impl<'a> Canvas<'a> {
         let shown = text::shorten(&text::clean(title), room, heading.size);
         canvas.text(&shown, (canvas.left(), canvas.px(26.0)), heading)?;
         canvas.top = canvas.px(50.0);
-        if !subtitle.is_empty() {
-            let label = canvas.label().muted();
-            let shown = text::shorten(subtitle, room, label.size);
-            canvas.text(&shown, (canvas.left(), canvas.px(48.0)), label)?;
-            canvas.top = canvas.px(68.0);
+        let label = canvas.label().muted();
+        for (index, subtitle) in subtitles.iter().filter(|line| !line.is_empty()).enumerate() {
+            let below = 19.0 * real_len(index);
+            let shown = text::shorten(&text::clean(subtitle), room, label.size);
+            canvas.text(&shown, (canvas.left(), canvas.px(48.0 + below)), label)?;
+            canvas.top = canvas.px(68.0 + below);
         }
         Ok(canvas)
     }

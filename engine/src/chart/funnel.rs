@@ -20,6 +20,7 @@ pub(super) fn draw(
     buffer: &mut String,
     size: ChartSize,
     title: &str,
+    subtitle: &str,
     rows: &[FunnelRow],
 ) -> Result<Vec<String>, ChartError> {
     let filled: Vec<&FunnelRow> = rows.iter().filter(|row| !row.stages.is_empty()).collect();
@@ -29,9 +30,9 @@ pub(super) fn draw(
         warnings.push(format!("{} without any stage left out", counted(empty, "campaign")));
     }
     match filled.as_slice() {
-        [] => Canvas::open(buffer, size, title, "")?.close_empty()?,
-        [only] => warnings.extend(draw_one(buffer, size, title, only)?),
-        several => warnings.extend(funnel_table::draw(buffer, size, title, several)?),
+        [] => Canvas::open(buffer, size, title, &[])?.close_empty()?,
+        [only] => warnings.extend(draw_one(buffer, size, title, subtitle, only)?),
+        several => warnings.extend(funnel_table::draw(buffer, size, title, subtitle, several)?),
     }
     Ok(warnings)
 }
@@ -49,8 +50,14 @@ impl Caption {
     }
 }
 
-fn draw_one(buffer: &mut String, size: ChartSize, title: &str, row: &FunnelRow) -> Result<Option<String>, ChartError> {
-    let canvas = Canvas::open(buffer, size, title, &text::label(&row.label))?;
+fn draw_one(
+    buffer: &mut String,
+    size: ChartSize,
+    title: &str,
+    subtitle: &str,
+    row: &FunnelRow,
+) -> Result<Option<String>, ChartError> {
+    let canvas = Canvas::open(buffer, size, title, &[&text::label(&row.label), subtitle])?;
     let total = row.stages.len();
     let space = |is_noted| canvas.bottom(is_noted) - canvas.top();
     let mut rows = canvas.fit(total, space(false), ROW);
@@ -157,7 +164,7 @@ mod tests {
 
     fn draw_rows(rows: &[FunnelRow]) -> Result<(String, Vec<String>), ChartError> {
         let mut svg = String::new();
-        let warnings = draw(&mut svg, ChartSize::default(), "Results", rows)?;
+        let warnings = draw(&mut svg, ChartSize::default(), "Results", "% of messages sent", rows)?;
         Ok((svg, warnings))
     }
 
@@ -166,7 +173,9 @@ mod tests {
         let row =
             FunnelRow { label: "春节特惠".to_owned(), stages: stages(&[1_234_567, 1_187_653, 88_024, 5_185]) };
         let (svg, warnings) = draw_rows(&[row])?;
-        for shown in ["春节特惠", "1,234,567", "96.2 % of sent", "7.13 % of sent, 7.41 % of delivered"] {
+        for shown in
+            ["春节特惠", "% of messages sent", "1,234,567", "96.2 % of sent", "7.13 % of sent, 7.41 % of delivered"]
+        {
             assert!(svg.contains(shown), "{shown} is not in {svg}");
         }
         assert!(warnings.is_empty(), "{warnings:?}");

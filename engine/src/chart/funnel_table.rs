@@ -27,9 +27,10 @@ pub(super) fn draw(
     buffer: &mut String,
     size: ChartSize,
     title: &str,
+    subtitle: &str,
     rows: &[&FunnelRow],
 ) -> Result<Vec<String>, ChartError> {
-    let canvas = Canvas::open(buffer, size, title, "")?;
+    let canvas = Canvas::open(buffer, size, title, &[subtitle])?;
     let stages = stage_names(rows);
     let base = stages.first().map_or("", String::as_str);
     let head = canvas.top() + canvas.px(HEAD);
@@ -209,7 +210,7 @@ mod tests {
     fn draw_rows(rows: &[FunnelRow], size: ChartSize) -> Result<(String, Vec<String>), ChartError> {
         let mut svg = String::new();
         let borrowed: Vec<&FunnelRow> = rows.iter().collect();
-        let warnings = draw(&mut svg, size, "Results", &borrowed)?;
+        let warnings = draw(&mut svg, size, "Results", "% of messages sent", &borrowed)?;
         Ok((svg, warnings))
     }
 
@@ -222,7 +223,7 @@ mod tests {
             row("only sent", &[7]),
         ];
         let (svg, warnings) = draw_rows(&rows, ChartSize::default())?;
-        for shown in ["春节", "97.0 %", "1,900", "4.00 %", "full bar 2,000", "nobody"] {
+        for shown in ["春节", "% of messages sent", "97.0 %", "1,900", "4.00 %", "full bar 2,000", "nobody"] {
             assert!(svg.contains(shown), "{shown} is not in {svg}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -1,5 +1,5 @@
-//! Click rates by local hour: a dot and its interval for each hour of the day, and below it how many messages the
-//! rate rests on. An hour without messages stays empty: no rate is not a rate of zero.
+//! Click rates by local hour: a dot and its interval for each hour of the day, and below it how many messages were
+//! sent in it. An hour without messages stays empty: no rate is not a rate of zero.
 
 use super::HourRow;
 use super::canvas::Canvas;
@@ -27,6 +27,7 @@ struct Hour {
     of_day: u8,
     sent: f64,
     clickers: f64,
+    reached: f64,
     count: u64,
     rate: f64,
     low: f64,
@@ -36,12 +37,13 @@ struct Hour {
 impl Hour {
     /// Nothing for an hour past 23 or a rate that is no number.
     fn new(row: &HourRow) -> Option<Self> {
-        let is_drawable =
-            usize::from(row.hour) < HOURS && [row.rate, row.low, row.high].iter().all(|share| share.is_finite());
+        let numbers = [row.reached, row.rate, row.low, row.high];
+        let is_drawable = usize::from(row.hour) < HOURS && numbers.iter().all(|number| number.is_finite());
         is_drawable.then(|| Self {
             of_day: row.hour,
             sent: real(row.sent),
             clickers: real(row.clickers),
+            reached: row.reached,
             count: row.sent,
             rate: row.rate.clamp(0.0, 1.0),
             low: row.low.clamp(0.0, 1.0),
@@ -55,6 +57,7 @@ pub(super) fn draw(
     buffer: &mut String,
     size: ChartSize,
     title: &str,
+    subtitle: &str,
     rows: &[HourRow],
 ) -> Result<Vec<String>, ChartError> {
     let mut day: Vec<Hour> = Vec::new();
@@ -72,7 +75,7 @@ pub(super) fn draw(
         warnings.push(format!("{hours} left out: given twice, past 23, or with a rate that is no number"));
     }
 
-    let canvas = Canvas::open(buffer, size, title, "")?;
+    let canvas = Canvas::open(buffer, size, title, &[])?;
     if day.is_empty() {
         canvas.close_empty()?;
         return Ok(warnings);
@@ -80,7 +83,7 @@ pub(super) fn draw(
     let top = top_rate(&day);
     let is_cut = day.iter().any(|hour| hour.high > top);
     let plan = Plan::new(&canvas, &day, top, is_cut);
-    plan.draw_rates(&canvas, &day)?;
+    plan.draw_rates(&canvas, &day, subtitle)?;
     plan.draw_counts(&canvas, &day)?;
     plan.draw_hours(&canvas)?;
     if is_cut {
@@ -97,11 +100,11 @@ fn top_rate(day: &[Hour]) -> f64 {
     if top > 0.0 { top * 1.05 } else { 0.01 }
 }
 
-/// The rate over all hours.
+/// The rate over all hours, of the same people as the rates of the hours.
 fn mean_rate(day: &[Hour]) -> f64 {
     let clickers: f64 = day.iter().map(|hour| hour.clickers).sum();
-    let sent: f64 = day.iter().map(|hour| hour.sent).sum();
-    (clickers / sent).clamp(0.0, 1.0)
+    let reached: f64 = day.iter().map(|hour| hour.reached).sum();
+    if reached > 0.0 { (clickers / reached).clamp(0.0, 1.0) } else { 0.0 }
 }
 
 /// Where everything goes.
@@ -162,10 +165,12 @@ impl Plan {
         self.from + (f64::from(hour) + 0.5) * self.pitch
     }
 
-    fn draw_rates(&self, canvas: &Canvas<'_>, day: &[Hour]) -> Result<(), ChartError> {
+    fn draw_rates(&self, canvas: &Canvas<'_>, day: &[Hour], subtitle: &str) -> Result<(), ChartError> {
         let small = canvas.small();
+        let label = canvas.label().muted();
         let head = (canvas.left(), canvas.top() + canvas.px(4.0));
-        canvas.text("click rate and its interval", head, canvas.label().muted())?;
+        let shown = text::shorten(&text::clean(subtitle), canvas.right() - canvas.left(), label.size);
+        canvas.text(&shown, head, label)?;
         for (points, label) in self.marks.values.iter().zip(&self.mark_labels) {
             let y = self.rates.at(points / 100.0);
             canvas.line((self.from, y), (self.to, y), RULE, 1.0)?;
@@ -248,12 +253,12 @@ mod tests {
 
     fn row(hour: u8, sent: u64, clickers: u64) -> HourRow {
         let rate = real(clickers) / real(sent.max(1));
-        HourRow { hour, sent, clickers, rate, low: 0.8 * rate, high: 1.2 * rate }
+        HourRow { hour, sent, clickers, reached: real(sent), rate, low: 0.8 * rate, high: 1.2 * rate }
     }
 
     fn draw_rows(rows: &[HourRow]) -> Result<(String, Vec<String>), ChartError> {
         let mut svg = String::new();
-        let warnings = draw(&mut svg, ChartSize::default(), "Clicks", rows)?;
+        let warnings = draw(&mut svg, ChartSize::default(), "Clicks", "with 95 % intervals", rows)?;
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         Ok((svg, warnings))
     }
@@ -266,6 +271,7 @@ mod tests {
         for shown in [
             "12k",
             "local hour",
+            "with 95 % intervals",
             "all 3.24 %",
             "
 23
@@ -274,6 +280,13 @@ mod tests {
             assert!(svg.contains(shown), "{shown} is not in {svg}");
         }
         assert!(warnings.is_empty(), "{warnings:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_rate_of_all_hours_is_of_those_reached() -> Result<(), ChartError> {
+        let rows = [HourRow { reached: 50.0, ..row(8, 100, 4) }, HourRow { reached: 150.0, ..row(9, 200, 6) }];
+        assert!(draw_rows(&rows)?.0.contains("all 5.00 %"));
         Ok(())
     }
 

@@ -78,7 +78,7 @@ pub(super) fn axis_ends(lines: &[Line]) -> (f64, f64) {
 /// How the values of one chart are written, all alike.
 pub(super) struct Figures {
     decimals: usize,
-    /// What follows an estimate: a percent sign, or nothing.
+    /// What follows an estimate: a percent sign, percentage points, or nothing.
     pub(super) unit: &'static str,
 }
 

@@ -4,7 +4,6 @@
 //! A missing end is unbounded and drawn as an arrow, and so is an interval that would squeeze the others
 //! ([`super::scale::reach`]). A row without an estimate keeps its place, in grey, and says why.
 
-use super::IntervalRow;
 use super::canvas::Canvas;
 use super::error::ChartError;
 use super::interval_lines::{Figures, Line, axis_ends};
@@ -13,6 +12,7 @@ use super::palette::{BAND, INK, PAPER, RULE};
 use super::scale::{Scale, Ticks, real_len, ticks};
 use super::size::ChartSize;
 use super::text;
+use super::{AxisUnit, IntervalRow};
 
 /// Least and most height of a row.
 const ROW: (f64, f64) = (22.0, 100.0);
@@ -30,18 +30,17 @@ pub(super) fn draw(
     size: ChartSize,
     title: &str,
     axis_title: &str,
-    as_percent: bool,
+    unit: AxisUnit,
     rows: &[IntervalRow],
 ) -> Result<Vec<String>, ChartError> {
-    let canvas = Canvas::open(buffer, size, title, "")?;
+    let canvas = Canvas::open(buffer, size, title, &[])?;
     if rows.is_empty() {
         canvas.close_empty()?;
         return Ok(Vec::new());
     }
-    let (factor, unit) = if as_percent { (100.0, " %") } else { (1.0, "") };
-    let lines: Vec<Line> = rows.iter().map(|row| Line::new(row, factor)).collect();
+    let lines: Vec<Line> = rows.iter().map(|row| Line::new(row, unit.factor())).collect();
     let ends = axis_ends(&lines);
-    let figures = Figures::new(&lines, unit);
+    let figures = Figures::new(&lines, unit.suffix());
 
     let space = |is_noted| canvas.bottom(is_noted) - canvas.top() - canvas.px(AXIS);
     let is_cut = lines.iter().any(|line| line.is_beyond(ends));
@@ -265,10 +264,10 @@ mod tests {
         }
     }
 
-    fn draw_rows(rows: &[IntervalRow], is_share: bool) -> Result<(String, Vec<String>), ChartError> {
+    fn draw_rows(rows: &[IntervalRow], unit: AxisUnit) -> Result<(String, Vec<String>), ChartError> {
         let mut svg = String::new();
         let size = ChartSize::default();
-        let warnings = draw(&mut svg, size, "Lift", "relative lift", is_share, rows)?;
+        let warnings = draw(&mut svg, size, "Lift", "relative lift", unit, rows)?;
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         Ok((svg, warnings))
     }
@@ -280,20 +279,22 @@ mod tests {
             row("免邮", Some(-0.03), Some(-0.05), Some(-0.01)),
             row("small", None, None, None),
         ];
-        let (svg, warnings) = draw_rows(&rows, true)?;
+        let (svg, warnings) = draw_rows(&rows, AxisUnit::Percent)?;
         for shown in ["+7.7 % [6.9, 8.4]", "免邮", "too few converters", "relative lift", "0 %"] {
             assert!(svg.contains(shown), "{shown} is not in {svg}");
         }
         assert_eq!(svg.matches("<circle").count(), 2);
         assert_eq!(svg.matches("<polygon").count(), 0);
         assert!(warnings.is_empty(), "{warnings:?}");
+        let (svg, _) = draw_rows(&rows, AxisUnit::PercentagePoints)?;
+        assert!(svg.contains("+7.7 pp [6.9, 8.4]") && svg.contains("0 pp") && !svg.contains('%'), "{svg}");
         Ok(())
     }
 
     #[test]
     fn a_missing_end_is_an_arrow() -> Result<(), ChartError> {
         let rows = [row("b", Some(0.05), Some(0.02), None), row("c", Some(0.05), Some(0.03), Some(0.06))];
-        let (svg, _) = draw_rows(&rows, true)?;
+        let (svg, _) = draw_rows(&rows, AxisUnit::Percent)?;
         assert_eq!(svg.matches("<polygon").count(), 1);
         assert!(svg.contains("an arrow"), "{svg}");
         Ok(())
@@ -308,12 +309,12 @@ mod tests {
             row("tiny", Some(1e-300), Some(0.0), Some(1e-300)),
         ];
         for count in 0..=extreme.len() {
-            for is_share in [true, false] {
+            for unit in [AxisUnit::Plain, AxisUnit::Percent, AxisUnit::PercentagePoints] {
                 let rows = extreme.get(..count).unwrap_or(&extreme);
-                draw_rows(rows, is_share)?;
+                draw_rows(rows, unit)?;
             }
         }
-        draw_rows(&[row("zero", Some(0.0), Some(0.0), Some(0.0))], true)?;
+        draw_rows(&[row("zero", Some(0.0), Some(0.0), Some(0.0))], AxisUnit::Percent)?;
         Ok(())
     }
 
@@ -321,7 +322,7 @@ mod tests {
     fn too_many_rows_are_counted_at_the_foot() -> Result<(), ChartError> {
         let rows: Vec<IntervalRow> =
             (0..60).map(|index| row(&format!("segment {index}"), Some(0.01), Some(0.0), Some(0.02))).collect();
-        let (svg, warnings) = draw_rows(&rows, true)?;
+        let (svg, warnings) = draw_rows(&rows, AxisUnit::Percent)?;
         assert!(svg.contains("more rows"), "{svg}");
         assert_eq!(warnings.len(), 1);
         Ok(())

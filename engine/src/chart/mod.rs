@@ -19,6 +19,7 @@ mod funnel_table;
 mod hours;
 mod interval_lines;
 mod intervals;
+mod natural;
 mod number;
 mod palette;
 pub mod pictures;
@@ -28,6 +29,7 @@ mod size;
 mod text;
 
 pub use error::ChartError;
+pub use natural::{compare_groups, compare_naturally};
 pub use raster::{Png, render_png};
 pub use size::{ChartSize, MAX_SIDE, MIN_SIDE};
 
@@ -64,12 +66,44 @@ pub struct HourRow {
     pub sent: u64,
     /// Recipients who clicked.
     pub clickers: u64,
-    /// Clickers a message sent, a share from 0 to 1.
+    /// Recipients whom the rate is a share of.
+    pub reached: f64,
+    /// Clickers among the recipients reached, a share from 0 to 1.
     pub rate: f64,
     /// Lower end of the rate's interval, a share.
     pub low: f64,
     /// Upper end of the rate's interval, a share.
     pub high: f64,
+}
+
+/// In what the values along an axis are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AxisUnit {
+    /// As they are.
+    Plain,
+    /// Shares of something as percentages: 0.077 as 7.7 %.
+    Percent,
+    /// Differences between two shares in percentage points: 0.077 as 7.7 pp.
+    PercentagePoints,
+}
+
+impl AxisUnit {
+    /// What a value is multiplied by before it is shown.
+    const fn factor(self) -> f64 {
+        match self {
+            Self::Plain => 1.0,
+            Self::Percent | Self::PercentagePoints => 100.0,
+        }
+    }
+
+    /// What follows a value that is shown.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Percent => " %",
+            Self::PercentagePoints => " pp",
+        }
+    }
 }
 
 /// What is to be drawn.
@@ -79,6 +113,8 @@ pub enum Chart {
     Funnel {
         /// The heading.
         title: String,
+        /// What the percentages are of, in a line below the heading.
+        subtitle: String,
         /// The campaigns; the largest are shown when not all fit.
         rows: Vec<FunnelRow>,
     },
@@ -88,8 +124,8 @@ pub enum Chart {
         title: String,
         /// What is measured along the axis.
         axis: String,
-        /// Whether the values are shares, to be shown as percentages: 0.077 as 7.7 %.
-        as_percent: bool,
+        /// In what the values are shown.
+        unit: AxisUnit,
         /// In the order in which they are to be read; the first are shown when not all fit.
         rows: Vec<IntervalRow>,
     },
@@ -97,6 +133,8 @@ pub enum Chart {
     Hours {
         /// The heading.
         title: String,
+        /// What the rates are of, and the level of their intervals.
+        subtitle: String,
         /// The hours with messages, in any order.
         rows: Vec<HourRow>,
     },
@@ -131,6 +169,7 @@ pub struct Svg {
 ///
 /// let chart = Chart::Funnel {
 ///     title: "春节特惠".to_owned(),
+///     subtitle: "each % is of messages sent".to_owned(),
 ///     rows: vec![FunnelRow {
 ///         label: "SMS".to_owned(),
 ///         stages: vec![("sent".to_owned(), 1_000), ("clickers".to_owned(), 31)],
@@ -146,11 +185,9 @@ pub fn draw_svg(chart: &Chart, size: ChartSize) -> Result<Svg, ChartError> {
     size.check()?;
     let mut drawing = String::new();
     let warnings = match chart {
-        Chart::Funnel { title, rows } => funnel::draw(&mut drawing, size, title, rows)?,
-        Chart::Intervals { title, axis, as_percent, rows } => {
-            intervals::draw(&mut drawing, size, title, axis, *as_percent, rows)?
-        }
-        Chart::Hours { title, rows } => hours::draw(&mut drawing, size, title, rows)?,
+        Chart::Funnel { title, subtitle, rows } => funnel::draw(&mut drawing, size, title, subtitle, rows)?,
+        Chart::Intervals { title, axis, unit, rows } => intervals::draw(&mut drawing, size, title, axis, *unit, rows)?,
+        Chart::Hours { title, subtitle, rows } => hours::draw(&mut drawing, size, title, subtitle, rows)?,
     };
     Ok(Svg { text: with_title(&drawing, chart.title()), warnings })
 }

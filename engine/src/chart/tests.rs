@@ -63,6 +63,7 @@ fn funnel(campaigns: u64) -> Chart {
     };
     Chart::Funnel {
         title: "Campaign results, from the first message sent to the last conversion of all".to_owned(),
+        subtitle: "each % is of messages sent (rates in a report: of recipients delivered to)".to_owned(),
         rows: (0..campaigns).map(row).collect(),
     }
 }
@@ -83,7 +84,7 @@ fn intervals(count: u32) -> Chart {
     Chart::Intervals {
         title: "Lift by segment".to_owned(),
         axis: "relative lift in converters per assigned recipient, against control".to_owned(),
-        as_percent: true,
+        unit: if count.is_multiple_of(2) { AxisUnit::Percent } else { AxisUnit::PercentagePoints },
         rows: (0..count).map(row).collect(),
     }
 }
@@ -95,12 +96,17 @@ fn hours(count: u8) -> Chart {
             hour,
             sent: 999_000 / (u64::from(hour) + 1),
             clickers: 9_000 / (u64::from(hour) + 1),
+            reached: 990_000.0 / (f64::from(hour) + 1.0),
             rate,
             low: rate * 0.7,
             high: if hour == 9 { 0.8 } else { rate * 1.4 },
         }
     };
-    Chart::Hours { title: "点击率 by local hour".to_owned(), rows: (0..count).map(row).collect() }
+    Chart::Hours {
+        title: "点击率 by local hour".to_owned(),
+        subtitle: "clickers as a share of recipients delivered to, with 95 % intervals".to_owned(),
+        rows: (0..count).map(row).collect(),
+    }
 }
 
 fn all_charts() -> Vec<Chart> {
@@ -169,6 +175,7 @@ fn pngs_have_the_size_of_their_svg_and_ink() -> Outcome {
 fn markup_in_names_stays_text() -> Outcome {
     let chart = Chart::Funnel {
         title: "<b>&\"sale\"\u{0}".to_owned(),
+        subtitle: "a < b\u{7}".to_owned(),
         rows: vec![FunnelRow { label: "</text><script>'1' & 2".to_owned(), stages: vec![("se\u{8}nt".to_owned(), 5)] }],
     };
     let svg = draw_svg(&chart, ChartSize::default())?.text;

@@ -4,6 +4,13 @@ use arrow::datatypes::{DataType, Field};
 
 use super::log::{MONEY_PRECISION, MONEY_SCALE, timestamp_type};
 
+/// 1 January 2000, the earliest moment that a log may hold, in microseconds since 1970.
+pub const EARLIEST_MOMENT: i64 = 946_684_800_000_000;
+/// Columns whose moments may lie ahead of the clock.
+pub const MAY_BE_AHEAD: [&str; 2] = ["scheduled_at", "expires_at"];
+/// Texts that mean "nothing" in a column that is not free text.
+pub const NULL_WORDS: [&str; 6] = ["\\N", "NULL", "null", "NaN", "nan", "None"];
+
 /// The type of a canonical column, which decides how text is parsed and how the column is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {

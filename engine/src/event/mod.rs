@@ -7,7 +7,7 @@ mod column;
 mod log;
 pub mod words;
 
-pub use column::{ColumnKind, ColumnSpec, Presence};
+pub use column::{ColumnKind, ColumnSpec, EARLIEST_MOMENT, MAY_BE_AHEAD, NULL_WORDS, Presence};
 pub use log::{
     INGESTED_AT, Identity, Log, MONEY_PRECISION, MONEY_SCALE, SOURCE_FILE, SOURCE_ROW, attribute_name,
     is_identity_name, provenance_fields, timestamp_type,

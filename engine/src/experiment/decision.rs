@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::analysis::{ArmsComparison, MetricAnalysis};
+use super::analysis::{ArmsComparison, ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
 use super::options::MetricKind;
 use super::sample::MetricRole;
@@ -38,6 +38,34 @@ pub struct Decision {
     pub why: Vec<String>,
 }
 
+impl MetricAnalysis {
+    /// Whether the decision rests on this metric.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.role == MetricRole::Primary
+    }
+
+    /// Whether this metric can only alarm; less of it is better.
+    #[must_use]
+    pub fn is_guardrail(&self) -> bool {
+        self.role == MetricRole::Guardrail
+    }
+}
+
+impl ExperimentAnalysis {
+    /// The level of its intervals in words, such as `95 %`.
+    #[must_use]
+    pub fn interval_level(&self) -> String {
+        interval_level(self.alpha)
+    }
+}
+
+/// `95 %` of alpha 0.05, `99.9 %` of alpha 0.001.
+fn interval_level(alpha: f64) -> String {
+    let points = format!("{:.4}", (1.0 - alpha) * 100.0);
+    format!("{} %", points.trim_end_matches('0').trim_end_matches('.'))
+}
+
 pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str, alpha: f64) -> Decision {
     let failed: Vec<String> = checks
         .iter()
@@ -50,14 +78,14 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     if !failed.is_empty() {
         return Decision { recommendation: Recommendation::DoNotTrust, arm: None, why: failed };
     }
-    let Some(primary) = metrics.iter().find(|metric| metric.role == MetricRole::Primary) else {
+    let Some(primary) = metrics.iter().find(|metric| metric.is_primary()) else {
         let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
         return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
     };
     let is_certain = |comparison: &&ArmsComparison| comparison.p_value_adjusted.is_some_and(|p_value| p_value < alpha);
     let difference = |comparison: &ArmsComparison| comparison.comparison.difference.estimate.unwrap_or(0.0);
     let harmed = |arm: &str| {
-        metrics.iter().filter(|metric| metric.role == MetricRole::Guardrail).find_map(|metric| {
+        metrics.iter().filter(|metric| metric.is_guardrail()).find_map(|metric| {
             let worse = metric.comparisons.iter().find(|comparison| comparison.arm == arm)?;
             (is_certain(&worse) && difference(worse) > 0.0)
                 .then(|| format!("guardrail {} got worse: {}", metric.metric, in_words(metric, worse, alpha)))
@@ -112,14 +140,15 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
     let points = if metric.kind == MetricKind::Proportion { " points" } else { "" };
     let end = |end: Option<f64>| end.map_or_else(|| "unbounded".to_owned(), step);
     let interval = format!(
-        "{}{points} [{}, {}] ({:.0} % interval)",
+        "{}{points} [{}, {}] ({} interval)",
         found.difference.estimate.map_or_else(|| "no difference".to_owned(), step),
         end(found.difference.low),
         end(found.difference.high),
-        (1.0 - alpha) * 100.0
+        interval_level(alpha)
     );
-    let p_value =
-        comparison.p_value_adjusted.map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {p_value:.2e}"));
+    let p_value = comparison
+        .p_value_adjusted
+        .map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {}", p_value_in_words(p_value)));
     format!(
         "{} {} against {} {}: {interval}, {p_value}",
         comparison.arm,
@@ -127,4 +156,32 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         comparison.control,
         value(baseline)
     )
+}
+
+/// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
+fn p_value_in_words(p_value: f64) -> String {
+    if p_value >= 0.0001 {
+        format!("{p_value:.4}")
+    } else if p_value >= 1e-15 {
+        format!("{p_value:.2e}")
+    } else {
+        "< 1e-15".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_values_and_levels_are_readable() {
+        for (p_value, words) in
+            [(0.04123, "0.0412"), (1.0, "1.0000"), (3.664e-14, "3.66e-14"), (1e-40, "< 1e-15"), (0.0, "< 1e-15")]
+        {
+            assert_eq!(p_value_in_words(p_value), words);
+        }
+        for (alpha, level) in [(0.05, "95 %"), (0.1, "90 %"), (0.001, "99.9 %"), (0.5, "50 %")] {
+            assert_eq!(interval_level(alpha), level);
+        }
+    }
 }

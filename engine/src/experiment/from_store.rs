@@ -127,16 +127,16 @@ impl StoreExperiment<'_> {
             ..ExperimentSample::default()
         };
         let metrics = self.metrics(&options.metrics, &mut sample.notes).await?;
+        let names = |role: Option<MetricRole>| {
+            let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
+            of_role.map(|metric| metric.name).collect::<Vec<_>>().join(", ")
+        };
+        let guardrails = names(Some(MetricRole::Guardrail));
+        let guardrails = if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") };
         sample.notes.push(format!(
-            "metrics {}; decided by {}; guardrails {}; window {} days",
-            metrics.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", "),
+            "metrics {}; decided by {}{guardrails}; window {} days",
+            names(None),
             metrics.iter().find(|metric| metric.role == MetricRole::Primary).map_or("none", |metric| metric.name),
-            metrics
-                .iter()
-                .filter(|metric| metric.role == MetricRole::Guardrail)
-                .map(|metric| metric.name)
-                .collect::<Vec<_>>()
-                .join(", "),
             self.session.settings.attribution.window_days
         ));
         let units = self.session.sql(&self.units_query(&metrics)).await?.cache().await?;

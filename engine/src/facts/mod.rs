@@ -1,11 +1,12 @@
 //! `message_facts`: one row a message, with everything that became of it. Reports and experiments read this table, not the
 //! logs, which is where their speed comes from.
 //!
-//! In: the logs, in any order of arrival. Out: a Delta table partitioned by the UTC day of the send. [`sql`] defines a fact as
-//! a query over the logs for a range of days; [`touched`] finds the days that new rows touch; [`refresh`] redoes those
-//! days, and only those, in one commit. Since a day is always made from the logs as they are, late receipts, late clicks,
+//! In: the logs, in any order of arrival. Out: a Delta table partitioned by the UTC day of the send. [`sql`] says what a fact is;
+//! [`fold`] brings the logs together by message, of all days or of some; [`touched`] finds the days that new rows touch;
+//! [`refresh`] redoes those days, and only those, in one commit. Since a day is always made from the logs as they are, late receipts, late clicks,
 //! corrected sends and late conversions all end right.
 
+mod fold;
 mod refresh;
 mod sql;
 mod touched;
@@ -47,14 +48,27 @@ fn source_id(log: Log) -> String {
     format!("source:{log}")
 }
 
-/// The facts of log files, as a query that is made anew each time it runs.
+/// The facts of a session's logs, as a query that is made anew each time it runs.
 ///
 /// # Errors
 /// When the query cannot be planned.
-pub(crate) async fn view(session: &QuerySession) -> Result<DataFrame> {
-    let duplicates = sql::Corrections::look_up(session).await?;
-    let inputs = sql::Inputs::of(session, duplicates).await?;
-    session.sql(&sql::facts_query(&inputs, None)).await
+pub(crate) async fn view(logs: &QuerySession, into: &QuerySession) -> Result<DataFrame> {
+    let inputs = sql::Inputs::of(logs).await?;
+    fold_into(logs, into, &inputs, None).await?;
+    into.sql(&sql::facts_query(&inputs)).await
+}
+
+/// Registers `folded_messages` over the logs of one session in another.
+async fn fold_into(
+    logs: &QuerySession,
+    into: &QuerySession,
+    inputs: &sql::Inputs,
+    range: Option<sql::Range>,
+) -> Result<()> {
+    let messages = fold::FoldedMessages::new(logs.clone(), inputs.clone(), range).await?;
+    into.context().deregister_table(sql::FOLDED)?;
+    into.context().register_table(sql::FOLDED, Arc::new(fold::FoldedTable(Arc::new(messages))))?;
+    Ok(())
 }
 
 /// The columns of a facts table in a store without any sends.

@@ -13,7 +13,7 @@ use deltalake::delta_datafusion::FileSelection;
 use deltalake::kernel::{Add, Remove};
 use futures::StreamExt as _;
 
-use super::sql::{Corrections, Inputs, Range, facts_query, moment};
+use super::sql::{Inputs, Range, facts_query, moment};
 use super::touched::{new_rows, touched_days};
 use super::{FEEDING_LOGS, PARTITION, reflected_version, source_id};
 use crate::error::{EngineError, Result};
@@ -110,12 +110,12 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
         _ => false,
     };
     let changed: Vec<Log> = states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect();
-    let corrections = note_corrections(store, &mut session, incremental, &changed).await?;
+    note_corrections(store, &mut session, incremental, &changed).await?;
     let days = if incremental { touched_days(&session, &changed).await? } else { BTreeSet::new() };
     let groups = groups_of_days(&session, incremental.then_some(&days)).await?;
-    let inputs = Inputs::of(&session, corrections).await?;
-
-    let work = Work { store, session: &session, inputs: &inputs, from_scratch: !incremental };
+    let inputs = Inputs::of(&session).await?;
+    let output = QuerySession::logs_alone(&[], settings).await?;
+    let work = Work { store, session: &session, output: &output, inputs: &inputs, from_scratch: !incremental };
     let redone = work.redo(facts, &groups).await?;
     let reflects = states
         .iter()
@@ -177,12 +177,7 @@ fn corrections_schema() -> SchemaRef {
 }
 
 /// Finds message ids that the sends log now holds more than once and adds them to the table that remembers them.
-async fn note_corrections(
-    store: &Store,
-    session: &mut QuerySession,
-    incremental: bool,
-    changed: &[Log],
-) -> Result<Corrections> {
+async fn note_corrections(store: &Store, session: &mut QuerySession, incremental: bool, changed: &[Log]) -> Result<()> {
     if changed.contains(&Log::Sends) {
         let repeated = if incremental {
             let fresh = new_rows(Log::Sends);
@@ -213,8 +208,7 @@ async fn note_corrections(
             session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
         }
     }
-    let known = super::touched::count_rows(session, "SELECT 1 FROM send_corrections LIMIT 1").await?;
-    Ok(if known > 0 { Corrections::Table } else { Corrections::None })
+    Ok(())
 }
 
 /// Neighbouring days whose facts are made in one query.
@@ -286,7 +280,10 @@ fn group(messages: &BTreeMap<i32, i64>, touched: Option<&BTreeSet<i32>>) -> Vec<
 /// What a redo of days needs.
 struct Work<'a> {
     store: &'a Store,
+    /// The logs.
     session: &'a QuerySession,
+    /// Where the facts are queried.
+    output: &'a QuerySession,
     inputs: &'a Inputs,
     from_scratch: bool,
 }
@@ -301,11 +298,9 @@ struct Redone {
 impl Work<'_> {
     /// Writes the groups' facts to new data files and names the old ones that they replace.
     async fn redo(&self, facts: Option<DeltaTable>, groups: &[DayGroup]) -> Result<Redone> {
-        let everything = Range { from: 0, to: 0 };
-        let planned = self
-            .session
-            .sql(&facts_query(self.inputs, Some(groups.first().map_or(everything, DayGroup::range))))
-            .await?;
+        let nothing = Range { from: 0, to: 0 };
+        super::fold_into(self.session, self.output, self.inputs, Some(nothing)).await?;
+        let planned = self.output.sql(&facts_query(self.inputs)).await?;
         let schema = plain_schema(planned.schema().as_arrow());
         let table = match facts {
             Some(table) => table,
@@ -316,7 +311,8 @@ impl Work<'_> {
         for group in groups {
             // One group that is everything needs no look at which rows belong to it.
             let range = if self.from_scratch && groups.len() == 1 { None } else { Some(group.range()) };
-            let frame = self.session.sql(&facts_query(self.inputs, range)).await?;
+            super::fold_into(self.session, self.output, self.inputs, range).await?;
+            let frame = self.output.sql(&facts_query(self.inputs)).await?;
             let mut stream = frame.execute_stream().await?;
             while let Some(batch) = stream.next().await {
                 writer.write(&align(&batch?, &schema)?).await?;

@@ -42,13 +42,7 @@ impl IdentityHasher {
                 key.len()
             )));
         }
-        let default_country = default_country
-            .map(|country| {
-                country.to_uppercase().parse::<Region>().map_err(|_| {
-                    EngineError::usage(format!("\"{country}\" is not a two-letter country code such as US or CN"))
-                })
-            })
-            .transpose()?;
+        let default_country = default_country.map(region).transpose()?;
         let mac = Hmac::<Sha256>::new_from_slice(key)
             .map_err(|error| EngineError::usage(format!("the hash key cannot be used: {error}")))?;
         Ok(Self { mac, default_country })
@@ -187,6 +181,16 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text
+}
+
+/// The region of a country's two letters; not every pair of letters is a country.
+fn region(country: &str) -> Result<Region> {
+    let region = country.to_uppercase().parse::<Region>().ok();
+    region.filter(|region| PHONE_NUMBER_UTIL.get_supported_regions().any(|known| known == *region)).ok_or_else(|| {
+        EngineError::usage(format!(
+            "\"{country}\" is not a country with phone numbers: write its two letters, such as US or CN"
+        ))
+    })
 }
 
 #[cfg(test)]

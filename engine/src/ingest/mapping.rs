@@ -212,6 +212,12 @@ impl Mapping {
         self.logs.get(&log).cloned().unwrap_or_default()
     }
 
+    /// Whether the mapping says nothing, so that files are read under their own column names.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.preset.is_none()
+    }
+
     /// Lays another mapping over this one: its sections replace this one's column by column.
     #[must_use]
     pub fn overlaid_by(mut self, over: Self) -> Self {

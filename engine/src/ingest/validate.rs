@@ -89,6 +89,12 @@ impl Validator {
         &self.times
     }
 
+    /// The moment after which nothing may have happened, in microseconds since 1970.
+    #[must_use]
+    pub fn latest(&self) -> i64 {
+        self.latest
+    }
+
     /// Turns a raw chunk into canonical rows and rejected rows.
     ///
     /// # Errors

@@ -1,19 +1,28 @@
-//! Log files as a table, read straight: the same readers and the same validation as an ingest, with nothing written. A row
-//! that an ingest would reject is not in the table.
+//! Log files as tables, read straight: the same readers and the same validation as an ingest, with nothing kept. A row that
+//! an ingest would reject is not in the table.
+//!
+//! A query reads a log several times. Parquet files whose soundness can be shown beforehand are read where they are
+//! ([`super::parquet_logs`]); every other file goes through the validator once, into a temporary Parquet file that is gone
+//! when the table is.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use jiff::Timestamp;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use tempfile::TempDir;
 
-use super::stream::{Batches, OpenPartition, streaming_table};
-
+use super::parquet_logs::{ParquetPart, ParquetTable, Provenance};
 use crate::bridge;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE};
-use crate::ingest::input::Input;
+use crate::ingest::input::{Input, Layout, Origin};
 use crate::ingest::read;
 use crate::ingest::validate::{Validator, ValidatorOptions};
 use crate::store::log_schema;
@@ -24,6 +33,8 @@ pub struct LogFiles {
     log: Log,
     inputs: Vec<Input>,
     validator: Arc<Validator>,
+    /// Whether the files' columns are the canonical ones, as far as the caller says.
+    unmapped: bool,
     now: Timestamp,
 }
 
@@ -34,7 +45,7 @@ impl LogFiles {
     /// When the mapping is wrong.
     pub fn new(log: Log, inputs: Vec<Input>, options: &ValidatorOptions, now: Timestamp) -> Result<Self> {
         let validator = Arc::new(Validator::new(log, options, now.as_microsecond())?);
-        Ok(Self { log, inputs, validator, now })
+        Ok(Self { log, inputs, validator, unmapped: options.mapping.is_empty(), now })
     }
 
     /// The log.
@@ -43,45 +54,103 @@ impl LogFiles {
         self.log
     }
 
-    /// The files as a table with one partition a file. Attributes are those of each file's first rows.
+    /// The files as a table.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When a file cannot be read, or the temporary folder not be written.
     pub async fn table(&self) -> Result<Arc<dyn TableProvider>> {
         let files = self.clone();
-        let schema = tokio::task::spawn_blocking(move || files.schema()).await??;
-        let partitions = self
-            .inputs
-            .iter()
-            .map(|input| {
-                let (input, validator, schema, now) =
-                    (input.clone(), Arc::clone(&self.validator), Arc::clone(&schema), self.now);
-                Arc::new(move || {
-                    let (name, validator, schema) = (input.name.clone(), Arc::clone(&validator), Arc::clone(&schema));
-                    let batches = read::open(&input, validator.times())?.map(move |chunk| {
-                        let checked = validator.check(&chunk?)?;
-                        to_schema(&bridge::to_record_batch(&checked.frame)?, &schema, &name, now)
-                    });
-                    Ok(Box::new(batches) as Batches)
-                }) as OpenPartition
-            })
-            .collect();
-        streaming_table(schema, partitions)
+        tokio::task::spawn_blocking(move || files.open()).await?
     }
 
-    fn schema(&self) -> Result<SchemaRef> {
-        let mut fields: Vec<Field> = log_schema(self.log).fields().iter().map(|field| field.as_ref().clone()).collect();
+    fn open(&self) -> Result<Arc<dyn TableProvider>> {
+        let mut parts = Vec::new();
+        let mut spool = None;
         for input in &self.inputs {
-            let Some(chunk) = read::open(input, self.validator.times())?.next() else { continue };
-            let checked = self.validator.check(&chunk?)?;
-            for column in checked.frame.get_column_names() {
-                if !fields.iter().any(|field| field.name() == column.as_str()) {
-                    fields.push(Field::new(column.as_str(), DataType::Utf8, true));
-                }
+            if let Some(part) = self.sound_part(input)? {
+                parts.push(part);
+                continue;
+            }
+            let spool = match &spool {
+                Some(spool) => spool,
+                None => spool.insert(temporary_folder()?),
+            };
+            parts.extend(self.validated_parts(input, spool.path(), parts.len())?);
+        }
+        let mut fields: Vec<Field> = log_schema(self.log).fields().iter().map(|field| field.as_ref().clone()).collect();
+        for name in parts.iter().flat_map(ParquetPart::columns) {
+            if !fields.iter().any(|field| field.name() == name) {
+                fields.push(Field::new(name, DataType::Utf8, true));
             }
         }
-        Ok(Arc::new(arrow::datatypes::Schema::new(fields)))
+        Ok(Arc::new(ParquetTable::new(Arc::new(Schema::new(fields)), parts, spool)))
     }
+
+    fn sound_part(&self, input: &Input) -> Result<Option<ParquetPart>> {
+        let Origin::File(path) = &input.origin else { return Ok(None) };
+        // Seen from the stored bytes: what is compressed as a whole is not read in place.
+        if !self.unmapped || input.layout()? != Layout::Parquet || !starts_as_parquet(path)? {
+            return Ok(None);
+        }
+        let provenance = Provenance { file: input.name.clone(), ingested_at: self.now.as_microsecond() };
+        ParquetPart::of_sound_file(self.log, path, self.validator.latest(), provenance)
+    }
+
+    /// Writes an input's good rows to temporary files: one, or where attributes turn up on the way one more for each time.
+    fn validated_parts(&self, input: &Input, folder: &Path, number: usize) -> Result<Vec<ParquetPart>> {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        let mut writer: Option<(SchemaRef, ArrowWriter<File>)> = None;
+        for chunk in read::open(input, self.validator.times())? {
+            let batch = bridge::to_record_batch(&self.validator.check(&chunk?)?.frame)?;
+            let fits = writer.as_ref().is_some_and(|(schema, _)| {
+                batch.schema().fields().iter().all(|field| schema.column_with_name(field.name()).is_some())
+            });
+            if !fits {
+                let schema = self.schema_with_attributes(&batch, writer.as_ref().map(|(schema, _)| schema));
+                let path = folder.join(format!("{}-{number}-{}.parquet", self.log, paths.len()));
+                let file = File::create(&path).map_err(EngineError::io("create", &path))?;
+                let properties = WriterProperties::builder().set_compression(Compression::LZ4_RAW).build();
+                let next = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))?;
+                if let Some((_, done)) = writer.replace((schema, next)) {
+                    done.close()?;
+                }
+                paths.push(path);
+            }
+            if let Some((schema, writer)) = &mut writer {
+                writer.write(&to_schema(&batch, schema, &input.name, self.now)?)?;
+            }
+        }
+        if let Some((_, done)) = writer {
+            done.close()?;
+        }
+        paths.iter().map(|path| ParquetPart::of_own_file(path)).collect()
+    }
+
+    fn schema_with_attributes(&self, batch: &RecordBatch, before: Option<&SchemaRef>) -> SchemaRef {
+        let canonical = log_schema(self.log);
+        let mut fields: Vec<Field> =
+            before.unwrap_or(&canonical).fields().iter().map(|field| field.as_ref().clone()).collect();
+        for field in batch.schema().fields() {
+            if !fields.iter().any(|known| known.name() == field.name()) {
+                fields.push(Field::new(field.name(), DataType::Utf8, true));
+            }
+        }
+        Arc::new(Schema::new(fields))
+    }
+}
+
+fn temporary_folder() -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("sendlift-")
+        .tempdir()
+        .map_err(EngineError::io("create a temporary folder in", std::env::temp_dir()))
+}
+
+fn starts_as_parquet(path: &Path) -> Result<bool> {
+    let mut start = [0_u8; 4];
+    let mut file = File::open(path).map_err(EngineError::io("read", path))?;
+    let filled = crate::ingest::input::fill(&mut file, &mut start).map_err(EngineError::io("read", path))?;
+    Ok(&start[..filled] == b"PAR1")
 }
 
 fn to_schema(batch: &RecordBatch, schema: &SchemaRef, file: &str, now: Timestamp) -> Result<RecordBatch> {

@@ -6,6 +6,7 @@
 
 mod files;
 pub mod functions;
+mod parquet_logs;
 mod read_only;
 mod session;
 mod stream;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -71,13 +72,7 @@ impl QuerySession {
                 facts::refresh(store, settings).await?;
                 store.table(MESSAGE_FACTS).await?
             }
-            Some(At::Version(version)) => {
-                Some(store.table_at_version(MESSAGE_FACTS, version).await.map_err(|error| {
-                    EngineError::usage(format!(
-                        "the store has no facts of version {version} ({error}); `sql \"select 1\"` shows the latest"
-                    ))
-                })?)
-            }
+            Some(At::Version(version)) => Some(facts_at(store, version).await?),
             Some(At::Time(moment)) => store.table_at_time(MESSAGE_FACTS, moment).await?,
         };
         for log in Log::ALL {
@@ -113,20 +108,32 @@ impl QuerySession {
     }
 
     async fn from_files(files: &[LogFiles], settings: &Settings, now: Timestamp) -> Result<Self> {
-        let context = new_context()?;
-        let session = Self { context, versions: Versions::new(), as_of: now, settings: settings.clone() };
+        let open = || -> Result<Self> {
+            Ok(Self { context: new_context()?, versions: Versions::new(), as_of: now, settings: settings.clone() })
+        };
+        let (logs, session) = (open()?, open()?);
         for log in Log::ALL {
-            match files.iter().find(|files| files.log() == log) {
-                Some(files) => {
-                    session.context.register_table(log.name(), files.table().await?)?;
-                }
-                None => session.register_empty(log.name(), &log_schema(log))?,
-            }
+            let table: Arc<dyn TableProvider> = match files.iter().find(|files| files.log() == log) {
+                Some(files) => files.table().await?,
+                None => Arc::new(MemTable::try_new(log_schema(log), vec![vec![]])?),
+            };
+            logs.context.register_table(log.name(), Arc::clone(&table))?;
+            session.context.register_table(log.name(), table)?;
         }
         session.register_empty(QUARANTINE, &quarantine_schema())?;
-        let view = facts::view(&session).await?;
+        let view = facts::view(&logs, &session).await?;
         session.context.register_table(MESSAGE_FACTS, view.into_view())?;
         Ok(session)
+    }
+
+    /// Registers the message ids that the sends log holds more than once.
+    pub(crate) fn register_corrections(&self, ids: Vec<String>) -> Result<()> {
+        let ids = arrow::array::StringArray::from(ids);
+        let batch = RecordBatch::try_from_iter([("message_id", Arc::new(ids) as arrow::array::ArrayRef)])?;
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+        self.context.deregister_table(CORRECTIONS)?;
+        self.context.register_table(CORRECTIONS, Arc::new(table))?;
+        Ok(())
     }
 
     /// Opens the logs of a store alone, at given versions, for the making of facts.
@@ -184,7 +191,10 @@ impl QuerySession {
     /// # Errors
     /// As [`QuerySession::sql`], and when running fails.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        Ok(self.sql(sql).await?.collect().await?)
+        let started = std::time::Instant::now();
+        let batches = self.sql(sql).await?.collect().await?;
+        tracing::debug!(milliseconds = started.elapsed().as_millis(), "collected");
+        Ok(batches)
     }
 
     /// The columns of a registered table.
@@ -193,6 +203,25 @@ impl QuerySession {
     /// When there is no such table.
     pub async fn schema(&self, table: &str) -> Result<SchemaRef> {
         Ok(self.context.table_provider(table).await?.schema())
+    }
+}
+
+/// The facts as of one of their versions.
+async fn facts_at(store: &Store, version: u64) -> Result<DeltaTable> {
+    match store.table_at_version(MESSAGE_FACTS, version).await {
+        Ok(table) => Ok(table),
+        Err(error) => {
+            let latest = store.table(MESSAGE_FACTS).await?.and_then(|table| table.version());
+            Err(EngineError::usage(match latest {
+                Some(latest) if version > latest => format!(
+                    "there is no version {version} of message_facts; there are 0 to {latest} (a report's JSON names those it read)"
+                ),
+                Some(latest) => {
+                    format!("version {version} of message_facts cannot be read ({error}); the latest is {latest}")
+                }
+                None => "the store has no facts yet: ingest sends first".to_owned(),
+            }))
+        }
     }
 }
 

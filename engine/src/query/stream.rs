@@ -23,14 +23,20 @@ pub(crate) type OpenPartition = Arc<dyn Fn() -> Result<Batches> + Send + Sync>;
 pub(crate) fn streaming_table(schema: SchemaRef, partitions: Vec<OpenPartition>) -> Result<Arc<dyn TableProvider>> {
     let partitions = partitions
         .into_iter()
-        .map(|open| Arc::new(Partition { schema: Arc::clone(&schema), open }) as Arc<dyn PartitionStream>)
+        .map(|open| Arc::new(Partition::new(Arc::clone(&schema), open)) as Arc<dyn PartitionStream>)
         .collect();
     Ok(Arc::new(StreamingTable::try_new(schema, partitions)?))
 }
 
-struct Partition {
+pub(crate) struct Partition {
     schema: SchemaRef,
     open: OpenPartition,
+}
+
+impl Partition {
+    pub(crate) fn new(schema: SchemaRef, open: OpenPartition) -> Self {
+        Self { schema, open }
+    }
 }
 
 impl fmt::Debug for Partition {

@@ -20,9 +20,21 @@ const MADE_OF_TIME: [(&str, &str); 3] = [
 const SYNONYMS: [(&str, &str); 4] =
     [("hour", "local_hour"), ("weekday", "local_weekday"), ("campaign", "campaign_id"), ("arm", "variant")];
 
+/// Where a column of a grouping comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeySource {
+    /// The facts have a column of this name.
+    Facts(String),
+    /// It is made of the moment of the send.
+    SendTime,
+    /// The contacts have a column of this name, and the facts have none.
+    Contacts(String),
+}
+
 /// The resolved columns of a grouping.
 #[derive(Debug, Clone)]
 pub(crate) struct Grouping {
+    sources: Vec<KeySource>,
     /// Each column's SQL over `f` (the facts) and `a` (the contacts).
     expressions: Vec<String>,
     /// Columns that come from the contacts.
@@ -36,38 +48,43 @@ impl Grouping {
         zone(time_zone)?;
         let facts = session.schema(MESSAGE_FACTS).await?;
         let contacts = session.schema(Log::Recipients.name()).await?;
-        let mut grouping = Self { expressions: Vec::new(), contact_columns: Vec::new(), has_history: false };
+        let mut grouping =
+            Self { sources: Vec::new(), expressions: Vec::new(), contact_columns: Vec::new(), has_history: false };
         for name in by {
-            let expression = grouping.expression(name, time_zone, &facts, &contacts)?;
+            let (source, expression) = grouping.expression(name, time_zone, &facts, &contacts)?;
+            grouping.sources.push(source);
             grouping.expressions.push(expression);
         }
         if !grouping.contact_columns.is_empty() {
-            let repeated = session
-                .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
-                .await?;
-            grouping.has_history = repeated.iter().any(|batch| batch.num_rows() > 0);
+            grouping.has_history = contacts_have_history(session).await?;
         }
         Ok(grouping)
     }
 
-    fn expression(&mut self, name: &str, time_zone: &str, facts: &SchemaRef, contacts: &SchemaRef) -> Result<String> {
+    fn expression(
+        &mut self,
+        name: &str,
+        time_zone: &str,
+        facts: &SchemaRef,
+        contacts: &SchemaRef,
+    ) -> Result<(KeySource, String)> {
         let lower = name.trim().to_lowercase();
         let column =
             SYNONYMS.iter().find(|(synonym, _)| *synonym == lower).map_or(lower.as_str(), |(_, column)| *column);
         // A file may have a column of the synonym's own name; then that is what is meant.
         let column = if has_column(facts, &lower) { lower.as_str() } else { column };
         if has_column(facts, column) {
-            return Ok(format!("f.{}", quoted(column)));
+            return Ok((KeySource::Facts(column.to_owned()), format!("f.{}", quoted(column))));
         }
         if let Some((_, sql)) = MADE_OF_TIME.iter().find(|(made, _)| *made == column) {
             let moment = format!("local_time(f.sent_at, {})", text_literal(time_zone));
-            return Ok(sql.replace("{moment}", &moment));
+            return Ok((KeySource::SendTime, sql.replace("{moment}", &moment)));
         }
         if has_column(contacts, column) {
             if !self.contact_columns.iter().any(|known| known == column) {
                 self.contact_columns.push(column.to_owned());
             }
-            return Ok(format!("a.{}", quoted(column)));
+            return Ok((KeySource::Contacts(column.to_owned()), format!("a.{}", quoted(column))));
         }
         Err(EngineError::usage(format!(
             "there is no column \"{name}\" to group by; there are {}",
@@ -77,21 +94,12 @@ impl Grouping {
 
     /// The join that brings the contacts' columns, valid at the send; empty when none is used.
     pub(crate) fn join(&self) -> String {
-        if self.contact_columns.is_empty() {
-            return String::new();
-        }
-        let columns: Vec<String> = self.contact_columns.iter().map(|name| quoted(name)).collect();
-        let columns = columns.join(", ");
-        if self.has_history {
-            format!(
-                " LEFT JOIN ({}) AS a ON a.recipient_id = f.recipient_id AND f.sent_at >= a.valid_from AND f.sent_at < a.valid_to",
-                contact_periods(&columns)
-            )
-        } else {
-            format!(
-                " LEFT JOIN (SELECT recipient_id, {columns} FROM recipients) AS a ON a.recipient_id = f.recipient_id"
-            )
-        }
+        contacts_join(&self.contact_columns, self.has_history, "f.recipient_id", "f.sent_at")
+    }
+
+    /// Where each group column comes from, in order.
+    pub(super) fn sources(&self) -> &[KeySource] {
+        &self.sources
     }
 
     /// Each group column's SQL over `f` and `a`, in order.
@@ -107,6 +115,32 @@ impl Grouping {
     /// Whether a column is the recipient's own clock.
     pub(crate) fn uses_local_time(&self) -> bool {
         self.expressions.iter().any(|expression| expression.contains("\"local_"))
+    }
+}
+
+/// Whether any contact has several rows.
+pub(super) async fn contacts_have_history(session: &QuerySession) -> Result<bool> {
+    let repeated = session
+        .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
+        .await?;
+    Ok(repeated.iter().any(|batch| batch.num_rows() > 0))
+}
+
+/// The join that brings columns of the contacts as `a`, for a recipient and valid at a moment; empty without columns.
+pub(super) fn contacts_join(columns: &[String], has_history: bool, recipient: &str, moment: &str) -> String {
+    if columns.is_empty() {
+        return String::new();
+    }
+    let columns: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+    let columns = columns.join(", ");
+    if has_history {
+        format!(
+            " LEFT JOIN ({}) AS a ON a.recipient_id = {recipient} \
+             AND {moment} >= a.valid_from AND {moment} < a.valid_to",
+            contact_periods(&columns)
+        )
+    } else {
+        format!(" LEFT JOIN (SELECT recipient_id, {columns} FROM recipients) AS a ON a.recipient_id = {recipient}")
     }
 }
 

@@ -3,9 +3,11 @@
 //! In: a [`QuerySession`] and a [`ReportRequest`]. Out: a [`Report`], which serialises to the JSON of the contract. The unit
 //! of every rate about people is a recipient in a campaign: somebody who got three messages of one campaign counts once
 //! in it, and somebody who got two campaigns counts in each. A number that the logs at hand do not allow is left out.
+//! What the messages caused stands beside what is credited to them where an experiment held recipients out.
 
 mod campaigns;
 mod grouping;
+mod holdout;
 mod money;
 mod query;
 mod retention;
@@ -115,9 +117,14 @@ pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<R
     } else {
         retention::Retained::default()
     };
+    let holdout = if at_hand.conversions {
+        holdout::margins(session, &base, &grouping, &money).await?
+    } else {
+        holdout::HoldoutMargins::default()
+    };
     let mut rows = Vec::with_capacity(counts.len());
     for count in &counts {
-        rows.extend(row::rows_of(count, &money, &retained, at_hand, session, request)?);
+        rows.extend(row::rows_of(count, &money, &holdout, &retained, at_hand, session, request)?);
     }
     Ok(Report {
         as_of: session.as_of,

@@ -3,12 +3,14 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::holdout::HoldoutMargins;
 use super::money::{Amounts, Money};
 use super::query::Counts;
 use super::retention::Retained;
 use super::{LogsAtHand, ReportRequest};
 use crate::error::Result;
 use crate::query::QuerySession;
+use crate::stats::Estimate;
 use crate::stats::proportion::wilson_interval;
 
 /// A share with its interval (Wilson 1927), all between 0 and 1.
@@ -132,6 +134,13 @@ pub struct ReportRow {
     /// Credited revenue ÷ cost: credit, not cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attributed_roas: Option<f64>,
+    /// What the recipients assigned to the row's experiment earned the sender beyond what as many of those held out
+    /// did: margin, refunds taken back, in the period of the row. In major units of `currency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental_margin: Option<Estimate>,
+    /// (Incremental margin − cost) ÷ cost: 0 gives the cost back and nothing more, −1 loses all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roi: Option<Estimate>,
     /// Whether the window of the last message has closed.
     pub matured: bool,
     /// What a reader must know of this row.
@@ -143,6 +152,7 @@ pub struct ReportRow {
 pub(crate) fn rows_of(
     counts: &Counts,
     money: &Money,
+    holdout: &HoldoutMargins,
     retained: &Retained,
     at_hand: LogsAtHand,
     session: &QuerySession,
@@ -151,17 +161,21 @@ pub(crate) fn rows_of(
     let row = without_money(counts, retained, at_hand, session, request)?;
     let Some(currencies) = money.get(&counts.keys) else { return Ok(vec![row]) };
     let several = currencies.len() > 1;
+    let compared = holdout.get(&counts.keys);
     let rows = currencies.iter().map(|(currency, amounts)| {
         let mut row = row.clone();
         add_money(&mut row, currency, *amounts);
+        if let Some(margins) = compared.and_then(|by_currency| by_currency.get(currency)) {
+            margins.add_to(&mut row, request.alpha)?;
+        }
         if several {
             row.notes.push(
                 "several currencies: counts are those of the whole group and repeat in each currency's row".to_owned(),
             );
         }
-        row
+        Ok(row)
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 fn without_money(

@@ -134,6 +134,36 @@ impl Store {
         }
     }
 
+    /// Whether these are the newest versions of the store's tables; one that they do not name must not be there. Looks for
+    /// single commits, which costs the same however long a table's history is.
+    ///
+    /// # Errors
+    /// When the place cannot be read.
+    pub async fn is_newest(&self, versions: &Versions) -> Result<bool> {
+        for name in Log::ALL.into_iter().map(Log::name).chain([QUARANTINE, MESSAGE_FACTS]) {
+            let version = versions.get(name).copied();
+            if self.has_commit(name, version.map_or(0, |version| version + 1)).await? {
+                return Ok(false);
+            }
+            // A folder may have been replaced by another store; a remote one is not asked twice as much for that.
+            if let Some(version) = version
+                && self.folder().is_some()
+                && !self.has_commit(name, version).await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn has_commit(&self, name: &str, version: u64) -> Result<bool> {
+        if let Some(folder) = self.folder() {
+            let entry = folder.join(name).join("_delta_log").join(format!("{version:020}.json"));
+            return tokio::fs::try_exists(&entry).await.map_err(EngineError::io("look for", entry));
+        }
+        Ok(self.builder(name)?.build()?.log_store().read_commit_entry(version).await?.is_some())
+    }
+
     /// A table at a version.
     ///
     /// # Errors

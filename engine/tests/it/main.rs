@@ -6,6 +6,7 @@ mod facts_laws;
 mod formats;
 mod known_truth;
 mod malformed;
+mod parquet_logs;
 mod privacy;
 mod real_data;
 mod reports;

@@ -1,10 +1,16 @@
 //! Reports and facts of a campaign small enough to count by hand.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{AnalysisOptions, analyze_store};
+use sendlift_engine::generate::{GenerateOptions, OutputFormat, generate};
 use sendlift_engine::query::{LogFiles, QuerySession, Source};
 use sendlift_engine::report::{ReportRequest, report};
 use sendlift_engine::settings::Settings;
+use sendlift_engine::stats::mean::welch_interval_difference;
+use sendlift_engine::stats::{Estimate, Moments};
 use sendlift_engine::store::At;
 
 use crate::support::{CLICKS, CONVERSIONS, DELIVERIES, SENDS, TestStore, now, options, rows_of, text_input};
@@ -170,4 +176,241 @@ async fn an_experiment_without_definition_takes_sensible_defaults() {
     assert_eq!(json["metrics"][1]["arms"][1]["mean"], 0.5);
     let missing = analyze_store(&session, "autumn", &AnalysisOptions::default()).await.unwrap_err().to_string();
     assert!(missing.contains("autumn") && missing.contains("spring"), "{missing}");
+}
+
+/// Four recipients assigned, four held out, and two crossed. Four messages to three of the assigned and a crossed one.
+const INVITED: &str = "message_id,campaign_id,variant,recipient_id,channel,sent_at,cost,currency\n\
+    m1,spring,A,t1,sms,2026-03-02T10:00:00Z,1,USD\nm2,spring,A,t2,sms,2026-03-03T10:00:00Z,1,USD\n\
+    m3,spring,B,t3,sms,2026-03-02T12:00:00Z,1,USD\nm4,spring,A,x1,sms,2026-03-02T13:00:00Z,1,USD\n";
+const ASSIGNMENTS: &str = "experiment_id,recipient_id,arm,is_holdout,assigned_at\n\
+    e,t1,A,false,2026-03-01T00:00:00Z\ne,t2,A,false,2026-03-01T00:00:00Z\n\
+    e,t3,B,false,2026-03-01T00:00:00Z\ne,t4,B,false,2026-03-01T00:00:00Z\n\
+    e,h1,holdout,true,2026-03-01T00:00:00Z\ne,h2,holdout,true,2026-03-01T00:00:00Z\n\
+    e,h3,holdout,true,2026-03-04T00:00:00Z\n\
+    e,x1,A,false,2026-03-01T00:00:00Z\ne,x1,B,false,2026-03-01T00:00:00Z\n\
+    e,x2,A,false,2026-03-01T00:00:00Z\ne,x2,A,true,2026-03-01T00:00:00Z\n";
+/// Nobody knows when the last one was assigned.
+const UNDATED_ASSIGNMENT: &str = "experiment_id,recipient_id,arm,is_holdout\ne,h4,holdout,true\n";
+/// h1 has moved since the assignment; of h4, whose assignment has no date, the latest row counts.
+const PLACES: &str = "recipient_id,country,city,updated_at\n\
+    t1,GB,Leeds,2026-01-01T00:00:00Z\nt2,GB,Leeds,2026-01-01T00:00:00Z\n\
+    t3,FR,Lyon,2026-01-01T00:00:00Z\nt4,FR,Lyon,2026-01-01T00:00:00Z\n\
+    h1,GB,Leeds,2026-01-01T00:00:00Z\nh1,FR,Lyon,2026-06-01T00:00:00Z\nh2,GB,Leeds,2026-01-01T00:00:00Z\n\
+    h3,FR,Lyon,2026-01-01T00:00:00Z\nh4,GB,Leeds,2026-01-01T00:00:00Z\nh4,FR,Lyon,2026-02-01T00:00:00Z\n";
+/// The campaign's period is 2 March 10:00 to 10 March 10:00, both included.
+const MARGINS: &str = "conversion_id,recipient_id,event,occurred_at,value,margin,currency,refunded_at\n\
+    c01,t1,purchase,2026-03-04T10:00:00Z,20,10,USD,\n\
+    c02,t1,purchase,2026-03-10T10:00:00Z,12,6,USD,\n\
+    c03,t2,purchase,2026-03-05T10:00:00Z,16,8,USD,\n\
+    c03,t2,purchase,2026-03-05T10:00:00Z,8,4,USD,\n\
+    c04,t3,purchase,2026-03-05T10:00:00Z,14,7,USD,2026-03-20T10:00:00Z\n\
+    c05,t3,purchase,2026-03-10T10:00:00.000001Z,200,100,USD,\n\
+    c06,t4,purchase,2026-03-06T10:00:00Z,8,4,USD,\n\
+    c07,h1,purchase,2026-03-05T10:00:00Z,8,4,USD,\n\
+    c08,h2,purchase,2026-03-02T09:59:59Z,200,100,USD,\n\
+    c09,h2,purchase,2026-03-05T10:00:00Z,10,,USD,\n\
+    c10,h3,purchase,2026-03-03T23:59:59Z,100,50,USD,\n\
+    c11,h3,purchase,2026-03-05T10:00:00Z,4,2,USD,\n\
+    c12,h4,purchase,2026-03-03T10:00:00Z,4,2,USD,\n\
+    c13,x1,purchase,2026-03-05T10:00:00Z,60,30,USD,\n\
+    c14,x2,purchase,2026-03-05T10:00:00Z,80,40,USD,\n";
+
+const HELD_OUT: [(Log, &str); 4] =
+    [(Log::Sends, INVITED), (Log::Assignments, ASSIGNMENTS), (Log::Recipients, PLACES), (Log::Conversions, MARGINS)];
+
+/// Each group with its currency, incremental margin and return on investment.
+async fn returns(session: &QuerySession, by: &[&str]) -> Vec<String> {
+    let request = ReportRequest { by: by.iter().map(|&name| name.to_owned()).collect(), ..ReportRequest::default() };
+    let found = report(session, &request).await.unwrap();
+    let shown = |estimate: Option<&Estimate>| match estimate.and_then(|found| found.estimate) {
+        Some(value) => format!("{value:.3}"),
+        None => "-".to_owned(),
+    };
+    let lines = found.rows.iter().map(|row| {
+        let mut group: Vec<&str> = row.group.values().map(|value| value.as_str().unwrap_or("∅")).collect();
+        group.extend(row.currency.as_deref());
+        format!("{}: {} {}", group.join(" "), shown(row.incremental_margin.as_ref()), shown(row.roi.as_ref()))
+    });
+    lines.collect()
+}
+
+/// Margins in the period:
+/// - assigned: t1 10 + 6 = 16 (c02 at the period's very end), t2 4 (the later row of c03), t3 0 (c04 refunded, c05 after
+///   the period), t4 4 (never sent to); mean 6, variance (10² + 2² + 6² + 2²) / 3 = 48;
+/// - held out: h1 4, h2 0 (c08 before the first send, c09 without a margin), h3 2 (c10 before the assignment), h4 2;
+///   mean 2, variance (2² + 2²) / 3 = 8/3;
+/// - x1 was seen in two arms, x2 both held out and not: neither counts, though x1's message costs.
+///
+/// Incremental margin 4 × (6 − 2) = 16; cost 4; return (16 − 4) / 4 = 3.
+#[tokio::test]
+async fn return_on_investment_is_counted_by_hand() {
+    let store = TestStore::new();
+    store.ingest(&HELD_OUT).await;
+    store.ingest(&[(Log::Assignments, UNDATED_ASSIGNMENT)]).await;
+    let session = store.session().await;
+    let found = report(&session, &ReportRequest { by: vec![], ..ReportRequest::default() }).await.unwrap();
+    let row = &found.rows[0];
+    let close = |value: Option<f64>, expected: f64| (value.unwrap() - expected).abs() < 1e-9;
+    let (incremental, roi) = (row.incremental_margin.clone().unwrap(), row.roi.clone().unwrap());
+    // SciPy 1.17.1: t.ppf(0.975, 3.332307692307692) times the standard error √(48/4 + (8/3)/4), around 4; times 4.
+    assert!(close(incremental.estimate, 16.0), "{incremental:?}");
+    assert!(close(incremental.low, -26.853_913_882_801_8), "{incremental:?}");
+    assert!(close(incremental.high, 58.853_913_882_801_8), "{incremental:?}");
+    assert!(close(roi.estimate, 3.0), "{roi:?}");
+    assert!(close(roi.low, -7.713_478_470_700_45) && close(roi.high, 13.713_478_470_700_45), "{roi:?}");
+    let note = "roi compares 4 assigned with 4 held out over 2026-03-02 10:00 to 2026-03-10 10:00 (UTC)";
+    assert!(row.notes.iter().any(|said| said == note), "{:?}", row.notes);
+
+    assert_eq!(returns(&session, &["campaign"]).await, ["spring USD: 16.000 3.000"]);
+    // A: t1 and t2, 2 × (10 − 2) = 16 for three messages. B: t3 and t4, 2 × (2 − 2) = 0 for one; its period ends a day
+    // earlier, on 9 March.
+    assert_eq!(returns(&session, &["arm"]).await, ["A USD: 16.000 4.333", "B USD: 0.000 -1.000"]);
+    // Leeds: t1 and t2 against h1 and h2, 2 × (10 − 2). Lyon: t3 and t4 against h3 and h4. Of x1 no contact is known.
+    let by_city = ["Leeds USD: 16.000 7.000", "Lyon USD: 0.000 -1.000", "∅ USD: - -"];
+    assert_eq!(returns(&session, &["city"]).await, by_city);
+    let by_country = ["FR USD: 0.000 -1.000", "GB USD: 16.000 7.000", "∅ USD: - -"];
+    assert_eq!(returns(&session, &["country"]).await, by_country);
+
+    let validator = options().validator;
+    let files: Vec<LogFiles> = HELD_OUT
+        .iter()
+        .map(|(log, text)| {
+            let mut inputs = text_input(*log, text).inputs;
+            if *log == Log::Assignments {
+                inputs.extend(text_input(*log, UNDATED_ASSIGNMENT).inputs);
+            }
+            LogFiles::new(*log, inputs, &validator, now()).unwrap()
+        })
+        .collect();
+    let straight = QuerySession::open(&Source::Files(files), &Settings::default(), now()).await.unwrap();
+    assert_eq!(returns(&straight, &["city"]).await, by_city);
+}
+
+/// The logs of [`HELD_OUT`] with another text for one of them.
+fn held_out_with(log: Log, text: &str) -> [(Log, &str); 4] {
+    HELD_OUT.map(|(of, usual)| (of, if of == log { text } else { usual }))
+}
+
+async fn returns_of(logs: &[(Log, &str)], by: &[&str]) -> Vec<String> {
+    let store = TestStore::new();
+    store.ingest(logs).await;
+    returns(&store.session().await, by).await
+}
+
+#[tokio::test]
+async fn return_on_investment_is_left_out_where_the_holdout_cannot_tell() {
+    let store = TestStore::new();
+    store.ingest(&HELD_OUT).await;
+    let session = store.session().await;
+    assert_eq!(returns(&session, &[]).await, ["USD: 16.000 3.000"]);
+    // Nobody held out has an hour, a day or a carrier.
+    for by in [vec!["hour"], vec!["day"], vec!["carrier"], vec!["campaign_id", "hour"], vec!["city", "weekday"]] {
+        let found = returns(&session, &by).await;
+        assert!(!found.is_empty() && found.iter().all(|line| line.ends_with(" USD: - -")), "{by:?}: {found:?}");
+    }
+    // A country of the send is none of the contact.
+    let of_send = INVITED.replace("currency\n", "currency,country\n").replace("USD\n", "USD,GB\n");
+    assert_eq!(returns_of(&held_out_with(Log::Sends, &of_send), &["country"]).await, ["GB USD: - -"]);
+    let nobody = ASSIGNMENTS.replace(",true,", ",false,");
+    assert_eq!(returns_of(&held_out_with(Log::Assignments, &nobody), &[]).await, ["USD: - -"]);
+    let no_margins = MARGINS.replace("margin", "profit");
+    assert_eq!(returns_of(&held_out_with(Log::Conversions, &no_margins), &[]).await, ["USD: - -"]);
+    // In dollars t4 earns nothing: 4 × (5 − 2) = 12.
+    let in_euro = MARGINS.replace("8,4,USD,\nc07", "8,4,EUR,\nc07");
+    assert_eq!(returns_of(&held_out_with(Log::Conversions, &in_euro), &[]).await, ["USD: 12.000 2.000"]);
+}
+
+#[tokio::test]
+async fn return_on_investment_is_of_messages_of_one_experiment() {
+    let two_experiments = format!("{ASSIGNMENTS}f,t1,A,false,2026-03-01T00:00:00Z\n");
+    let mut logs = held_out_with(Log::Assignments, &two_experiments);
+    assert_eq!(returns_of(&logs, &[]).await, ["USD: - -"]);
+    let named = INVITED.replace("currency\n", "currency,experiment_id\n").replace("USD\n", "USD,e\n");
+    logs[0].1 = &named;
+    assert_eq!(returns_of(&logs, &[]).await, ["USD: 16.000 3.000"]);
+    let one_apart = named.replacen("USD,e\n", "USD,\n", 1);
+    logs[0].1 = &one_apart;
+    assert_eq!(returns_of(&logs, &[]).await, ["USD: - -"]);
+    let of_no_holdout = named.replace("USD,e\n", "USD,f\n");
+    logs[0].1 = &of_no_holdout;
+    assert_eq!(returns_of(&logs, &[]).await, ["USD: - -"]);
+}
+
+/// What the messages of generated logs brought is known; what each row compares is counted again by plain loops.
+#[tokio::test]
+async fn return_on_investment_of_generated_logs_holds_the_truth() {
+    let store = TestStore::new();
+    let folder = store.folder.path().join("logs");
+    let simulated =
+        GenerateOptions { messages: 60_000, seed: 13, format: OutputFormat::Parquet, ..GenerateOptions::default() };
+    let made = generate(&folder, &simulated, &mut |_| ()).unwrap();
+    let files: Vec<(Log, &Path)> = made
+        .files
+        .iter()
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.parse::<Log>().ok()?, path.as_path())))
+        .collect();
+    store.ingest_files(&files).await;
+    let session = store.session().await;
+
+    let of_all = ReportRequest { by: vec![], alpha: 0.001, ..ReportRequest::default() };
+    let whole = report(&session, &of_all).await.unwrap();
+    let incremental = whole.rows[0].incremental_margin.clone().unwrap();
+    // The margin is 30 to 40 % of a purchase's value, and one purchase in fifty is given back: `generate/responses.rs`.
+    let caused = made.truth.incremental["all"].revenue * 0.35 * 0.98;
+    assert!(incremental.contains(caused), "{incremental:?}, true {caused}");
+    assert!(whole.rows[0].roi.is_some());
+
+    let cells = async |query: &str| -> Vec<Vec<String>> {
+        rows_of(&session, query).await.iter().map(|row| row.split('|').map(str::to_owned).collect()).collect()
+    };
+    let sent = cells("SELECT campaign_id, variant, arrow_cast(sent_at, 'Int64'), cost FROM sends").await;
+    let assigned = cells("SELECT recipient_id, arm, is_holdout FROM assignments").await;
+    let bought = cells(
+        "SELECT recipient_id, arrow_cast(occurred_at, 'Int64'), CASE WHEN refunded_at IS NULL THEN margin ELSE 0 END \
+         FROM conversions",
+    )
+    .await;
+    let request =
+        ReportRequest { by: vec!["campaign_id".to_owned(), "variant".to_owned()], ..ReportRequest::default() };
+    let found = report(&session, &request).await.unwrap();
+    assert_eq!(found.rows.len(), 12);
+    for row in &found.rows {
+        let messages: Vec<(i64, f64)> = sent
+            .iter()
+            .filter(|message| message[0] == row.group["campaign_id"] && message[1] == row.group["variant"])
+            .map(|message| (message[2].parse().unwrap(), message[3].parse().unwrap()))
+            .collect();
+        let opens_at = messages.iter().map(|(sent_at, _)| *sent_at).min().unwrap();
+        let closes_at = messages.iter().map(|(sent_at, _)| *sent_at).max().unwrap() + 7 * 86_400_000_000;
+        let mut earned: HashMap<&str, f64> = HashMap::new();
+        for purchase in &bought {
+            if (opens_at..=closes_at).contains(&purchase[1].parse::<i64>().unwrap()) {
+                *earned.entry(&purchase[0]).or_default() += purchase[2].parse::<f64>().unwrap();
+            }
+        }
+        let (mut treated, mut held_out) = (Vec::new(), Vec::new());
+        for unit in &assigned {
+            let margin = earned.get(unit[0].as_str()).copied().unwrap_or(0.0);
+            if unit[2] == "true" {
+                held_out.push(margin);
+            } else if unit[1] == row.group["variant"] {
+                treated.push(margin);
+            }
+        }
+        let recipients = f64::from(u32::try_from(treated.len()).unwrap());
+        let cost: f64 = messages.iter().map(|(_, cost)| *cost).sum();
+        let (treated, held_out) = (Moments::from_values(treated).unwrap(), Moments::from_values(held_out).unwrap());
+        let expected = welch_interval_difference(&held_out, &treated, 0.05).unwrap();
+        let (incremental, roi) = (row.incremental_margin.clone().unwrap(), row.roi.clone().unwrap());
+        for (difference, margin, ratio) in [
+            (expected.estimate, incremental.estimate, roi.estimate),
+            (expected.low, incremental.low, roi.low),
+            (expected.high, incremental.high, roi.high),
+        ] {
+            let margin_expected = difference.unwrap() * recipients;
+            assert!((margin.unwrap() - margin_expected).abs() < 1e-6, "{margin:?}, by hand {margin_expected}");
+            let ratio_expected = (margin_expected - cost) / cost;
+            assert!((ratio.unwrap() - ratio_expected).abs() < 1e-6, "{ratio:?}, by hand {ratio_expected}");
+        }
+    }
 }

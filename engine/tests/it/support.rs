@@ -9,7 +9,7 @@ use sendlift_engine::event::Log;
 use sendlift_engine::facts::refresh;
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::ingest::load::{IngestOptions, LogInput, LogOutcome, ingest};
-use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::query::{LogFiles, QuerySession, Source};
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::Store;
 
@@ -74,6 +74,15 @@ pub(crate) fn text_input(log: Log, text: &str) -> LogInput {
 
 pub(crate) fn file_input(log: Log, path: &Path) -> LogInput {
     LogInput { log, inputs: resolve(path.to_str().unwrap()).unwrap(), idempotency_key: None }
+}
+
+/// Logs read straight from their files.
+pub(crate) async fn session_of_files(logs: &[LogInput]) -> QuerySession {
+    let files = logs
+        .iter()
+        .map(|input| LogFiles::new(input.log, input.inputs.clone(), &options().validator, now()).unwrap())
+        .collect();
+    QuerySession::open(&Source::Files(files), &Settings::default(), now()).await.unwrap()
 }
 
 /// The rows of a query as texts, cells joined by bars, nothing as ∅.

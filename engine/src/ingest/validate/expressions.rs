@@ -7,12 +7,9 @@ use polars::prelude::{
 };
 
 use crate::event::words::WordList;
-use crate::event::{ColumnKind, MONEY_PRECISION, MONEY_SCALE};
+use crate::event::{ColumnKind, MONEY_PRECISION, MONEY_SCALE, NULL_WORDS};
 use crate::ingest::mapping::LogMapping;
 use crate::ingest::times::TimeParser;
-
-/// Texts that mean "nothing" in a column that is not text.
-const NULL_WORDS: [&str; 6] = ["\\N", "NULL", "null", "NaN", "nan", "None"];
 
 /// Microseconds of UTC, without a label that would need a zone table.
 pub(super) const MOMENT: DataType = DataType::Datetime(TimeUnit::Microseconds, None);

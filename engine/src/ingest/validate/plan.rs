@@ -8,7 +8,10 @@ use polars::prelude::{all_horizontal, coalesce, col, lit, when};
 
 use super::expressions::{MOMENT, parsed, without_null_words};
 use crate::error::{EngineError, Result};
-use crate::event::{ColumnKind, ColumnSpec, Identity, Log, Presence, SOURCE_ROW, attribute_name, is_identity_name};
+use crate::event::{
+    ColumnKind, ColumnSpec, EARLIEST_MOMENT, Identity, Log, MAY_BE_AHEAD, Presence, SOURCE_ROW, attribute_name,
+    is_identity_name,
+};
 use crate::ingest::identity::{IdentityHasher, looks_like_address};
 use crate::ingest::mapping::LogMapping;
 use crate::ingest::times::TimeParser;
@@ -20,10 +23,6 @@ const HASHED_RECIPIENT: &str = "__hashed_recipient";
 const BAD_ADDRESS: &str = "__bad_address";
 /// True where `recipient_id` itself looks like a raw address.
 const RAW_ADDRESS: &str = "__raw_address";
-/// 1 January 2000, the earliest moment that a log may hold, in microseconds since 1970.
-const EARLIEST: i64 = 946_684_800_000_000;
-/// Moments that may lie ahead.
-const MAY_BE_AHEAD: [&str; 2] = ["scheduled_at", "expires_at"];
 
 /// A file's column while canonical names are in use.
 pub(super) fn file_column(name: &str) -> String {
@@ -349,7 +348,7 @@ impl<'a> ColumnPlan<'a> {
         faults.push((raw.is_not_null().and(typed.clone().is_null()), quoted));
         if spec.kind == ColumnKind::Time {
             faults.push((
-                typed.clone().lt(lit(EARLIEST).cast(MOMENT)),
+                typed.clone().lt(lit(EARLIEST_MOMENT).cast(MOMENT)),
                 lit(format!("{} is before the year 2000", spec.name)),
             ));
             if !MAY_BE_AHEAD.contains(&spec.name) {

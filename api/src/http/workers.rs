@@ -1,0 +1,89 @@
+//! Where the engine works, and how much it takes on at a time.
+//!
+//! A query keeps its thread busy for as long as a batch of rows takes. On threads of its own it shares the processor
+//! with the requests, most of whose answers are there already, instead of standing before them in a queue.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinHandle};
+use tracing::Instrument as _;
+
+use super::problem::Problem;
+
+/// Places that a room has at most, whatever is asked for.
+const MOST_PLACES: usize = 1 << 16;
+
+/// The threads of the engine; where there are none, it works among the requests.
+#[derive(Debug)]
+pub(super) struct Workers(Option<Runtime>);
+
+impl Workers {
+    pub(super) fn new() -> Self {
+        match Builder::new_multi_thread().thread_name("sendlift-work").enable_all().build() {
+            Ok(runtime) => Self(Some(runtime)),
+            Err(error) => {
+                tracing::warn!(%error, "no threads for the engine alone: its work will hold requests up");
+                Self(None)
+            }
+        }
+    }
+
+    /// Starts work that comes to its end whether or not somebody waits for it.
+    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let threads = self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        threads.spawn(work.in_current_span())
+    }
+
+    /// Works for one caller, and stops when the caller goes away.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let task = self.spawn(work);
+        let _stop = StopOnDrop(task.abort_handle());
+        task.await.map_err(|error| Problem::internal(&error))?
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // A runtime that is simply dropped waits for its threads, which one of the requests' threads must not do.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct StopOnDrop(AbortHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Room for some pieces of work at a time. One more is turned away rather than kept waiting.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places.clamp(1, MOST_PLACES))))
+    }
+
+    /// A place, which is free again when it is dropped.
+    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| Problem::overloaded())
+    }
+}
+
+/// Middleware: lets a request through that finds a place.
+pub(super) async fn require_room(State(room): State<Room>, request: Request, next: Next) -> Result<Response, Problem> {
+    let _place = room.enter()?;
+    Ok(next.run(request).await)
+}

@@ -1,0 +1,187 @@
+//! Human and machine clicks of each message. The first rule that applies names the reason.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+use regex::{Regex, RegexBuilder};
+
+use super::ids::{Ids, NONE, Sparse, Texts, hashes};
+use super::latest::{Latest, Orders};
+use super::receipts::Receipts;
+use crate::error::{EngineError, Result};
+use crate::settings::MachineClicks;
+
+const HOUR: i64 = 3_600_000_000;
+
+/// The clicks of one message.
+#[derive(Default)]
+pub(super) struct Clicked {
+    pub(super) clicks: i64,
+    pub(super) machine_clicks: i64,
+    pub(super) first_click_at: Option<i64>,
+    /// The first of the reasons in their order as texts.
+    pub(super) reason: Option<Box<str>>,
+}
+
+/// One click.
+struct Tap {
+    number: u32,
+    link: u32,
+    tapped: i64,
+    /// What the click itself says of a machine, as a number of a text.
+    reason: u32,
+    /// The address, as a number.
+    address: u32,
+}
+
+/// Reads the log of clicks.
+pub(super) struct ClickReader<'a> {
+    rules: &'a MachineClicks,
+    preview: Regex,
+    /// By number of the user agent, whether it is a machine's.
+    agents: Vec<bool>,
+    agent_texts: Texts,
+    links: Texts,
+    addresses: Texts,
+    reasons: Texts,
+    taps: Latest<Tap>,
+    /// Address, hour and message of every row.
+    visits: Vec<(u32, i64, u128)>,
+}
+
+/// The clicks of all messages.
+pub(super) type Clicks = Sparse<Clicked>;
+
+impl<'a> ClickReader<'a> {
+    pub(super) fn new(rules: &'a MachineClicks) -> Result<Self> {
+        let preview = RegexBuilder::new(&rules.user_agents).case_insensitive(true).build().map_err(|error| {
+            EngineError::usage(format!("machine_clicks.user_agents is not a regular expression: {error}"))
+        })?;
+        Ok(Self {
+            rules,
+            preview,
+            agents: Vec::new(),
+            agent_texts: Texts::default(),
+            links: Texts::default(),
+            addresses: Texts::default(),
+            reasons: Texts::default(),
+            taps: Latest::new(),
+            visits: Vec::new(),
+        })
+    }
+
+    /// Takes in rows of the columns of [`crate::facts::sql::taps`], texts plain.
+    pub(super) fn add(&mut self, ids: &Ids, batch: &RecordBatch) -> Result<()> {
+        let (keys, messages) = (hashes(batch.column(0))?, hashes(batch.column(1))?);
+        let [links, agents, methods, addresses, reasons] =
+            [2, 4, 5, 6, 8].map(|column| batch.column(column).as_string::<i32>());
+        let tapped = batch.column(3).as_primitive::<Int64Type>();
+        let scores = batch.column(7).as_primitive::<Float64Type>();
+        let orders = Orders::of(batch);
+        for row in 0..batch.num_rows() {
+            let cell = |column: &'_ StringArray| column.is_valid(row).then_some(row);
+            let address = cell(addresses).map_or(NONE, |row| self.addresses.number(addresses.value(row)));
+            let at = tapped.value(row);
+            if let (Some(message), true) = (messages[row], address != NONE) {
+                self.visits.push((address, at.div_euclid(HOUR), message));
+            }
+            let reason = if scores.is_valid(row) && scores.value(row) >= self.rules.bot_score {
+                let told = cell(reasons).map_or("score of the source", |row| reasons.value(row));
+                self.reasons.number(told)
+            } else if cell(agents).is_some_and(|row| self.is_preview(agents.value(row))) {
+                self.reasons.number("preview user agent")
+            } else if cell(methods).is_some_and(|row| methods.value(row).eq_ignore_ascii_case("HEAD")) {
+                self.reasons.number("HEAD request")
+            } else {
+                NONE
+            };
+            let link = cell(links).map_or(NONE, |row| self.links.number(links.value(row)));
+            let number = messages[row].and_then(|message| ids.get(message)).unwrap_or(NONE);
+            let Some(key) = keys[row] else { continue };
+            // A click of a message that was not sent counts for nobody, but may replace an older row that does.
+            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, reason, address });
+        }
+        Ok(())
+    }
+
+    fn is_preview(&mut self, agent: &str) -> bool {
+        let number = self.agent_texts.number(agent) as usize;
+        if number == self.agents.len() {
+            self.agents.push(self.preview.is_match(agent));
+        }
+        self.agents[number]
+    }
+
+    /// Tells machines from people.
+    pub(super) fn judge(mut self, ids: &Ids, receipts: Option<&Receipts>) -> Clicks {
+        let crowds = crowds(std::mem::take(&mut self.visits), self.rules.messages_per_address_and_hour);
+        let mut taps = std::mem::replace(&mut self.taps, Latest::new()).into_rows();
+        taps.retain(|tap| tap.number != NONE);
+        let limit = microseconds(self.rules.all_links_within_seconds);
+        let bursts = bursts(&taps, limit);
+        let soon = microseconds(self.rules.seconds_after_delivery);
+        let mut clicks = Clicks::new(ids.len());
+        for tap in &taps {
+            let is_soon = || {
+                let delivered_at = receipts.and_then(|receipts| receipts.delivered_at(tap.number));
+                delivered_at.is_some_and(|delivered| (0..soon).contains(&tap.tapped.saturating_sub(delivered)))
+            };
+            let reason = if tap.reason != NONE {
+                self.reasons.text(tap.reason)
+            } else if is_soon() {
+                Some("within seconds of delivery")
+            } else if bursts.get(&tap.number).is_some_and(|start| tap.tapped - start <= limit) {
+                Some("every link within a second")
+            } else if crowds.contains(&(tap.address, tap.tapped.div_euclid(HOUR))) {
+                Some("many recipients behind one address")
+            } else {
+                None
+            };
+            let clicked = clicks.entry(tap.number);
+            match reason {
+                None => {
+                    clicked.clicks += 1;
+                    clicked.first_click_at = Some(clicked.first_click_at.map_or(tap.tapped, |at| at.min(tap.tapped)));
+                }
+                Some(reason) => {
+                    clicked.machine_clicks += 1;
+                    if clicked.reason.as_deref().is_none_or(|known| reason < known) {
+                        clicked.reason = Some(reason.into());
+                    }
+                }
+            }
+        }
+        clicks
+    }
+}
+
+/// Addresses and hours with clicks of so many messages.
+fn crowds(mut visits: Vec<(u32, i64, u128)>, messages: u32) -> HashSet<(u32, i64)> {
+    visits.sort_unstable();
+    visits.dedup();
+    let of_one_hour = visits.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1));
+    of_one_hour.filter(|visits| visits.len() >= messages as usize).map(|visits| (visits[0].0, visits[0].1)).collect()
+}
+
+/// Messages whose links, several of them, were all first followed within the limit, with the first of these moments.
+fn bursts(taps: &[Tap], limit: i64) -> HashMap<u32, i64> {
+    let mut firsts: Vec<(u32, u32, i64)> = taps.iter().map(|tap| (tap.number, tap.link, tap.tapped)).collect();
+    firsts.sort_unstable();
+    firsts.dedup_by_key(|(number, link, _)| (*number, *link));
+    let mut bursts = HashMap::new();
+    for links in firsts.chunk_by(|one, other| one.0 == other.0).filter(|links| links.len() > 1) {
+        let times = links.iter().map(|(_, _, tapped)| *tapped);
+        if let (Some(first), Some(last)) = (times.clone().min(), times.max())
+            && last - first <= limit
+        {
+            bursts.insert(links[0].0, first);
+        }
+    }
+    bursts
+}
+
+#[allow(clippy::cast_possible_truncation)] // Settings are seconds, far inside the range.
+fn microseconds(seconds: f64) -> i64 {
+    (seconds * 1e6).round() as i64
+}

@@ -1,0 +1,230 @@
+//! Ids as dense numbers: a table of 128-bit hashes that several threads fill and read at once.
+//!
+//! The texts of the ids are not kept. Two ids are taken for one only if all of their hash is equal, whose seed is drawn anew
+//! in each process: among a billion ids the chance of any such pair is below 10⁻²⁰.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::error::{EngineError, Result};
+
+/// Stands for "no number".
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Slots for each id: fewer make searches long, more cost memory.
+const SLOTS_PER_ID: f64 = 1.4;
+
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("ids"));
+
+/// The hash of an id.
+pub(super) fn hash(id: &str) -> u128 {
+    xxh3_128_with_seed(id.as_bytes(), *SEED)
+}
+
+/// The hashes of a column of ids; `None` for a missing one.
+pub(super) fn hashes(column: &ArrayRef) -> Result<Vec<Option<u128>>> {
+    // Delta tables give views of texts, which are hashed where they are.
+    if let Some(texts) = column.as_string_view_opt() {
+        return Ok(texts.iter().map(|text| text.map(hash)).collect());
+    }
+    let texts = arrow::compute::cast(column, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().iter().map(|text| text.map(hash)).collect())
+}
+
+/// A batch whose texts are plain ones, save for the ids in its first column.
+pub(super) fn with_plain_texts(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let plain = |index: usize, column: &ArrayRef| -> Result<ArrayRef> {
+        Ok(match column.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(_, _) if index > 0 => {
+                arrow::compute::cast(column, &DataType::Utf8)?
+            }
+            _ => Arc::clone(column),
+        })
+    };
+    let columns =
+        batch.columns().iter().enumerate().map(|(index, column)| plain(index, column)).collect::<Result<Vec<_>>>()?;
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+/// One of the ids as text.
+pub(super) fn id_text(column: &ArrayRef, row: usize) -> Result<String> {
+    let text = arrow::compute::cast(&column.slice(row, 1), &DataType::Utf8)?;
+    Ok(text.as_string::<i32>().value(0).to_owned())
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The lower half of the hash, never zero in a slot that is taken.
+    fingerprint: AtomicU64,
+    number: AtomicU32,
+}
+
+/// Ids with their numbers, from 0 in the order in which they came.
+pub(super) struct Ids {
+    slots: Box<[Slot]>,
+    next: AtomicU32,
+    most: u32,
+}
+
+impl Ids {
+    /// Room for so many ids.
+    pub(super) fn with_room(ids: usize) -> Result<Self> {
+        let most = u32::try_from(ids).ok().filter(|most| *most < NONE).ok_or_else(|| {
+            EngineError::refused(format!("{ids} messages are too many for one step: ingest them in parts"))
+        })?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Far below 2^53, and positive.
+        let slots = (f64::from(most) * SLOTS_PER_ID) as usize + 16;
+        Ok(Self { slots: (0..slots).map(|_| Slot::default()).collect(), next: AtomicU32::new(0), most })
+    }
+
+    /// Gives an id its number; `None` when it has one already.
+    pub(super) fn insert(&self, hash: u128) -> Option<u32> {
+        let (mut place, fingerprint) = self.start(hash);
+        loop {
+            let slot = &self.slots[place];
+            match slot.fingerprint.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    let number = self.next.fetch_add(1, Ordering::Relaxed);
+                    slot.number.store(number, Ordering::Relaxed);
+                    return Some(number);
+                }
+                Err(taken) if taken == fingerprint => return None,
+                Err(_) => place = if place + 1 == self.slots.len() { 0 } else { place + 1 },
+            }
+        }
+    }
+
+    /// The number of an id, once all have been inserted.
+    pub(super) fn get(&self, hash: u128) -> Option<u32> {
+        let (mut place, fingerprint) = self.start(hash);
+        loop {
+            let slot = &self.slots[place];
+            let found = slot.fingerprint.load(Ordering::Relaxed);
+            if found == fingerprint {
+                return Some(slot.number.load(Ordering::Relaxed));
+            }
+            if found == 0 {
+                return None;
+            }
+            place = if place + 1 == self.slots.len() { 0 } else { place + 1 };
+        }
+    }
+
+    /// Ids that have a number.
+    pub(super) fn len(&self) -> usize {
+        self.next.load(Ordering::Relaxed) as usize
+    }
+
+    /// An error when more ids came than there was room for, which would make searches endless.
+    pub(super) fn check_room(&self, coming: usize) -> Result<()> {
+        if self.len() + coming > self.most as usize {
+            return Err(EngineError::refused("the sends log grew while it was read: try again"));
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // The halves of the hash, and a product below the number of slots.
+    fn start(&self, hash: u128) -> (usize, u64) {
+        let (upper, lower) = ((hash >> 64) as u64, hash as u64);
+        let place = (u128::from(upper) * self.slots.len() as u128) >> 64;
+        (place as usize, lower.max(1))
+    }
+}
+
+/// Something about few of many numbered messages.
+pub(super) struct Sparse<T> {
+    /// Where each number's entry stands, or [`NONE`].
+    places: Vec<u32>,
+    entries: Vec<T>,
+}
+
+impl<T: Default> Sparse<T> {
+    pub(super) fn new(numbers: usize) -> Self {
+        Self { places: vec![NONE; numbers], entries: Vec::new() }
+    }
+
+    /// The entry of a number, made if there is none.
+    #[allow(clippy::cast_possible_truncation)] // There are no more entries than numbers, which are 32 bits wide.
+    pub(super) fn entry(&mut self, number: u32) -> &mut T {
+        let place = &mut self.places[number as usize];
+        if *place == NONE {
+            *place = self.entries.len() as u32;
+            self.entries.push(T::default());
+        }
+        &mut self.entries[*place as usize]
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        let place = *self.places.get(number as usize)?;
+        self.entries.get(place as usize)
+    }
+}
+
+/// Texts that repeat, each kept once.
+#[derive(Default)]
+pub(super) struct Texts {
+    numbers: std::collections::HashMap<Box<str>, u32>,
+    texts: Vec<Box<str>>,
+}
+
+impl Texts {
+    /// The number of a text.
+    #[allow(clippy::cast_possible_truncation)] // Memory ends long before 2^32 different texts.
+    pub(super) fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.texts.len() as u32;
+        self.numbers.insert(text.into(), number);
+        self.texts.push(text.into());
+        number
+    }
+
+    /// The text of a number; `None` for [`NONE`].
+    pub(super) fn text(&self, number: u32) -> Option<&str> {
+        self.texts.get(number as usize).map(AsRef::as_ref)
+    }
+
+    /// The later of two texts in their order.
+    pub(super) fn greater(&self, one: u32, other: u32) -> u32 {
+        if self.text(one) >= self.text(other) { one } else { other }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_id_has_one_number_whoever_asks() {
+        let ids = Ids::with_room(2000).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for id in 0..2000 {
+                        ids.insert(hash(&format!("m{id}")));
+                    }
+                });
+            }
+        });
+        assert_eq!(ids.len(), 2000);
+        let mut numbers: Vec<u32> = (0..2000).map(|id| ids.get(hash(&format!("m{id}"))).unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..2000).collect::<Vec<u32>>());
+        assert_eq!(ids.get(hash("m2000")), None);
+        assert_eq!(ids.insert(hash("m1")), None);
+    }
+}

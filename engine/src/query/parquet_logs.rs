@@ -1,0 +1,448 @@
+//! Parquet files of logs as a table that reads only the columns a query wants, all cores at once.
+//!
+//! A file whose columns are canonical is read as it is, if it can be shown beforehand that an ingest would reject none of its
+//! rows: by the file's own statistics where they suffice, else by looking through the few columns in question. Anything else
+//! goes through the validator first (see [`super::files`]).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::statistics::Statistics;
+use tempfile::TempDir;
+
+use super::stream::{Batches, OpenPartition, Partition};
+use crate::error::Result;
+use crate::event::{
+    ColumnKind, ColumnSpec, EARLIEST_MOMENT, INGESTED_AT, Log, MAY_BE_AHEAD, NULL_WORDS, Presence, SOURCE_FILE,
+    SOURCE_ROW, attribute_name, is_identity_name,
+};
+
+/// Rows read at a time.
+const BATCH_ROWS: usize = 32_768;
+
+/// Which of a file's columns (by position) feeds which column of the table (by name).
+type Sources = Vec<(String, usize)>;
+
+/// One Parquet file of a table.
+#[derive(Debug, Clone)]
+pub(super) struct ParquetPart {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    sources: Sources,
+    /// The columns to give every row, where the file does not hold its own provenance.
+    provenance: Option<Provenance>,
+}
+
+/// Where the rows of a file come from, told for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Provenance {
+    pub(super) file: String,
+    pub(super) ingested_at: i64,
+}
+
+impl ParquetPart {
+    /// A file that the engine wrote: its columns are those of the table.
+    pub(super) fn of_own_file(path: &Path) -> Result<Self> {
+        let metadata = load_metadata(path)?;
+        let fields = metadata.schema().fields();
+        let sources = fields.iter().enumerate().map(|(index, field)| (field.name().clone(), index)).collect();
+        Ok(Self { path: path.to_path_buf(), metadata, sources, provenance: None })
+    }
+
+    /// A file of a log as somebody else wrote it; `None` when it must go through the validator.
+    pub(super) fn of_sound_file(log: Log, path: &Path, latest: i64, provenance: Provenance) -> Result<Option<Self>> {
+        let metadata = load_metadata(path)?;
+        let Some((sources, doubtful)) = prove(log, &metadata, latest) else { return Ok(None) };
+        let part = Self { path: path.to_path_buf(), metadata, sources, provenance: Some(provenance) };
+        Ok(part.passes(log, &doubtful)?.then_some(part))
+    }
+
+    /// The names of the table's columns that the file feeds.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Looks through the columns that the statistics leave in doubt.
+    fn passes(&self, log: Log, doubtful: &[String]) -> Result<bool> {
+        if doubtful.is_empty() {
+            return Ok(true);
+        }
+        let wanted: Vec<usize> =
+            self.sources.iter().filter(|(name, _)| doubtful.contains(name)).map(|(_, index)| *index).collect();
+        let groups: Vec<usize> = (0..self.metadata.metadata().num_row_groups()).collect();
+        let check = |groups: &[usize]| -> Result<bool> {
+            for batch in self.reader(groups, &wanted)? {
+                let batch = batch?;
+                for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+                    let name = self
+                        .sources
+                        .iter()
+                        .find(|(_, index)| self.metadata.schema().field(*index).name() == field.name());
+                    let spec = name.and_then(|(name, _)| log.column(name));
+                    if !spec.is_some_and(|spec| is_sound(spec, column)) {
+                        return Ok(false);
+                    }
+                }
+            }
+            Ok(true)
+        };
+        let halves = split(&groups, threads());
+        std::thread::scope(|scope| {
+            let running: Vec<_> = halves.iter().map(|half| scope.spawn(|| check(half))).collect();
+            running.into_iter().try_fold(true, |sound, half| match half.join() {
+                Ok(result) => Ok(sound && result?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
+    fn reader(
+        &self,
+        row_groups: &[usize],
+        columns: &[usize],
+    ) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+        let file = File::open(&self.path).map_err(crate::error::EngineError::io("read", &self.path))?;
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(row_groups.to_vec())
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()?)
+    }
+
+    /// The rows of some row groups in the columns of `schema`.
+    fn batches(&self, row_groups: &[usize], schema: &SchemaRef) -> Result<Batches> {
+        let source_of = |name: &str| self.sources.iter().find(|(of, _)| of == name).map(|(_, index)| *index);
+        let mut wanted: Vec<usize> = schema.fields().iter().filter_map(|field| source_of(field.name())).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        // Where each column of the schema stands among those read.
+        let places: Vec<Option<usize>> = schema
+            .fields()
+            .iter()
+            .map(|field| source_of(field.name()).and_then(|index| wanted.binary_search(&index).ok()))
+            .collect();
+        let first_row: i64 = (0..row_groups.first().copied().unwrap_or(0))
+            .map(|group| self.metadata.metadata().row_group(group).num_rows())
+            .sum();
+        let (schema, provenance) = (Arc::clone(schema), self.provenance.clone());
+        let mut row = first_row + 1;
+        let batches = self.reader(row_groups, &wanted)?.map(move |batch| {
+            let batch = batch?;
+            let count = batch.num_rows();
+            let columns = schema
+                .fields()
+                .iter()
+                .zip(&places)
+                .map(|(field, place)| -> Result<ArrayRef> {
+                    if let Some(place) = place {
+                        return canonical(batch.column(*place), field.data_type());
+                    }
+                    Ok(match (field.name().as_str(), &provenance) {
+                        (INGESTED_AT, Some(told)) => Arc::new(
+                            TimestampMicrosecondArray::from(vec![told.ingested_at; count]).with_timezone("UTC"),
+                        ),
+                        (SOURCE_FILE, Some(told)) => Arc::new(StringArray::from(vec![told.file.as_str(); count])),
+                        (SOURCE_ROW, Some(_)) => {
+                            let end = row + i64::try_from(count).unwrap_or(0);
+                            Arc::new(Int64Array::from_iter_values(row..end))
+                        }
+                        _ => arrow::array::new_null_array(field.data_type(), count),
+                    })
+                })
+                .collect::<Result<Vec<ArrayRef>>>()?;
+            row += i64::try_from(count).unwrap_or(0);
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
+            Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
+        });
+        Ok(Box::new(batches))
+    }
+}
+
+fn load_metadata(path: &Path) -> Result<ArrowReaderMetadata> {
+    let file = File::open(path).map_err(crate::error::EngineError::io("read", path))?;
+    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| {
+        crate::error::EngineError::UnreadableFile {
+            path: path.to_path_buf(),
+            reason: format!("{error} (is the Parquet file cut off?)"),
+        }
+    })
+}
+
+/// A column in the type of the table. Blank texts are nothing, as everywhere.
+fn canonical(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
+    let column = arrow::compute::cast(column, wanted)?;
+    if wanted == &DataType::Utf8 {
+        let texts = column.as_string::<i32>();
+        // Only a text that starts with a space, or a letter that may be an exotic one, can be blank.
+        let suspicious = texts.iter().flatten().any(|text| text.as_bytes().first().is_none_or(|byte| *byte <= b' '))
+            || (!texts.is_ascii() && texts.iter().flatten().any(|text| text.trim().is_empty()));
+        if suspicious {
+            let kept: StringArray = texts.iter().map(|text| text.filter(|text| !text.trim().is_empty())).collect();
+            return Ok(Arc::new(kept));
+        }
+    }
+    Ok(column)
+}
+
+/// The sources of a log's columns in a file, and the columns that its statistics leave in doubt; `None` when the file needs
+/// the validator in any case.
+fn prove(log: Log, metadata: &ArrowReaderMetadata, latest: i64) -> Option<(Sources, Vec<String>)> {
+    let schema = metadata.schema();
+    let mut sources = Sources::new();
+    let mut doubtful = Vec::new();
+    let mut fed = vec![false; schema.fields().len()];
+    for spec in log.columns() {
+        let names = std::iter::once(&spec.name).chain(spec.aliases);
+        let index = names.into_iter().find_map(|name| schema.index_of(name).ok());
+        let Some(index) = index else {
+            if spec.presence == Presence::Required {
+                return None;
+            }
+            continue;
+        };
+        fed[index] = true;
+        if !has_plain_type(spec.kind, schema.field(index).data_type()) {
+            return None;
+        }
+        match proven(spec, metadata, index, latest) {
+            Proof::Holds => {}
+            Proof::Doubtful => doubtful.push(spec.name.to_owned()),
+            Proof::Fails => return None,
+        }
+        sources.push((spec.name.to_owned(), index));
+    }
+    // Rules over several columns are left to the validator.
+    if !log.needs_one_of().is_empty() {
+        return None;
+    }
+    for (index, field) in schema.fields().iter().enumerate().filter(|(index, _)| !fed[*index]) {
+        let name = attribute_name(field.name());
+        let plain =
+            matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Int64);
+        let unusual = !plain || name != *field.name() || is_identity_name(field.name()).is_some();
+        // A spelling that the mapping would have taken for a canonical column (`Message_ID`), or a name that is taken.
+        let confusing = log.columns().iter().any(|spec| {
+            spec.name.eq_ignore_ascii_case(field.name().trim())
+                || spec.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(field.name().trim()))
+        });
+        if unusual || confusing {
+            return None;
+        }
+        sources.push((name, index));
+    }
+    Some((sources, doubtful))
+}
+
+/// Types that mean the same to the validator and to a cast.
+fn has_plain_type(kind: ColumnKind, data_type: &DataType) -> bool {
+    let is_text = matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    match kind {
+        ColumnKind::Text | ColumnKind::Word(_) => {
+            is_text || (kind == ColumnKind::Text && data_type == &DataType::Int64)
+        }
+        ColumnKind::Time => {
+            matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond, Some(zone)) if zone.as_ref() == "UTC")
+        }
+        ColumnKind::Money => matches!(data_type, DataType::Float64 | DataType::Decimal128(_, 0..=6)),
+        ColumnKind::Integer => matches!(data_type, DataType::Int64 | DataType::Int32),
+        ColumnKind::Number => data_type == &DataType::Float64,
+        ColumnKind::Boolean => data_type == &DataType::Boolean,
+    }
+}
+
+enum Proof {
+    Holds,
+    Doubtful,
+    Fails,
+}
+
+/// What the statistics of all row groups say of a column.
+fn proven(spec: &ColumnSpec, metadata: &ArrowReaderMetadata, index: usize, latest: i64) -> Proof {
+    let must_be_filled = spec.presence != Presence::Optional;
+    let Some(leaf) = leaf_of(metadata, index) else { return Proof::Fails };
+    let mut doubtful = false;
+    for group in metadata.metadata().row_groups() {
+        let statistics = group.column(leaf).statistics();
+        let nulls = statistics.and_then(Statistics::null_count_opt);
+        if nulls == Some(u64::try_from(group.num_rows()).unwrap_or(0)) && !must_be_filled {
+            continue;
+        }
+        if must_be_filled && nulls.is_some_and(|nulls| nulls > 0) {
+            return Proof::Fails;
+        }
+        let unknown = must_be_filled && nulls.is_none();
+        let within = match (spec.kind, statistics) {
+            (ColumnKind::Text, Some(Statistics::ByteArray(values)))
+                if must_be_filled && spec.name != "recipient_id" =>
+            {
+                matches!((values.min_opt(), values.max_opt()), (Some(low), Some(high)) if names_only(low.data(), high.data()))
+            }
+            // A text that may be missing is never a reason to reject a row.
+            (ColumnKind::Text, _) => !must_be_filled,
+            (ColumnKind::Time, Some(Statistics::Int64(values))) => {
+                let scale = match metadata.schema().field(index).data_type() {
+                    DataType::Timestamp(TimeUnit::Millisecond, _) => 1000,
+                    _ => 1,
+                };
+                match (values.min_opt(), values.max_opt()) {
+                    (Some(low), Some(high)) => {
+                        let early = low.saturating_mul(scale) < EARLIEST_MOMENT;
+                        let late = high.saturating_mul(scale) > latest && !MAY_BE_AHEAD.contains(&spec.name);
+                        if early || late {
+                            return Proof::Fails;
+                        }
+                        true
+                    }
+                    _ => false,
+                }
+            }
+            (ColumnKind::Integer, Some(Statistics::Int64(values))) => {
+                values.min_opt().is_some_and(|low| *low >= 0 || !spec.non_negative)
+            }
+            (ColumnKind::Integer, Some(Statistics::Int32(values))) => {
+                values.min_opt().is_some_and(|low| *low >= 0 || !spec.non_negative)
+            }
+            (ColumnKind::Boolean, _) => true,
+            _ => false,
+        };
+        doubtful |= unknown || !within;
+    }
+    if !doubtful {
+        Proof::Holds
+    } else if spec.kind == ColumnKind::Time {
+        // No statistics for moments: an unusual writer, and a rare one.
+        Proof::Fails
+    } else {
+        Proof::Doubtful
+    }
+}
+
+/// Whether every text between the two is a name: not blank, and none of the words for nothing.
+fn names_only(low: &[u8], high: &[u8]) -> bool {
+    // U+0085 and up are the exotic spaces; their first byte in UTF-8 is 0xC2 or more.
+    low.first().is_some_and(|byte| *byte > b' ')
+        && high.first().is_some_and(|byte| *byte < 0xC2)
+        && !NULL_WORDS.iter().any(|word| low <= word.as_bytes() && word.as_bytes() <= high)
+}
+
+/// The position of a root column among the leaves, if it is a leaf itself.
+fn leaf_of(metadata: &ArrowReaderMetadata, root: usize) -> Option<usize> {
+    let schema = metadata.parquet_schema();
+    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root);
+    leaves.next().filter(|_| leaves.next().is_none())
+}
+
+/// Whether no cell of a column is a reason to reject its row.
+fn is_sound(spec: &ColumnSpec, column: &ArrayRef) -> bool {
+    if spec.presence != Presence::Optional && column.null_count() > 0 {
+        return false;
+    }
+    match spec.kind {
+        ColumnKind::Text | ColumnKind::Word(_) => {
+            let Ok(texts) = arrow::compute::cast(column, &DataType::Utf8) else { return false };
+            let texts = texts.as_string::<i32>();
+            if let ColumnKind::Word(list) = spec.kind {
+                let mut last = "";
+                texts.iter().flatten().all(|text| {
+                    let known = text == last || list.words.iter().any(|(_, canonical)| *canonical == text);
+                    last = text;
+                    known
+                })
+            } else {
+                // Whatever could be an address has one of these.
+                let no_address =
+                    spec.name != "recipient_id" || !texts.value_data().iter().any(|byte| matches!(byte, b'+' | b'@'));
+                let filled = |text: &str| {
+                    let plain = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+                    (plain || !text.trim().is_empty()) && !(text.len() <= 4 && NULL_WORDS.contains(&text))
+                };
+                no_address && (spec.presence == Presence::Optional || texts.iter().flatten().all(filled))
+            }
+        }
+        ColumnKind::Money | ColumnKind::Number => match column.data_type() {
+            DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().all(|number| {
+                // Beyond this an amount does not fit its decimal; the validator says so.
+                number.is_finite() && number.abs() < 1e11 && !(spec.non_negative && number < 0.0)
+            }),
+            _ => false,
+        },
+        ColumnKind::Time | ColumnKind::Integer | ColumnKind::Boolean => false,
+    }
+}
+
+/// The table of some Parquet files.
+#[derive(Debug)]
+pub(super) struct ParquetTable {
+    schema: SchemaRef,
+    parts: Vec<Arc<ParquetPart>>,
+    /// The folder of temporary files among the parts, which goes when the table goes.
+    _spool: Option<TempDir>,
+}
+
+impl ParquetTable {
+    pub(super) fn new(schema: SchemaRef, parts: Vec<ParquetPart>, spool: Option<TempDir>) -> Self {
+        Self { schema, parts: parts.into_iter().map(Arc::new).collect(), _spool: spool }
+    }
+}
+
+#[async_trait]
+impl TableProvider for ParquetTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let schema = match projection {
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => Arc::clone(&self.schema),
+        };
+        let mut partitions: Vec<Arc<dyn PartitionStream>> = Vec::new();
+        for part in &self.parts {
+            let groups: Vec<usize> = (0..part.metadata.metadata().num_row_groups()).collect();
+            for groups in split(&groups, threads()) {
+                let (part, schema_of) = (Arc::clone(part), Arc::clone(&schema));
+                let open: OpenPartition = Arc::new(move || part.batches(&groups, &schema_of));
+                partitions.push(Arc::new(Partition::new(Arc::clone(&schema), open)));
+            }
+        }
+        if partitions.is_empty() {
+            // The planner wants one partition at least.
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?))
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Consecutive pieces, at most so many, none empty; one empty piece of nothing.
+fn split(groups: &[usize], pieces: usize) -> Vec<Vec<usize>> {
+    let size = groups.len().div_ceil(pieces.max(1)).max(1);
+    let split: Vec<Vec<usize>> = groups.chunks(size).map(<[usize]>::to_vec).collect();
+    if split.is_empty() { vec![Vec::new()] } else { split }
+}
