@@ -110,8 +110,11 @@ pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<R
     let at_hand = LogsAtHand::of(session).await?;
     let grouping = grouping::Grouping::resolve(session, &request.by, &request.time_zone).await?;
     let base = query::base(request, &grouping);
-    let counts = query::counts(session, &base, &grouping).await?;
-    let money = money::by_currency(session, &base, &grouping).await?;
+    let query::Counted { counts, money } = query::count(session, &base, &grouping).await?;
+    let money = match money {
+        Some(money) => money,
+        None => money::by_currency(session, &base, &grouping).await?,
+    };
     let retained = if at_hand.conversions {
         retention::retained(session, &base, &grouping, request.retention_days).await?
     } else {

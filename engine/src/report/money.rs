@@ -83,7 +83,7 @@ fn slot<'a>(money: &'a mut Money, batch: &RecordBatch, row: usize, keys: usize) 
     Ok(money.entry(group).or_default().entry(currency).or_default())
 }
 
-fn number(batch: &RecordBatch, column: usize, row: usize) -> Option<f64> {
+pub(crate) fn number(batch: &RecordBatch, column: usize, row: usize) -> Option<f64> {
     let column = batch.column(column).as_primitive::<Float64Type>();
     (!column.is_null(row)).then(|| column.value(row))
 }

@@ -1,11 +1,12 @@
 //! The counting query of a report: messages and recipients of each group in one pass over the facts.
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 
 use super::ReportRequest;
 use super::grouping::Grouping;
+use super::money::Money;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
 
@@ -54,45 +55,82 @@ pub(crate) fn base(request: &ReportRequest, grouping: &Grouping) -> String {
     format!("SELECT {}f.* FROM message_facts AS f{}{within}", keys.concat(), grouping.join())
 }
 
-/// Counts each group.
-pub(crate) async fn counts(session: &QuerySession, base: &str, grouping: &Grouping) -> Result<Vec<Counts>> {
+/// What one pass over the messages gives.
+pub(crate) struct Counted {
+    pub(crate) counts: Vec<Counts>,
+    /// The money, unless there are several currencies.
+    pub(crate) money: Option<Money>,
+}
+
+/// Counts each group, and adds up its money as long as it is in the currencies that the logs begin with.
+pub(crate) async fn count(session: &QuerySession, base: &str, grouping: &Grouping) -> Result<Counted> {
+    let spent = first_currency(session, "sends").await?;
+    let earned = first_currency(session, "conversions").await?;
     let keys = grouping.keys();
     let list = keys.iter().map(|key| format!("{key}, ")).collect::<String>();
     let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {0} ORDER BY {0}", keys.join(", ")) };
+    let other = |currency: &str, first: &str| format!("coalesce({currency}, '') <> {}", text_literal(first));
     let query = format!(
-        "WITH base AS ({base}), units AS (\n\
-         SELECT {list}campaign_id, recipient_id, count(*) AS sent,\n  \
-         count(*) FILTER (WHERE delivery = 'delivered') AS delivered, count(*) FILTER (WHERE delivery = 'failed') AS failed,\n  \
-         count(*) FILTER (WHERE receipts > 0) AS with_receipt, sum(clicks) AS clicks, sum(machine_clicks) AS machine_clicks,\n  \
-         sum(conversions) AS conversions, sum(conversions_outside_window) AS outside, sum(replies) AS replies,\n  \
-         max(opt_outs) AS opt_outs, max(sent_at) AS last_sent_at\n\
-         FROM base GROUP BY {list}campaign_id, recipient_id)\n\
-         SELECT {list}sum(sent), sum(delivered), sum(failed), sum(with_receipt), sum(clicks), sum(machine_clicks),\n  \
-         sum(conversions), sum(outside), count(*), count(*) FILTER (WHERE delivered > 0),\n  \
-         count(*) FILTER (WHERE clicks > 0), count(*) FILTER (WHERE conversions > 0),\n  \
-         count(*) FILTER (WHERE clicks > 0 AND conversions > 0), sum(opt_outs), count(*) FILTER (WHERE replies > 0),\n  \
-         max(last_sent_at) FROM units{group}"
+        "WITH base AS ({base})\n\
+         SELECT {list}count(*), count(*) FILTER (WHERE delivery = 'delivered'), count(*) FILTER (WHERE delivery = 'failed'),\n  \
+         count(*) FILTER (WHERE receipts > 0), sum(clicks), sum(machine_clicks), sum(conversions), sum(conversions_outside_window),\n  \
+         max(sent_at), recipient_counts(recipient_id, campaign_id, delivery = 'delivered', clicks > 0, conversions > 0, opt_outs > 0, replies > 0),\n  \
+         count(*) FILTER (WHERE revenue_other IS NOT NULL OR (cost IS NOT NULL AND {other_spent})\n    \
+         OR ((revenue IS NOT NULL OR margin IS NOT NULL) AND {other_earned})),\n  \
+         arrow_cast(sum(revenue), 'Float64'), arrow_cast(sum(margin), 'Float64'), arrow_cast(sum(cost), 'Float64')\n\
+         FROM base{group}",
+        other_spent = other("currency", &spent),
+        other_earned = other("revenue_currency", &earned),
     );
-    let mut counts = Vec::new();
+    let mut counted = Counted { counts: Vec::new(), money: Some(Money::new()) };
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {
-            let count = read_row(&batch, row, keys.len())?;
+            let counts = read_row(&batch, row, keys.len())?;
             // Without any group column an empty selection still gives one row of nothing.
-            if count.sent > 0 {
-                counts.push(count);
+            if counts.sent == 0 {
+                continue;
             }
+            let number = |place: usize| super::money::number(&batch, keys.len() + place, row);
+            if batch.column(keys.len() + 10).as_primitive::<Int64Type>().value(row) > 0 {
+                counted.money = None;
+            } else if let Some(money) = &mut counted.money {
+                let of_group = money.entry(counts.keys.clone()).or_default();
+                let (revenue, margin, cost) = (number(11), number(12), number(13));
+                if revenue.is_some() || margin.is_some() {
+                    let amounts = of_group.entry(earned.clone()).or_default();
+                    (amounts.revenue, amounts.margin) = (revenue, margin);
+                }
+                if cost.is_some() {
+                    of_group.entry(spent.clone()).or_default().cost = cost;
+                }
+                if of_group.is_empty() {
+                    money.remove(&counts.keys);
+                }
+            }
+            counted.counts.push(counts);
         }
     }
-    Ok(counts)
+    Ok(counted)
+}
+
+/// The first currency of a log; empty when it names none.
+async fn first_currency(session: &QuerySession, log: &str) -> Result<String> {
+    let query = format!("SELECT currency FROM {log} WHERE currency IS NOT NULL LIMIT 1");
+    let batches = session.collect(&query).await?;
+    let first = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(first.map(|batch| cell_text(batch, 0, 0)).transpose()?.flatten().unwrap_or_default())
 }
 
 fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
-    let number = |position: usize| -> u64 {
-        let column = batch.column(keys + position).as_primitive::<Int64Type>();
+    let count = |column: &ArrayRef| -> u64 {
+        let column = column.as_primitive::<Int64Type>();
         if column.is_null(row) { 0 } else { u64::try_from(column.value(row)).unwrap_or(0) }
     };
-    let last = batch.column(keys + 15).as_primitive::<TimestampMicrosecondType>();
+    let number = |place: usize| count(batch.column(keys + place));
+    let last = batch.column(keys + 8).as_primitive::<TimestampMicrosecondType>();
     let last_sent_at = if last.is_null(row) { None } else { Timestamp::from_microsecond(last.value(row)).ok() };
+    let people = batch.column(keys + 9).as_struct();
+    let of_people = |name: &str| people.column_by_name(name).map_or(0, count);
     Ok(Counts {
         keys: (0..keys).map(|key| cell_text(batch, key, row)).collect::<Result<_>>()?,
         sent: number(0),
@@ -103,13 +141,13 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         machine_clicks: number(5),
         conversions: number(6),
         conversions_outside_window: number(7),
-        recipients: number(8),
-        delivered_recipients: number(9),
-        clickers: number(10),
-        converters: number(11),
-        clicking_converters: number(12),
-        opt_outs: number(13),
-        repliers: number(14),
+        recipients: of_people("recipients"),
+        delivered_recipients: of_people("delivered"),
+        clickers: of_people("clickers"),
+        converters: of_people("converters"),
+        clicking_converters: of_people("clicking_converters"),
+        opt_outs: of_people("opt_outs"),
+        repliers: of_people("repliers"),
         last_sent_at,
     })
 }

@@ -1,11 +1,13 @@
 //! The SQL functions that sendlift adds to `DataFusion`, one a file.
 
 mod local_time;
+mod recipient_counts;
 
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
 /// Registers every function of this module.
 pub fn register_all(context: &SessionContext) {
     context.register_udf(ScalarUDF::new_from_impl(local_time::LocalTime::new()));
+    context.register_udaf(AggregateUDF::new_from_impl(recipient_counts::RecipientCounts::new()));
 }
