@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal as _;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use sendlift_engine::generate::{GenerateOptions, GenerateSummary, generate};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::GenerateArguments;
-use super::output::{Cell, Format, Rows, print_json, say};
+use super::output::{Cell, Format, Rows, print_json, say, progress_style};
 
 pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::Result<()> {
     let usage = |error: &dyn std::fmt::Display| EngineError::usage(error.to_string());
@@ -35,9 +35,7 @@ pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::R
 /// Generates logs, with progress on a terminal.
 pub(super) fn with_progress(out: &std::path::Path, options: &GenerateOptions) -> Result<GenerateSummary> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(options.messages) } else { ProgressBar::hidden() };
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} messages · {per_sec} · {eta} left")
-    {
+    if let Some(style) = progress_style("{bar:30} {human_pos} of {human_len} messages · {rate} · {eta} left") {
         bar.set_style(style);
     }
     let summary = generate(out, options, &mut |messages| bar.set_position(messages));

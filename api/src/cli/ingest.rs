@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use sendlift_engine::event::Log;
 use sendlift_engine::facts::{Refreshed, refresh};
 use sendlift_engine::ingest::input::{Input, resolve};
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::arguments::{IngestArguments, ReadingArguments};
-use super::output::{Cell, Format, Rows, grouped, percent, print_json, say};
+use super::output::{Cell, Format, Rows, grouped, percent, print_json, say, progress_style};
 
 /// What an ingest did, as JSON.
 #[derive(Serialize)]
@@ -83,9 +83,10 @@ fn progress_bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} rows · {per_sec} · {msg} · {elapsed}") {
+    if let Some(style) = progress_style("{spinner} {human_pos} rows · {rate} · {msg} · {elapsed}") {
         bar.set_style(style);
     }
+    bar.set_message("looking whether the files are new");
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

@@ -1,5 +1,6 @@
 //! Answers to the terminal: tables for people, JSON and CSV for programs.
 
+use indicatif::{ProgressState, ProgressStyle};
 use std::io::Write as _;
 use std::str::FromStr;
 
@@ -250,6 +251,16 @@ fn csv_line<'a>(cells: impl Iterator<Item = &'a String>) -> String {
 /// A cell of CSV, quoted where it must be (RFC 4180).
 fn csv_cell(cell: &str) -> String {
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
+/// The template of a progress bar, in which `{rate}` is the mean rate so far.
+pub(super) fn progress_style(template: &str) -> Option<ProgressStyle> {
+    let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let milliseconds = u64::try_from(state.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        // A line that cannot be written is one that nobody sees.
+        let _ = write!(text, "{}/s", grouped(state.pos().saturating_mul(1000) / milliseconds));
+    };
+    Some(ProgressStyle::with_template(template).ok()?.with_key("rate", rate))
 }
 
 /// A whole number with thousands separated.

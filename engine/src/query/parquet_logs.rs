@@ -30,7 +30,7 @@ use crate::event::{
 };
 
 /// Rows read at a time.
-const BATCH_ROWS: usize = 32_768;
+const BATCH_ROWS: usize = 16_384;
 
 /// Which of a file's columns (by position) feeds which column of the table (by name).
 type Sources = Vec<(String, usize)>;

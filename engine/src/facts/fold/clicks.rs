@@ -1,13 +1,13 @@
 //! Human and machine clicks of each message. The first rule that applies names the reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};
 use regex::{Regex, RegexBuilder};
 
 use super::ids::{Ids, NONE, Sparse, Texts, hashes};
-use super::latest::{Latest, Orders};
+use super::latest::{ByNumber, Latest, Orders};
 use super::receipts::Receipts;
 use crate::error::{EngineError, Result};
 use crate::settings::MachineClicks;
@@ -31,8 +31,8 @@ struct Tap {
     tapped: i64,
     /// What the click itself says of a machine, as a number of a text.
     reason: u32,
-    /// The address, as a number.
-    address: u32,
+    /// The address, by hash; zero for none.
+    address: u128,
 }
 
 /// Reads the log of clicks.
@@ -43,11 +43,10 @@ pub(super) struct ClickReader<'a> {
     agents: Vec<bool>,
     agent_texts: Texts,
     links: Texts,
-    addresses: Texts,
     reasons: Texts,
     taps: Latest<Tap>,
     /// Address, hour and message of every row.
-    visits: Vec<(u32, i64, u128)>,
+    visits: Vec<(u128, i64, u128)>,
 }
 
 /// The clicks of all messages.
@@ -64,7 +63,6 @@ impl<'a> ClickReader<'a> {
             agents: Vec::new(),
             agent_texts: Texts::default(),
             links: Texts::default(),
-            addresses: Texts::default(),
             reasons: Texts::default(),
             taps: Latest::new(),
             visits: Vec::new(),
@@ -74,16 +72,16 @@ impl<'a> ClickReader<'a> {
     /// Takes in rows of the columns of [`crate::facts::sql::taps`], texts plain.
     pub(super) fn add(&mut self, ids: &Ids, batch: &RecordBatch) -> Result<()> {
         let (keys, messages) = (hashes(batch.column(0))?, hashes(batch.column(1))?);
-        let [links, agents, methods, addresses, reasons] =
-            [2, 4, 5, 6, 8].map(|column| batch.column(column).as_string::<i32>());
+        let [links, agents, methods, reasons] = [2, 4, 5, 8].map(|column| batch.column(column).as_string::<i32>());
+        let addresses = hashes(batch.column(6))?;
         let tapped = batch.column(3).as_primitive::<Int64Type>();
         let scores = batch.column(7).as_primitive::<Float64Type>();
         let orders = Orders::of(batch);
         for row in 0..batch.num_rows() {
             let cell = |column: &'_ StringArray| column.is_valid(row).then_some(row);
-            let address = cell(addresses).map_or(NONE, |row| self.addresses.number(addresses.value(row)));
+            let address = addresses[row].unwrap_or(0);
             let at = tapped.value(row);
-            if let (Some(message), true) = (messages[row], address != NONE) {
+            if let (Some(message), true) = (messages[row], address != 0) {
                 self.visits.push((address, at.div_euclid(HOUR), message));
             }
             let reason = if scores.is_valid(row) && scores.value(row) >= self.rules.bot_score {
@@ -157,7 +155,7 @@ impl<'a> ClickReader<'a> {
 }
 
 /// Addresses and hours with clicks of so many messages.
-fn crowds(mut visits: Vec<(u32, i64, u128)>, messages: u32) -> HashSet<(u32, i64)> {
+fn crowds(mut visits: Vec<(u128, i64, u128)>, messages: u32) -> HashSet<(u128, i64)> {
     visits.sort_unstable();
     visits.dedup();
     let of_one_hour = visits.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1));
@@ -165,11 +163,11 @@ fn crowds(mut visits: Vec<(u32, i64, u128)>, messages: u32) -> HashSet<(u32, i64
 }
 
 /// Messages whose links, several of them, were all first followed within the limit, with the first of these moments.
-fn bursts(taps: &[Tap], limit: i64) -> HashMap<u32, i64> {
+fn bursts(taps: &[Tap], limit: i64) -> ByNumber<i64> {
     let mut firsts: Vec<(u32, u32, i64)> = taps.iter().map(|tap| (tap.number, tap.link, tap.tapped)).collect();
     firsts.sort_unstable();
     firsts.dedup_by_key(|(number, link, _)| (*number, *link));
-    let mut bursts = HashMap::new();
+    let mut bursts = ByNumber::default();
     for links in firsts.chunk_by(|one, other| one.0 == other.0).filter(|links| links.len() > 1) {
         let times = links.iter().map(|(_, _, tapped)| *tapped);
         if let (Some(first), Some(last)) = (times.clone().min(), times.max())

@@ -36,6 +36,16 @@ pub(super) fn hashes(column: &ArrayRef) -> Result<Vec<Option<u128>>> {
     Ok(texts.as_string::<i32>().iter().map(|text| text.map(hash)).collect())
 }
 
+/// The numbers of a column of ids; [`NONE`] for one that has none.
+pub(super) fn numbers(column: &ArrayRef, ids: &Ids) -> Result<Vec<u32>> {
+    let number = |text: Option<&str>| text.and_then(|text| ids.get(hash(text))).unwrap_or(NONE);
+    if let Some(texts) = column.as_string_view_opt() {
+        return Ok(texts.iter().map(number).collect());
+    }
+    let texts = arrow::compute::cast(column, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().iter().map(number).collect())
+}
+
 /// A batch whose texts are plain ones, save for the ids in its first column.
 pub(super) fn with_plain_texts(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = batch.schema();

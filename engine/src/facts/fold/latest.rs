@@ -16,7 +16,7 @@ struct Order {
     row: i64,
 }
 
-/// Hashes are hashed already.
+/// Hashes are hashed already, and numbers need little.
 #[derive(Default)]
 pub(super) struct AsItIs(u64);
 
@@ -31,6 +31,11 @@ impl Hasher for AsItIs {
         }
     }
 
+    fn write_u32(&mut self, number: u32) {
+        // Neighbouring numbers must not fall together: Fibonacci hashing (Knuth, TAOCP volume 3, 6.4).
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
     #[allow(clippy::cast_possible_truncation)] // Half of a good hash is a good hash.
     fn write_u128(&mut self, hash: u128) {
         self.0 = hash as u64;
@@ -39,6 +44,9 @@ impl Hasher for AsItIs {
 
 /// A map by hash.
 pub(super) type ByHash<T> = HashMap<u128, T, BuildHasherDefault<AsItIs>>;
+
+/// A map by a message's number.
+pub(super) type ByNumber<T> = HashMap<u32, T, BuildHasherDefault<AsItIs>>;
 
 /// Rows by the key of their event, the latest received of each.
 pub(super) struct Latest<T> {

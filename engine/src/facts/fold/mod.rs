@@ -36,7 +36,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::events::{Credited, Events, Kind};
-use self::ids::{Ids, NONE, hashes, id_text, with_plain_texts};
+use self::ids::{Ids, NONE, hashes, id_text, numbers, with_plain_texts};
 use self::receipts::Receipts;
 use super::sql::{self, Inputs, Range};
 use crate::error::{EngineError, Result};
@@ -375,8 +375,7 @@ impl FoldedMessages {
         let receipts = Arc::new(Mutex::new(Receipts::new(ids.len(), told)));
         let (of, into) = (Arc::clone(ids), Arc::clone(&receipts));
         for_each_batch(frame, move |batch| {
-            let numbers: Vec<u32> =
-                hashes(batch.column(0))?.into_iter().map(|id| id.and_then(|id| of.get(id)).unwrap_or(NONE)).collect();
+            let numbers = numbers(batch.column(0), &of)?;
             into.lock().map_err(|_| stopped())?.fold(&numbers, &batch)
         })
         .await?;

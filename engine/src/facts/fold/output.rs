@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray as _, BooleanArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions, StringBuilder,
+    ArrayRef, AsArray as _, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions, StringBuilder,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::clicks::Clicked;
 use super::contacts::Place;
-use super::ids::{hashes, with_plain_texts};
+use super::ids::{NONE, hashes, numbers, with_plain_texts};
 use super::{Folded, column, orders};
 use crate::error::{EngineError, Result};
 use crate::facts::sql::MONEY_SUM;
@@ -20,22 +20,18 @@ impl Folded {
     /// reception, then those that are wanted) in the columns of `schema`.
     pub(super) fn rows(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         let mut batch = batch.clone();
-        let mut ids = hashes(batch.column(0))?;
         if !self.newest.is_empty() {
             let orders = orders(&with_plain_texts(&batch)?, 3);
-            let keep: Vec<bool> = ids
-                .iter()
+            let keep = hashes(batch.column(0))?
+                .into_iter()
                 .zip(&orders)
-                .map(|(id, order)| id.is_some_and(|id| self.newest.get(&id).is_none_or(|newest| newest == order)))
-                .collect();
-            batch = arrow::compute::filter_record_batch(&batch, &BooleanArray::from(keep))?;
-            ids = hashes(batch.column(0))?;
+                .map(|(id, order)| id.is_some_and(|id| self.newest.get(&id).is_none_or(|newest| newest == order)));
+            batch = arrow::compute::filter_record_batch(&batch, &keep.collect::<Vec<bool>>().into())?;
         }
-        let numbers: Vec<u32> = ids
-            .into_iter()
-            .map(|id| id.and_then(|id| self.ids.get(id)))
-            .collect::<Option<_>>()
-            .ok_or_else(|| EngineError::refused("the sends log changed while it was read: try again"))?;
+        let numbers = numbers(batch.column(0), &self.ids)?;
+        if numbers.contains(&NONE) {
+            return Err(EngineError::refused("the sends log changed while it was read: try again"));
+        }
         let sent = arrow::compute::cast(batch.column(2), &DataType::Int64)?;
         let rows = Rows { folded: self, numbers, sent: sent.as_primitive::<Int64Type>().clone() };
         let places = self.places(&batch, &rows, schema)?;

@@ -1,11 +1,10 @@
 //! What the receipts say of each message: folded in any order, one fixed-size state a message.
 
-use std::collections::HashMap;
-
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 
 use super::ids::{NONE, Texts};
+use super::latest::ByNumber;
 use crate::error::Result;
 use crate::event::words::{FIRST_DELIVERED_RANK, STATUS_RANKS};
 
@@ -26,6 +25,8 @@ struct State {
     /// Of those of part 1, and of those that name no part.
     part_one: Rank,
     whole: Rank,
+    /// Whether a receipt was of another part.
+    has_parts: bool,
 }
 
 /// What only some queries want of the receipts.
@@ -41,18 +42,18 @@ struct Told {
 pub(super) struct Receipts {
     states: Vec<State>,
     /// The highest rank of each part other than the first.
-    parts: HashMap<u32, Vec<(i64, Rank)>>,
+    parts: ByNumber<Vec<(i64, Rank)>>,
     told: Vec<Told>,
     texts: Texts,
 }
 
 impl Receipts {
     pub(super) fn new(messages: usize, told: bool) -> Self {
-        let state = State { delivered_at: NEVER, receipts: 0, all: 0, part_one: 0, whole: 0 };
+        let state = State { delivered_at: NEVER, receipts: 0, all: 0, part_one: 0, whole: 0, has_parts: false };
         let nothing = Told { price: NO_PRICE, error_code: NONE, carrier: NONE, currency: NONE };
         Self {
             states: vec![state; messages],
-            parts: HashMap::new(),
+            parts: ByNumber::default(),
             told: vec![nothing; if told { messages } else { 0 }],
             texts: Texts::default(),
         }
@@ -82,6 +83,7 @@ impl Receipts {
             } else if parts.value(row) == 1 {
                 state.part_one = state.part_one.max(rank);
             } else {
+                state.has_parts = true;
                 let of_message = self.parts.entry(*number).or_default();
                 match of_message.iter_mut().find(|(part, _)| *part == parts.value(row)) {
                     Some((_, known)) => *known = rank.max(*known),
@@ -129,7 +131,9 @@ impl Receipts {
     /// of its parts is; receipts without a part speak for all.
     pub(super) fn resolved(&self, number: u32) -> Option<i64> {
         let state = self.states[number as usize];
-        let several = self.parts.get(&number).filter(|parts| parts.iter().any(|(part, _)| *part > 1));
+        // Most messages have one part, and need no look at the others.
+        let parts = if state.has_parts { self.parts.get(&number) } else { None };
+        let several = parts.filter(|parts| parts.iter().any(|(part, _)| *part > 1));
         let rank = match several {
             None => state.all,
             Some(parts) => {
@@ -171,7 +175,7 @@ fn is_delivered(rank: Rank) -> bool {
     i64::from(rank) > FIRST_DELIVERED_RANK
 }
 
-/// Each status as its rank; statuses repeat from row to row, so the last ones are remembered.
+/// Each status as its rank.
 fn ranks(statuses: &arrow::array::StringArray) -> Vec<Rank> {
     let rank_of = |status: &str| {
         let rank = STATUS_RANKS.iter().find(|(word, _)| *word == status).map_or(0, |(_, rank)| *rank);

@@ -8,14 +8,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, LargeBinaryBuilder, StringArray, StructArray,
+    Array as _, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryBuilder, StringArray, StructArray,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
-};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -138,7 +136,7 @@ fn entries(values: &[ArrayRef]) -> Result<Vec<u128>> {
     let texts = |place: usize| arrow::compute::cast(&values[place], &DataType::Utf8);
     let (recipients, campaigns) = (texts(0)?, texts(1)?);
     let (recipients, campaigns): (&StringArray, &StringArray) = (recipients.as_string(), campaigns.as_string());
-    let flags: Vec<(&BooleanArray, u128)> = values[2..].iter().map(|column| column.as_boolean()).zip(FLAGS).collect();
+    let flags: Vec<(&BooleanArray, u128)> = values[2..].iter().map(AsArray::as_boolean).zip(FLAGS).collect();
     let mut campaign: (Option<&str>, u64) = (None, 0);
     let entry = |row: usize| {
         let name = campaigns.is_valid(row).then(|| campaigns.value(row));
@@ -148,18 +146,20 @@ fn entries(values: &[ArrayRef]) -> Result<Vec<u128>> {
         }
         let recipient = if recipients.is_valid(row) { recipients.value(row) } else { "" };
         let hash = xxh3_128_with_seed(recipient.as_bytes(), campaign.1) & !FLAG_BYTE;
-        flags.iter().fold(hash, |entry, (column, flag)| {
-            if column.is_valid(row) && column.value(row) { entry | flag } else { entry }
-        })
+        flags.iter().fold(
+            hash,
+            |entry, (column, flag)| {
+                if column.is_valid(row) && column.value(row) { entry | flag } else { entry }
+            },
+        )
     };
     Ok((0..recipients.len()).map(entry).collect())
 }
 
 fn counts_array(sets: &[Set]) -> Result<ArrayRef> {
     let counts: Vec<[i64; COUNTS.len()]> = sets.iter().map(Set::counts).collect();
-    let column = |place: usize| {
-        Arc::new(Int64Array::from_iter_values(counts.iter().map(|counts| counts[place]))) as ArrayRef
-    };
+    let column =
+        |place: usize| Arc::new(Int64Array::from_iter_values(counts.iter().map(|counts| counts[place]))) as ArrayRef;
     Ok(Arc::new(StructArray::try_new(fields(), (0..COUNTS.len()).map(column).collect(), None)?))
 }
 
