@@ -16,6 +16,7 @@ use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample, read_statistic};
 use crate::error::{EngineError, Result};
+use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
 use crate::report::{Grouping, LogsAtHand};
 
@@ -36,6 +37,12 @@ pub struct ExperimentSummary {
     pub first_sent_at: Option<Timestamp>,
     /// `assignments`, `sends` (by `experiment_id`) or `campaign` (a campaign whose sends carry variants).
     pub source: &'static str,
+}
+
+/// How many values a column has in a group: none, one, or 2 for several. A set of the values for each of millions of groups
+/// would not fit into memory.
+fn none_one_or_several(column: &str) -> String {
+    format!("CASE WHEN min({column}) IS NULL THEN 0 WHEN min({column}) = max({column}) THEN 1 ELSE 2 END")
 }
 
 /// The experiments that the logs hold: those of the assignments and the sends, and campaigns with several variants that
@@ -203,7 +210,7 @@ impl StoreExperiment<'_> {
         Ok(self.session.collect(query).await?.iter().map(RecordBatch::num_rows).sum())
     }
 
-    /// One row a unit: `arm`, `arms` (how many it was seen in), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
+    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
     /// `m_NAME` for each metric, and `k0`… for the segments.
     fn units_query(&self, metrics: &[StoreMetric]) -> String {
         let id = text_literal(&self.summary.experiment_id);
@@ -226,10 +233,11 @@ impl StoreExperiment<'_> {
                 self.grouping.join()
             ),
             format!(
-                "sent AS (SELECT recipient_id, first_value(variant ORDER BY sent_at, message_id) AS variant, count(DISTINCT variant) AS variants,\n  \
+                "sent AS (SELECT recipient_id, min(variant) AS variant, {variants} AS variants,\n  \
                  max(sent_at) AS last_sent, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
                  max(CASE WHEN clicks > 0 THEN 1 ELSE 0 END) AS click, max(CASE WHEN replies > 0 THEN 1 ELSE 0 END) AS reply,\n  \
-                 max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)"
+                 max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)",
+                variants = none_one_or_several("variant"),
             ),
         ];
         if self.at_hand.conversions {
@@ -238,8 +246,9 @@ impl StoreExperiment<'_> {
         let from_assignments = self.summary.source == "assignments";
         let (columns, from) = if from_assignments {
             with.push(format!(
-                "assigned AS (SELECT recipient_id, min(arm) AS arm, count(DISTINCT arm) AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
-                 avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)"
+                "assigned AS (SELECT recipient_id, min(arm) AS arm, {arms} AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
+                 avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)",
+                arms = none_one_or_several("arm"),
             ));
             (
                 "a.recipient_id, a.arm, a.arms, a.apart, a.propensity",
@@ -282,7 +291,6 @@ impl StoreExperiment<'_> {
     /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
     fn outcomes(&self, window: i64) -> String {
         let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
-        let latest_first = crate::facts::LATEST_FIRST;
         let unsent = if self.summary.source == "assignments" {
             format!(
                 "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
@@ -298,11 +306,15 @@ impl StoreExperiment<'_> {
         };
         format!(
             "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
-             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {latest_first}) AS newest FROM conversions) WHERE newest = 1 AND {events}),\n\
+             FROM {goals} WHERE {events}),\n\
              hits AS (SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
              WHERE {sent} <= {happened} AND {happened} - {sent} <= {window}\n  \
              UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id{unsent}),\n\
              outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
+            goals = crate::facts::latest_rows(
+                Log::Conversions,
+                "conversion_id, recipient_id, message_id, event, occurred_at, value, refunded_at"
+            ),
             events = crate::facts::counted_events(&self.session.settings),
             sent = moment("m.sent_at"),
             happened = moment("g.occurred_at"),

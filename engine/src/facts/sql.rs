@@ -65,7 +65,7 @@ pub(super) struct Inputs {
     carried: Vec<String>,
     contacts: Contacts,
     pub(super) has_receipts: bool,
-    /// Whether any receipt has a price, so that costs may come late.
+    /// Whether any receipt names a price or a currency, so that costs may come late.
     has_prices: bool,
     pub(super) has_clicks: bool,
     has_conversions: bool,
@@ -105,7 +105,7 @@ impl Inputs {
             carried,
             contacts,
             has_receipts: any_row(Log::Deliveries).await?,
-            has_prices: any("SELECT 1 FROM deliveries WHERE price IS NOT NULL LIMIT 1").await?,
+            has_prices: any("SELECT 1 FROM deliveries WHERE price IS NOT NULL OR currency IS NOT NULL LIMIT 1").await?,
             has_clicks: any_row(Log::Clicks).await?,
             has_conversions: any_row(Log::Conversions).await?,
             has_replies: any_row(Log::Replies).await?,
@@ -295,6 +295,18 @@ pub(super) fn event_key(log: Log) -> String {
         // A click without an id is told by its message, moment and link.
         _ => format!("coalesce(click_id, concat(message_id, '|', {time}, '|', coalesce(link, '')))"),
     }
+}
+
+/// A log's events, each once as its latest received row has it, in some columns. Corrections are rare: only events with
+/// several rows are put in order.
+pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
+    let key = event_key(log);
+    let repeated = format!("(SELECT {key} FROM {log} GROUP BY {key} HAVING count(*) > 1)");
+    format!(
+        "(SELECT {columns} FROM {log} WHERE {key} NOT IN {repeated}\n  \
+         UNION ALL SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {LATEST_FIRST}) AS newest\n  \
+         FROM {log} WHERE {key} IN {repeated}) WHERE newest = 1)"
+    )
 }
 
 /// The rows of a log's events that can concern the range: of those that have a message, or happened in the range or its

@@ -22,7 +22,8 @@ use super::money::Money;
 use super::query::cell_text;
 use super::row::ReportRow;
 use crate::error::Result;
-use crate::facts::{LATEST_FIRST, counted_events, moment};
+use crate::event::Log;
+use crate::facts::{counted_events, latest_rows, moment};
 use crate::query::{QuerySession, quoted, text_literal};
 use crate::stats::mean::welch_interval_difference;
 use crate::stats::{Estimate, Moments};
@@ -389,9 +390,8 @@ impl Comparison<'_> {
             "WITH bought AS (\n\
              SELECT recipient_id, arrow_cast(occurred_at, 'Int64') AS bought_at,\n  \
              coalesce(currency, '') AS currency, margin, CASE WHEN refunded_at IS NULL THEN margin END AS kept\n\
-             FROM (SELECT *, row_number() OVER (PARTITION BY conversion_id ORDER BY {LATEST_FIRST}) AS newest\n  \
-             FROM conversions)\n\
-             WHERE newest = 1 AND recipient_id IS NOT NULL AND {within} AND {events}),\n\
+             FROM {latest}\n\
+             WHERE recipient_id IS NOT NULL AND {within} AND {events}),\n\
              units AS ({units}),\n\
              earnings AS (\n\
              SELECT l.line, u.held_out, u.recipient_id, b.currency, count(b.margin) AS with_margin,\n  \
@@ -404,6 +404,10 @@ impl Comparison<'_> {
              GROUP BY l.line, u.held_out, u.recipient_id, b.currency)\n\
              SELECT line, held_out, currency, sum(with_margin), count(*), avg(earned), var_samp(earned)\n\
              FROM earnings GROUP BY line, held_out, currency",
+            latest = latest_rows(
+                Log::Conversions,
+                "conversion_id, recipient_id, event, occurred_at, currency, margin, refunded_at"
+            ),
             events = counted_events(&self.session.settings),
             units = self.units(&bought),
         )
