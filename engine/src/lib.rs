@@ -6,6 +6,7 @@
 //!
 //! - [`event`]: the vocabulary of the logs; [`ingest`]: files to validated rows; [`store`]: Delta tables;
 //! - [`query`]: `DataFusion` sessions over the store or over files; [`facts`]: one row a message;
+//! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
 //! - [`generate`]: sample logs with known true effects.
 //!
@@ -14,6 +15,8 @@
 
 pub mod bridge;
 pub mod chart;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod error;
 pub mod event;
 pub mod experiment;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 
 /// Analytics and A/B testing of message campaigns: raw logs in, decisions out.
 #[derive(Debug, Parser)]
@@ -42,6 +43,16 @@ pub(super) enum Command {
     Sql(SqlArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
+    /// Run the scheduler or a worker of a cluster
+    Cluster(ClusterArguments),
+    /// Put small data files together, so that queries open few
+    Compact,
+    /// Remove data files that no kept version needs
+    Vacuum(VacuumArguments),
+    /// Erase every row about some recipients
+    Forget(ForgetArguments),
+    /// Look for damage in the store, and change nothing
+    Doctor(DoctorArguments),
     /// List the vendors' formats that are built in
     Presets,
     /// Show the configuration in force
@@ -148,13 +159,16 @@ pub(super) struct ReportArguments {
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
     /// Read these files straight instead of a store: LOG=PATH …
-    #[arg(long, num_args = 1.., value_name = "LOG=PATH", conflicts_with = "at")]
+    #[arg(long, num_args = 1.., value_name = "LOG=PATH", conflicts_with_all = ["at", "cluster"])]
     pub(super) logs: Vec<String>,
     #[command(flatten)]
     pub(super) reading: ReadingArguments,
     /// Days after the first conversion between which another one counts as retained
     #[arg(long, default_value = "7,30", value_name = "FROM,TO")]
     pub(super) retention: String,
+    /// Have the queries run on a cluster, over a store that all its machines see
+    #[arg(long, value_name = "df://HOST:PORT")]
+    pub(super) cluster: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +238,9 @@ pub(super) struct AnalyzeArguments {
     /// Exit with status 3 when a check fails
     #[arg(long)]
     pub(super) strict: bool,
+    /// Have the queries run on a cluster, over a store that all its machines see
+    #[arg(long, value_name = "df://HOST:PORT", conflicts_with_all = ["units", "arms"])]
+    pub(super) cluster: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -266,6 +283,55 @@ pub(super) struct SqlArguments {
     /// As the store was at a version of the facts, or at a time
     #[arg(long, value_name = "VERSION|TIME")]
     pub(super) at: Option<String>,
+    /// Have the query run on a cluster, over a store that all its machines see
+    #[arg(long, value_name = "df://HOST:PORT")]
+    pub(super) cluster: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VacuumArguments {
+    /// Hours of history that stay readable with --at; an hour at least
+    #[arg(long, default_value_t = DEFAULT_KEEP_HOURS, value_name = "HOURS")]
+    pub(super) keep: u64,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArguments {
+    /// Recipients by id, by e-mail address or by phone number with its country code; - reads them from standard input, one
+    /// a line, where no shell's history keeps them
+    #[arg(value_name = "RECIPIENT", required_unless_present = "file")]
+    pub(super) recipients: Vec<String>,
+    /// A file of recipients, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// All of them are phone numbers, with or without a country code
+    #[arg(long)]
+    pub(super) phone: bool,
+    /// File with the key for hashing phone numbers and addresses (or the variable `SENDLIFT_HASH_KEY`)
+    #[arg(long, value_name = "FILE")]
+    pub(super) hash_key_file: Option<PathBuf>,
+    /// Country of phone numbers without a country code, such as US or CN
+    #[arg(long, value_name = "COUNTRY")]
+    pub(super) default_country: Option<String>,
+    /// Empty the quarantine, too, since its hidden addresses cannot be searched
+    #[arg(long)]
+    pub(super) quarantine: bool,
+    /// Remove the files of all earlier versions at once; a query that reads one at that moment fails
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) vacuum: bool,
+    /// Only say what would be erased
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArguments {
+    /// Read every page of every data file
+    #[arg(long)]
+    pub(super) deep: bool,
 }
 
 #[derive(Debug, Args)]
@@ -273,4 +339,55 @@ pub(super) struct ServeArguments {
     /// Address to listen on; other than loopback only with an API key configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<SocketAddr>,
+}
+
+// Without clusters the command only says that there are none; nobody reads its arguments.
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
+pub(super) struct ClusterArguments {
+    #[command(subcommand)]
+    pub(super) command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
+pub(super) enum ClusterCommand {
+    /// Plan queries and deal them out to the workers; one for a cluster
+    Scheduler(SchedulerArguments),
+    /// Work on parts of queries; as many for a cluster as there are machines
+    Worker(WorkerArguments),
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
+pub(super) struct SchedulerArguments {
+    /// Address to listen on; whoever reaches it can read the store
+    #[arg(long, default_value = "127.0.0.1:50050", value_name = "ADDRESS:PORT")]
+    pub(super) listen: SocketAddr,
+    /// The name under which the workers reach this machine [default: the address listened on]
+    #[arg(long, value_name = "HOST")]
+    pub(super) advertise: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
+pub(super) struct WorkerArguments {
+    /// The scheduler of the cluster
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) scheduler: String,
+    /// Address to listen on; the next port is listened on, too; port 0 takes two free ones
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    pub(super) listen: SocketAddr,
+    /// The name under which the others reach this machine [default: the address listened on, or called from]
+    #[arg(long, value_name = "HOST")]
+    pub(super) advertise: Option<String>,
+    /// Tasks at a time [default: one a processor core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) tasks: Option<u16>,
+    /// Where rows in exchange go [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(super) work_dir: Option<PathBuf>,
+    /// Mebibytes of memory for queries before they spill to disk [default: 70 % of the machine's]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..))]
+    pub(super) memory: Option<u64>,
 }

@@ -98,7 +98,7 @@ async fn analyze(context: &Context, arguments: &AnalyzeArguments) -> anyhow::Res
         analyze_arms(&one_file(path)?, &options).await?
     } else {
         let at = arguments.at.as_deref().map(str::parse).transpose()?;
-        let session = context.session(at).await?;
+        let session = context.session_on(arguments.cluster.as_deref(), at).await?;
         analyze_store(&session, arguments.id.as_deref().unwrap_or_default(), &options).await?
     };
     print(&analysis, context.output()?)?;

@@ -8,7 +8,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::arguments::GenerateArguments;
-use super::output::{Cell, Format, Rows, print_json, say, progress_style};
+use super::output::{Cell, Format, Rows, print_json, progress_style, say};
 
 pub(super) fn run(context: &Context, arguments: &GenerateArguments) -> anyhow::Result<()> {
     let usage = |error: &dyn std::fmt::Display| EngineError::usage(error.to_string());

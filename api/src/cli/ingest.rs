@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::arguments::{IngestArguments, ReadingArguments};
-use super::output::{Cell, Format, Rows, grouped, percent, print_json, say, progress_style};
+use super::output::{Cell, Format, Rows, grouped, percent, print_json, progress_style, say};
 
 /// What an ingest did, as JSON.
 #[derive(Serialize)]

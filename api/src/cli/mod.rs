@@ -4,7 +4,9 @@
 //! where first, then what to do.
 
 mod arguments;
+mod care;
 mod chart;
+mod cluster;
 mod config;
 mod demo;
 mod experiment;
@@ -23,7 +25,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use jiff::Timestamp;
 use sendlift_engine::ingest::identity::IdentityHasher;
-use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::query::{Execution, QuerySession, Source};
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::{At, Store};
 use sendlift_engine::{EngineError, Result};
@@ -31,6 +33,9 @@ use sendlift_engine::{EngineError, Result};
 use arguments::{Arguments, Command};
 use config::Config;
 use output::Format;
+
+/// Stack of each worker thread, in bytes.
+const THREAD_STACK: usize = 32 << 20;
 
 /// What every command gets: where the store is, how to print, what the configuration says, what time it is.
 struct Context {
@@ -56,6 +61,12 @@ impl Context {
     }
 
     async fn session(&self, at: Option<At>) -> Result<QuerySession> {
+        self.session_on(None, at).await
+    }
+
+    /// A session whose queries run on the cluster that is named, or in this process.
+    async fn session_on(&self, cluster: Option<&str>, at: Option<At>) -> Result<QuerySession> {
+        let execution = Execution::at(cluster)?;
         let store = self.store()?;
         if let Some(folder) = store.folder()
             && !folder.exists()
@@ -65,7 +76,7 @@ impl Context {
                 self.store
             )));
         }
-        QuerySession::open(&Source::Store(store, at), self.settings(), self.now).await
+        QuerySession::open_on(&Source::Store(store, at), self.settings(), self.now, &execution).await
     }
 
     /// The key for phone numbers and addresses, from a file or the environment.
@@ -131,7 +142,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn start_logging(arguments: &Arguments) {
     use tracing_subscriber::EnvFilter;
-    let serving = matches!(arguments.command, Command::Serve(_));
+    let serving = matches!(arguments.command, Command::Serve(_) | Command::Cluster(_));
     // What a command has to say, it says itself.
     let default = if serving { "warn,sendlift=info" } else { "off" };
     let filter = EnvFilter::try_from_env("SENDLIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -145,6 +156,8 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
     let context = Context { store, format: arguments.format, config, now: Timestamp::now() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Plans are trees that are walked by recursion; those of an experiment are deep. Only what is used is memory.
+        .thread_stack_size(THREAD_STACK)
         .build()
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
@@ -158,6 +171,11 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
             Command::Chart(arguments) => chart::run(&context, &arguments).await,
             Command::Sql(arguments) => sql::run(&context, &arguments).await,
             Command::Serve(arguments) => serve::run(&context, &arguments).await,
+            Command::Cluster(arguments) => cluster::run(&arguments).await,
+            Command::Compact => care::compact(&context).await,
+            Command::Vacuum(arguments) => care::vacuum(&context, &arguments).await,
+            Command::Forget(arguments) => care::forget(&context, &arguments).await,
+            Command::Doctor(arguments) => care::doctor(&context, &arguments).await,
             Command::Presets => ingest::list_presets(&context),
             Command::Config => config::show(&context),
         }

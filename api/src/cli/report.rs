@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context, arguments: &ReportArguments) -> anyho
     request.retention_days = retention(&arguments.retention)?;
     let session = if arguments.logs.is_empty() {
         let at = arguments.selection.at.as_deref().map(str::parse).transpose()?;
-        context.session(at).await?
+        context.session_on(arguments.cluster.as_deref(), at).await?
     } else {
         from_files(context, arguments).await?
     };

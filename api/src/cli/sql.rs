@@ -19,7 +19,7 @@ const TABLE_ROWS: usize = 200;
 
 pub(super) async fn run(context: &Context, arguments: &SqlArguments) -> anyhow::Result<()> {
     let at = arguments.at.as_deref().map(str::parse).transpose()?;
-    let session = context.session(at).await?;
+    let session = context.session_on(arguments.cluster.as_deref(), at).await?;
     print(&session, &arguments.query, context.output()?, TABLE_ROWS).await
 }
 

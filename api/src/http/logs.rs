@@ -1,18 +1,19 @@
 //! `POST /v1/logs/{log}`: takes a batch of a log into the store, by the same code as `sendlift ingest`.
 //!
 //! The answer comes after the commit. A batch that was taken in before (the same `Idempotency-Key`, or without one the
-//! same bytes) changes nothing and is counted as duplicates. Batches are written one after another; a caller that goes
-//! away does not stop the batch that is being written. Whoever reads after the answer sees the batch.
+//! same bytes) changes nothing and is counted as duplicates. Batches that come at the same time share a commit
+//! (`commits`); a caller that goes away does not stop the batch that it sent. What whoever reads after the answer sees,
+//! `latest` tells.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
-use sendlift_engine::ingest::load::{IngestOptions, IngestProgress, LogInput, LogOutcome, ingest};
+use sendlift_engine::ingest::load::{IngestOptions, LogInput, LogOutcome};
 use sendlift_engine::ingest::mapping::Mapping;
 use sendlift_engine::ingest::times::zone;
 use sendlift_engine::ingest::validate::ValidatorOptions;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::AppState;
+use super::commits::Acknowledgement;
 use super::observe::RequestId;
 use super::params::Params;
 use super::problem::Problem;
@@ -53,8 +55,8 @@ pub(super) struct LogParams {
 pub(super) struct LogAnswer {
     #[serde(flatten)]
     outcome: LogOutcome,
-    /// The version of the facts that tells of these rows; null while there are no sends, or when the facts could not be
-    /// brought up to date now (the next read does it).
+    /// The version of the facts that tells of these rows; null while there are no sends, and when the rows are durable
+    /// and the facts do not tell of them yet, since other batches come at the same time (the next read sees to it).
     facts_version: Option<u64>,
 }
 
@@ -62,7 +64,8 @@ pub(super) struct LogAnswer {
 ///
 /// The body is a table: NDJSON, a JSON array, CSV, Parquet or Arrow IPC, plain or with gzip or zstd. Rows that do not
 /// pass are set aside in the quarantine with a reason, and the answer counts them; when they are too many, nothing is
-/// taken in. The answer comes after the commit.
+/// taken in. The answer comes when the rows are durable: they survive whatever happens to the server then. Batches that
+/// are sent at the same time share a commit, so that many small ones cost little; `facts_version` is null for them.
 #[utoipa::path(
     post,
     path = "/v1/logs/{log}",
@@ -88,7 +91,8 @@ pub(super) struct LogAnswer {
         (status = 200, description = "Committed: log, accepted, rejected, left_out, duplicates, reasons, examples, version, facts_version", body = serde_json::Value, content_type = "application/json"),
         (status = 404, description = "There is no such log"),
         (status = 413, description = "The batch is larger than this server takes: send it in parts"),
-        (status = 422, description = "The data were refused: nothing was taken in")
+        (status = 422, description = "The data were refused: nothing was taken in"),
+        (status = 503, description = "Too many batches wait to be committed: send it again after Retry-After seconds")
     )
 )]
 pub(super) async fn take_in_log(
@@ -101,17 +105,16 @@ pub(super) async fn take_in_log(
 ) -> Result<Json<LogAnswer>, Problem> {
     let log: Log = name.parse().map_err(|_| unknown_log(&name))?;
     let options = ingest_options(&params, &state)?;
+    let key = idempotency_key(&headers)?;
+    let place = state.commits.enter(bytes.len())?;
     let source = Input::memory(format!("request {}", request_id.as_str()), bytes);
-    let input = LogInput { log, inputs: vec![source], idempotency_key: idempotency_key(&headers)? };
-
-    // Waiting for one's turn ends when the caller goes away; writing does not.
-    let turn = Arc::clone(&state.writer).lock_owned().await;
+    let input = LogInput { log, inputs: vec![source], idempotency_key: key };
     let workers = Arc::clone(&state.workers);
     let work = async move {
-        let outcome = Box::pin(write(&state, input, &options)).await;
-        // The next batch is written while what this one changes is read; batches that wait here share a reading.
-        drop(turn);
-        Ok::<_, Problem>(with_versions(&state, outcome?).await)
+        let acknowledgement = state.take_in(input, options, place).await?;
+        let outcome = &acknowledgement.outcome;
+        state.metrics().count_rows(log, outcome.accepted, outcome.rejected);
+        Ok::<_, Problem>(LogAnswer::of(acknowledgement))
     };
     let answer = workers.spawn(work).await.map_err(|error| Problem::internal(&error))?;
     answer.map(Json)
@@ -144,34 +147,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn write(state: &AppState, input: LogInput, options: &IngestOptions) -> Result<LogOutcome, Problem> {
-    let log = input.log;
-    let nobody = |_: IngestProgress| {};
-    let mut outcomes = ingest(&state.store, &[input], options, &nobody).await?;
-    let outcome = outcomes.pop().ok_or_else(|| {
-        Problem::hidden(StatusCode::INTERNAL_SERVER_ERROR, "an ingest of one log gave no outcome".to_owned())
-    })?;
-    state.metrics().count_rows(log, outcome.accepted, outcome.rejected);
-    Ok(outcome)
-}
-
-/// Opens the versions that tell of a batch to all requests, and names them.
-async fn with_versions(state: &AppState, mut outcome: LogOutcome) -> LogAnswer {
-    let facts_version = match state.renew().await {
-        Ok(view) => {
-            let version_of = |table: &str| view.session.versions.get(table).copied();
-            // Where nothing new was committed, the rows are in the version that the log has.
-            outcome.version = outcome.version.or_else(|| version_of(outcome.log.name()));
-            version_of(MESSAGE_FACTS)
-        }
-        Err(problem) => {
-            // The rows are committed all the same, and every read brings the facts up to date before it answers.
-            let reason = problem.reason();
-            tracing::error!(reason, "the facts could not be brought up to date after a commit");
-            None
-        }
-    };
-    LogAnswer { outcome, facts_version }
+impl LogAnswer {
+    fn of(acknowledgement: Acknowledgement) -> Self {
+        let Acknowledgement { mut outcome, view } = acknowledgement;
+        let version_of = |table: &str| view.as_ref().and_then(|view| view.session.versions.get(table).copied());
+        // Where nothing new was committed, the rows are in the version that the log has.
+        outcome.version = outcome.version.or_else(|| version_of(outcome.log.name()));
+        Self { facts_version: version_of(MESSAGE_FACTS), outcome }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! `metrics`). `openapi` is the contract that outside programs rely on.
 //!
 //! What is read often is answered without work: `latest` holds one session over the newest versions for all requests,
-//! `answers` the bytes of what was asked before, `reading` ties the two to a request. What is work is done by
-//! `workers`, on threads of their own and no more at a time than there is room for.
+//! `answers` the bytes of what was asked before, `reading` ties the two to a request. What is sent is committed in groups
+//! (`commits`). What is work is done by `workers`, on threads of their own and no more at a time than there is room for.
 //!
 //! **Architecture invariant:** nothing is computed here: a handler turns words into a request of the engine, and the
 //! engine's answer or error into a response. Only `query` and `rows` see Arrow batches, which they pass on as they
@@ -17,6 +17,7 @@ mod answers;
 mod auth;
 mod campaigns;
 mod charts;
+mod commits;
 mod experiments;
 mod health;
 mod latest;
@@ -46,7 +47,6 @@ use sendlift_engine::ingest::identity::IdentityHasher;
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
@@ -58,6 +58,7 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::hash_api_key;
 
 use answers::Answers;
+use commits::Commits;
 use latest::Latest;
 use metrics::Metrics;
 use problem::Problem;
@@ -77,6 +78,9 @@ pub struct ServeConfig {
     /// Queries and answers under way at most, and as many batches; more are turned away with 503. Answers that were
     /// made before and health checks do not count.
     pub max_concurrent: usize,
+    /// Bytes of the bodies of batches at most that are under way at a time; more are turned away with 503. One that is
+    /// larger is let in when it is alone.
+    pub max_waiting_bytes: usize,
 }
 
 impl Default for ServeConfig {
@@ -87,6 +91,7 @@ impl Default for ServeConfig {
             max_body_bytes: 256 << 20,
             timeout: Duration::from_mins(1),
             max_concurrent: 64,
+            max_waiting_bytes: 256 << 20,
         }
     }
 }
@@ -115,15 +120,14 @@ impl ServeConfig {
     }
 }
 
-/// What the handlers share: the store, how facts are made, the key for addresses, the one writer, what is known
-/// already, who works, the counters, the clock. Cheap to clone.
+/// What the handlers share: the store, how facts are made, the key for addresses, the batches on their way, what is
+/// known already, who works, the counters, the clock. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     store: Store,
     settings: Arc<Settings>,
     hasher: Option<IdentityHasher>,
-    /// Held by the batch that is being taken in: the store has one writer at a time.
-    writer: Arc<Mutex<()>>,
+    commits: Arc<Commits>,
     latest: Arc<Latest>,
     answers: Arc<Answers>,
     workers: Arc<Workers>,
@@ -139,10 +143,10 @@ impl AppState {
     pub fn new(store: Store, settings: Settings, hasher: Option<IdentityHasher>) -> Self {
         Self {
             latest: Arc::new(Latest::new(&store)),
+            commits: Arc::new(Commits::new(store.clone(), &ServeConfig::default())),
             store,
             settings: Arc::new(settings),
             hasher,
-            writer: Arc::default(),
             answers: Arc::default(),
             workers: Arc::new(Workers::new()),
             room: Room::new(ServeConfig::default().max_concurrent),
@@ -169,19 +173,23 @@ impl AppState {
 
 /// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing.
 pub fn router(state: AppState, config: &ServeConfig) -> Router {
-    let state = AppState { room: Room::new(config.max_concurrent), ..state };
+    let room = Room::new(config.max_concurrent);
+    let commits = Arc::new(Commits::new(state.store.clone(), config));
+    let state = AppState { room: room.clone(), commits, ..state };
     let room_for_batches = Room::new(config.max_concurrent);
     let batches = logs::routes().route_layer(middleware::from_fn_with_state(room_for_batches, require_room));
-    let queries = analyze::routes()
-        .merge(query::routes())
-        .route_layer(middleware::from_fn_with_state(state.room.clone(), require_room));
-    // The layer that is added last is the first to see a request.
-    let guarded = Router::<AppState>::new()
-        .merge(batches)
-        .merge(queries)
+    let in_room = middleware::from_fn_with_state(room, require_room);
+    let reads = query::routes()
+        .route_layer(in_room.clone())
         .merge(campaigns::routes())
         .merge(experiments::routes())
         .merge(charts::routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), latest::keep_up));
+    // The layer that is added last is the first to see a request.
+    let guarded = Router::<AppState>::new()
+        .merge(batches)
+        .merge(reads)
+        .merge(analyze::routes().route_layer(in_room))
         .merge(health::guarded_routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
         .layer(DefaultBodyLimit::disable())

@@ -17,6 +17,8 @@ use super::problem::Problem;
 
 /// Places that a room has at most, whatever is asked for.
 const MOST_PLACES: usize = 1 << 16;
+/// Bytes of one place of a room for bytes.
+const PLACE_BYTES: usize = 1 << 10;
 
 /// The threads of the engine; where there are none, it works among the requests.
 #[derive(Debug)]
@@ -82,8 +84,46 @@ impl Room {
     }
 }
 
+/// Room for some bytes at a time, by the same rule.
+#[derive(Debug)]
+pub(super) struct RoomForBytes {
+    free: Arc<Semaphore>,
+    places: u32,
+}
+
+impl RoomForBytes {
+    pub(super) fn new(bytes: usize) -> Self {
+        let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX).max(1);
+        Self { free: Arc::new(Semaphore::new(places as usize)), places }
+    }
+
+    /// Places for so many bytes, which are free again when they are dropped. What is larger than the room gets all of it
+    /// when nobody else is in.
+    pub(super) fn enter(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX).clamp(1, self.places);
+        Arc::clone(&self.free).try_acquire_many_owned(places).ok()
+    }
+}
+
 /// Middleware: lets a request through that finds a place.
 pub(super) async fn require_room(State(room): State<Room>, request: Request, next: Next) -> Result<Response, Problem> {
     let _place = room.enter()?;
     Ok(next.run(request).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_find_room_until_there_is_none() {
+        let room = RoomForBytes::new(4 * PLACE_BYTES);
+        let small = room.enter(1).unwrap();
+        let medium = room.enter(3 * PLACE_BYTES).unwrap();
+        assert!(room.enter(0).is_none());
+        drop(medium);
+        assert!(room.enter(100 * PLACE_BYTES).is_none());
+        drop(small);
+        assert!(room.enter(100 * PLACE_BYTES).is_some());
+    }
 }

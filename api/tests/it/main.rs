@@ -1,6 +1,8 @@
 //! The faces from the outside: the command line and the HTTP API.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod care;
+mod cluster;
 mod command_line;
 mod http_access;
 mod http_logs;

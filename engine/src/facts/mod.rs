@@ -18,7 +18,7 @@ use datafusion::prelude::DataFrame;
 use deltalake::DeltaTable;
 
 pub use refresh::{Refreshed, refresh};
-pub(crate) use sql::{contact_periods, counted_events, latest_rows, moment};
+pub(crate) use sql::{LATEST_FIRST, contact_periods, counted_events, latest_rows, moment};
 
 use crate::error::Result;
 use crate::event::{Log, timestamp_type};

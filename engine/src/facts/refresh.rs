@@ -20,6 +20,7 @@ use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::QuerySession;
 use crate::settings::Settings;
+use crate::store::care::ERASED_DAYS;
 use crate::store::{
     Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_replacement, delta_writer, merged_schema,
     plain_schema,
@@ -105,23 +106,34 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     let mut session = QuerySession::logs_alone(&tables, settings).await?;
     session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
 
-    let incremental = match &facts {
+    let changes = match &facts {
         Some(facts) if same_settings => register_new_rows(&mut session, facts, &states).await?,
-        _ => false,
+        _ => None,
     };
-    let changed: Vec<Log> = states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect();
+    let incremental = changes.is_some();
+    let changed: Vec<Log> = match &changes {
+        Some(changes) => changes.gained.clone(),
+        None => states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect(),
+    };
     note_corrections(store, &mut session, incremental, &changed).await?;
-    let days = if incremental { touched_days(&session, &changed).await? } else { BTreeSet::new() };
-    let groups = groups_of_days(&session, incremental.then_some(&days)).await?;
-    let inputs = Inputs::of(&session).await?;
-    let output = QuerySession::logs_alone(&[], settings).await?;
-    let work = Work { store, session: &session, output: &output, inputs: &inputs, from_scratch: !incremental };
-    let redone = work.redo(facts, &groups).await?;
+    let mut days = if incremental { touched_days(&session, &changed).await? } else { BTreeSet::new() };
+    days.extend(changes.into_iter().flat_map(|changes| changes.erased));
     let reflects = states
         .iter()
         .filter_map(|state| Some((source_id(state.log), i64::try_from(state.version()?).ok()?)))
         .chain([(SETTINGS_ID.to_owned(), settings.fingerprint())])
         .collect();
+    if let (Some(facts), true) = (&facts, incremental && days.is_empty()) {
+        // Rows were rearranged, or concern no message: the facts are those of these versions, too.
+        let replacement = Replacement { reflects, ..Replacement::default() };
+        let version = commit_replacement(facts, replacement).await?;
+        return Ok(version.map(|version| Refreshed { days: 0, from_scratch: false, version: Some(version) }));
+    }
+    let groups = groups_of_days(&session, incremental.then_some(&days)).await?;
+    let inputs = Inputs::of(&session).await?;
+    let output = QuerySession::logs_alone(&[], settings).await?;
+    let work = Work { store, session: &session, output: &output, inputs: &inputs, from_scratch: !incremental };
+    let redone = work.redo(facts, &groups).await?;
     let Redone { table, removed, added, schema } = redone;
     let days = groups.iter().map(|group| group.days).sum();
     let orphans = added.clone();
@@ -133,42 +145,71 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     Ok(Some(Refreshed { days, from_scratch: !incremental, version: Some(version) }))
 }
 
-/// Registers the rows that each log gained since the facts were made. False when that cannot be told (its history was
-/// cleaned up), so that everything must be redone.
-async fn register_new_rows(session: &mut QuerySession, facts: &DeltaTable, states: &[LogState]) -> Result<bool> {
-    session.register(MESSAGE_FACTS, Some(facts.clone()), &super::minimal_schema()).await?;
-    for state in states.iter().filter(|state| state.is_behind()) {
-        let Some(table) = &state.table else { return Ok(false) };
-        let Some(paths) = paths_added_since(table, state.reflected).await? else { return Ok(false) };
-        let provider = table.table_provider().with_file_selection(FileSelection::from_file_paths(paths)).await?;
-        session.context().register_table(new_rows(state.log), provider)?;
-    }
-    Ok(true)
+/// What became of the logs since the facts were made.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Logs with new rows.
+    gained: Vec<Log>,
+    /// Send days, since 1970, whose facts lost rows that were erased from the logs.
+    erased: BTreeSet<i32>,
 }
 
-/// The data files that commits after `version` added and that are still there; files that only rearrange rows do not count.
-async fn paths_added_since(table: &DeltaTable, version: Option<u64>) -> Result<Option<Vec<String>>> {
+/// Registers the rows that each log gained since the facts were made. `None` when that cannot be told (its history was
+/// cleaned up), so that everything must be redone.
+async fn register_new_rows(
+    session: &mut QuerySession,
+    facts: &DeltaTable,
+    states: &[LogState],
+) -> Result<Option<Changes>> {
+    session.register(MESSAGE_FACTS, Some(facts.clone()), &super::minimal_schema()).await?;
+    let mut changes = Changes::default();
+    for state in states.iter().filter(|state| state.is_behind()) {
+        let Some(table) = &state.table else { return Ok(None) };
+        let Some((paths, erased)) = changes_since(table, state.reflected).await? else { return Ok(None) };
+        changes.erased.extend(erased);
+        if paths.is_empty() {
+            continue;
+        }
+        let provider = table.table_provider().with_file_selection(FileSelection::from_file_paths(paths)).await?;
+        session.context().register_table(new_rows(state.log), provider)?;
+        changes.gained.push(state.log);
+    }
+    Ok(Some(changes))
+}
+
+/// The data files with new rows that commits after `version` added, and the send days whose facts lost rows by them.
+/// `None` when the commits do not tell. Files that only rearrange rows do not count, nor do those that hold what an
+/// erasure left.
+async fn changes_since(table: &DeltaTable, version: Option<u64>) -> Result<Option<(BTreeSet<String>, BTreeSet<i32>)>> {
     let latest = table.version().unwrap_or_default();
     let first = version.map_or(0, |version| version + 1);
-    let mut paths = BTreeSet::new();
+    let (mut paths, mut erased_days) = (BTreeSet::new(), BTreeSet::new());
     for version in first..=latest {
         let Some(entry) = table.log_store().read_commit_entry(version).await? else { return Ok(None) };
-        for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let action: serde_json::Value = serde_json::from_slice(line)?;
+        let lines = entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let actions = lines.map(serde_json::from_slice).collect::<Result<Vec<serde_json::Value>, _>>()?;
+        let days = actions.iter().find_map(|action| action["commitInfo"][ERASED_DAYS].as_array());
+        let is_erasure = days.is_some();
+        let day = |day: &serde_json::Value| day.as_i64().and_then(|day| i32::try_from(day).ok());
+        erased_days.extend(days.into_iter().flatten().filter_map(day));
+        for action in &actions {
             let changes = |action: &serde_json::Value| action["dataChange"].as_bool().unwrap_or(true);
-            if let (Some(path), true) = (action["add"]["path"].as_str(), changes(&action["add"])) {
+            if let Some(path) = action["add"]["path"].as_str()
+                && !is_erasure
+                && changes(&action["add"])
+            {
                 paths.insert(path.to_owned());
             }
+            // New rows were put into files that hold old rows too, so that they can no longer be told apart; or rows
+            // went and nobody says which.
             if let Some(path) = action["remove"]["path"].as_str()
-                && !changes(&action["remove"])
-                && paths.contains(path)
+                && (paths.contains(path) || (!is_erasure && changes(&action["remove"])))
             {
-                // New rows were rearranged into files that hold old rows too: they can no longer be told apart.
                 return Ok(None);
             }
         }
     }
-    Ok(Some(paths.into_iter().collect()))
+    Ok(Some((paths, erased_days)))
 }
 
 fn corrections_schema() -> SchemaRef {

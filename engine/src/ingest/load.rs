@@ -4,6 +4,10 @@
 //! chunks between them, so that memory does not grow with the file. Every log of a call is written before any is
 //! committed: if one is refused, nothing is. The quarantine is committed before its log, under the same identity, so that
 //! a call that is killed in between and run again ends as if it had run once.
+//!
+//! [`group`] takes in many small batches at a time by the same rules.
+
+mod group;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::Digest as _;
 use tokio::sync::mpsc;
+
+pub use group::{Batch, Committer};
 
 use super::input::{Input, Origin};
 use super::read::{self, BrokenRow, RawChunk};
@@ -387,11 +393,7 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
         return Ok(outcome);
     }
     if outcome.rejected > 0 {
-        // The rejected rows of one call are one batch: a call that was killed after this commit and is run again has the
-        // same files and so the same identity, and one with other files beside them has another.
-        let call = sha2::Sha256::digest(batch_ids.join("\n").as_bytes());
-        let identity = format!("{}:{}", outcome.log, super::identity::hexadecimal(&call));
-        quarantine.commit(&[identity]).await?;
+        quarantine.commit(&[quarantine_id(outcome.log, &batch_ids.join("\n"))]).await?;
     } else {
         quarantine.abandon().await;
     }
@@ -405,4 +407,11 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
         }
     }
     Ok(outcome)
+}
+
+/// The identity of the rejected rows of one call, which are one batch: a call that was killed after the quarantine's commit
+/// and is run again has the same files and so the same identity, and one with other files beside them has another.
+fn quarantine_id(log: Log, batch_ids: &str) -> String {
+    let call = sha2::Sha256::digest(batch_ids.as_bytes());
+    format!("{log}:{}", super::identity::hexadecimal(&call))
 }

@@ -15,5 +15,7 @@ mod units;
 pub use files::LogFiles;
 pub use read_only::run_read_only;
 pub(crate) use session::new_context;
-pub use session::{QuerySession, Source, has_column, quoted, text_literal};
+pub use session::{Execution, QuerySession, Source, has_column, quoted, text_literal};
+#[cfg(feature = "cluster")]
+pub(crate) use session::{query_runtime, session_config};
 pub(crate) use units::unit_table;

@@ -6,9 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use deltalake::DeltaTable;
 use jiff::Timestamp;
@@ -39,10 +40,50 @@ pub enum Source {
     Files(Vec<LogFiles>),
 }
 
+/// Where the queries of a session run.
+#[derive(Debug, Clone, Default)]
+pub struct Execution {
+    #[cfg(feature = "cluster")]
+    cluster: Option<crate::cluster::Cluster>,
+}
+
+impl Execution {
+    /// On the cluster at an address, `df://host:port`; in this process where there is none.
+    ///
+    /// # Errors
+    /// When it is no address of a cluster, or clusters are not built in.
+    pub fn at(cluster: Option<&str>) -> Result<Self> {
+        cluster.map_or_else(|| Ok(Self::default()), Self::on)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn on(cluster: &str) -> Result<Self> {
+        Ok(Self { cluster: Some(cluster.parse()?) })
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn on(_: &str) -> Result<Self> {
+        Err(EngineError::usage("this build has no cluster support: build with --features cluster"))
+    }
+
+    #[cfg(feature = "cluster")]
+    fn is_here(&self) -> bool {
+        self.cluster.is_none()
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[allow(clippy::unused_self)] // The same call with and without clusters.
+    fn is_here(&self) -> bool {
+        true
+    }
+}
+
 /// A `DataFusion` session with one table a log, `message_facts` and `quarantine`.
 #[derive(Clone)]
 pub struct QuerySession {
     context: SessionContext,
+    #[cfg_attr(not(feature = "cluster"), allow(dead_code))] // Read where tables are registered for a cluster.
+    execution: Execution,
     /// The versions that were read; empty for files.
     pub versions: Versions,
     /// Up to when the logs tell: the last commit read, or the clock for files.
@@ -52,20 +93,50 @@ pub struct QuerySession {
 }
 
 impl QuerySession {
-    /// Opens a session. `now` is the clock.
+    /// Opens a session whose queries run in this process. `now` is the clock.
     ///
     /// # Errors
     /// When a table or a file cannot be read.
     pub async fn open(source: &Source, settings: &Settings, now: Timestamp) -> Result<Self> {
+        Self::open_on(source, settings, now, &Execution::default()).await
+    }
+
+    /// Opens a session whose queries run there. The facts are brought up to date in this process in any case.
+    ///
+    /// # Errors
+    /// When a table or a file cannot be read, or the cluster is not there.
+    pub async fn open_on(source: &Source, settings: &Settings, now: Timestamp, execution: &Execution) -> Result<Self> {
         match source {
-            Source::Store(store, at) => Self::from_store(store, *at, settings, now).await,
-            Source::Files(files) => Self::from_files(files, settings, now).await,
+            Source::Store(store, at) => Self::from_store(store, *at, settings, now, execution).await,
+            Source::Files(files) if execution.is_here() => Self::from_files(files, settings, now).await,
+            Source::Files(_) => {
+                Err(EngineError::usage("a cluster reads a store: ingest the files first, or ask without the cluster"))
+            }
         }
     }
 
-    async fn from_store(store: &Store, at: Option<At>, settings: &Settings, now: Timestamp) -> Result<Self> {
+    async fn from_store(
+        store: &Store,
+        at: Option<At>,
+        settings: &Settings,
+        now: Timestamp,
+        execution: &Execution,
+    ) -> Result<Self> {
+        #[cfg(feature = "cluster")]
+        let context = match &execution.cluster {
+            // Whether anybody is there is known before any work is done.
+            Some(cluster) => crate::cluster::context(cluster).await?,
+            None => new_context()?,
+        };
+        #[cfg(not(feature = "cluster"))]
         let context = new_context()?;
-        let mut session = Self { context, versions: Versions::new(), as_of: now, settings: settings.clone() };
+        let mut session = Self {
+            context,
+            execution: execution.clone(),
+            versions: Versions::new(),
+            as_of: now,
+            settings: settings.clone(),
+        };
         let mut newest = None;
         let facts = match at {
             None => {
@@ -109,7 +180,13 @@ impl QuerySession {
 
     async fn from_files(files: &[LogFiles], settings: &Settings, now: Timestamp) -> Result<Self> {
         let open = || -> Result<Self> {
-            Ok(Self { context: new_context()?, versions: Versions::new(), as_of: now, settings: settings.clone() })
+            Ok(Self {
+                context: new_context()?,
+                execution: Execution::default(),
+                versions: Versions::new(),
+                as_of: now,
+                settings: settings.clone(),
+            })
         };
         let (logs, session) = (open()?, open()?);
         for log in Log::ALL {
@@ -139,8 +216,13 @@ impl QuerySession {
     /// Opens the logs of a store alone, at given versions, for the making of facts.
     pub(crate) async fn logs_alone(tables: &[(Log, Option<DeltaTable>)], settings: &Settings) -> Result<Self> {
         let context = new_context()?;
-        let mut session =
-            Self { context, versions: Versions::new(), as_of: Timestamp::UNIX_EPOCH, settings: settings.clone() };
+        let mut session = Self {
+            context,
+            execution: Execution::default(),
+            versions: Versions::new(),
+            as_of: Timestamp::UNIX_EPOCH,
+            settings: settings.clone(),
+        };
         for (log, table) in tables {
             session.register(log.name(), table.clone(), &log_schema(*log)).await?;
         }
@@ -155,6 +237,11 @@ impl QuerySession {
                     && name != CORRECTIONS
                 {
                     self.versions.insert(name.to_owned(), version);
+                }
+                #[cfg(feature = "cluster")]
+                if !self.execution.is_here() {
+                    self.context.register_table(name, crate::cluster::store_table(&table)?)?;
+                    return Ok(());
                 }
                 table.update_datafusion_session(&self.context.state())?;
                 let provider = table.table_provider().await?;
@@ -192,7 +279,7 @@ impl QuerySession {
     /// As [`QuerySession::sql`], and when running fails.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         let started = std::time::Instant::now();
-        let batches = self.sql(sql).await?.collect().await?;
+        let batches = self.sql(sql).await?.collect().await.map_err(told_plainly)?;
         tracing::debug!(milliseconds = started.elapsed().as_millis(), "collected");
         Ok(batches)
     }
@@ -225,21 +312,44 @@ async fn facts_at(store: &Store, version: u64) -> Result<DeltaTable> {
     }
 }
 
+/// An error of ours that came through a plan is told as what it is.
+fn told_plainly(error: DataFusionError) -> EngineError {
+    match error {
+        DataFusionError::External(cause) => match cause.downcast::<EngineError>() {
+            Ok(ours) => *ours,
+            Err(other) => DataFusionError::External(other).into(),
+        },
+        other => other.into(),
+    }
+}
+
 /// A session with our functions, spilling to disk where it would take too much memory.
 pub(crate) fn new_context() -> Result<SessionContext> {
+    let state = SessionStateBuilder::new()
+        .with_config(session_config())
+        .with_runtime_env(query_runtime()?)
+        .with_default_features()
+        .build();
+    let context = SessionContext::new_with_state(state);
+    functions::register_all(&context);
+    Ok(context)
+}
+
+/// How queries of this process are run.
+pub(crate) fn query_runtime() -> Result<Arc<RuntimeEnv>> {
+    let pool = Arc::new(GreedyMemoryPool::new(QUERY_MEMORY));
+    Ok(RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?)
+}
+
+/// How queries are planned.
+pub(crate) fn session_config() -> SessionConfig {
     let mut config = SessionConfig::new().with_information_schema(true).with_batch_size(BATCH_ROWS);
     config.options_mut().execution.parquet.pushdown_filters = true;
     config.options_mut().execution.parquet.reorder_filters = true;
     // A view of a text keeps every buffer alive that it ever came from: after a join each batch drags thousands along, and
     // accounting for them costs more than copying the texts.
     config.options_mut().execution.parquet.schema_force_view_types = false;
-    let runtime =
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY))).build_arc()?;
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-    let context = SessionContext::new_with_state(state);
-    functions::register_all(&context);
-    Ok(context)
+    config
 }
 
 /// Whether a schema has a column of that name.

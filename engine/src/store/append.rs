@@ -2,13 +2,18 @@
 //!
 //! Each batch of a file or request carries that file's digest as a Delta application transaction, so that a batch that was
 //! committed before is recognised in the same atomic step that would commit it again; a writer that is killed leaves only
-//! files that nothing refers to, which vacuum removes. New attributes widen the table's schema in the same commit.
+//! files that nothing refers to, which vacuum removes. New attributes widen the table's schema in the same commit. [`group`]
+//! does the same for many small batches at a time.
+
+mod durable;
+mod group;
+mod markers;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError};
 use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
@@ -18,12 +23,14 @@ use object_store::ObjectStoreExt as _;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+pub(crate) use group::{GroupAppender, Member};
+
 use super::Store;
-use super::commit::{delta_schema, merged_schema};
+use super::commit::{delta_schema, holds_any, merged_schema};
 use crate::error::{EngineError, Result};
 
 /// Data files are closed at about this size.
-const TARGET_FILE_SIZE: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
+pub(super) const TARGET_FILE_SIZE: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
 /// Rows of a Parquet row group: enough to compress well, few enough that an open writer stays small.
 const ROW_GROUP_ROWS: usize = 262_144;
 /// Attempts at a commit that loses races with other writers.
@@ -58,7 +65,7 @@ pub(super) fn writer_properties() -> WriterProperties {
 
 /// A writer of data files in the store's format, partitioned by some columns.
 pub(crate) fn delta_writer(table: &DeltaTable, schema: &SchemaRef, partition_by: &[String]) -> DeltaWriter {
-    let (indexed_columns, statistics_columns) =
+    let (indexed_columns, _) =
         deltalake::operations::get_num_idx_cols_and_stats_columns(None, std::collections::HashMap::new());
     let config = WriterConfig::new(
         Arc::clone(schema),
@@ -67,9 +74,24 @@ pub(crate) fn delta_writer(table: &DeltaTable, schema: &SchemaRef, partition_by:
         Some(TARGET_FILE_SIZE),
         None,
         indexed_columns,
-        statistics_columns,
+        Some(statistics_columns(schema)),
     );
     DeltaWriter::new(table.object_store(), config)
+}
+
+/// Texts whose least and greatest value may stand in the table's log: names that many rows share.
+const SHARED_NAMES: [&str; 9] =
+    ["campaign_id", "variant", "experiment_id", "arm", "channel", "message_type", "country", "status", "event"];
+
+/// The columns whose least and greatest values a commit tells, so that queries skip files. Who a row is about is not
+/// told: the log outlives the data files, and the erasure of a recipient could not take back what it says. Nor would it
+/// help, for every file holds hashes of all values.
+fn statistics_columns(schema: &Schema) -> Vec<String> {
+    let is_told = |field: &&Arc<Field>| {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        !is_text || SHARED_NAMES.contains(&field.name().as_str())
+    };
+    schema.fields().iter().filter(is_told).map(|field| field.name().clone()).collect()
 }
 
 impl Appender {
@@ -128,8 +150,13 @@ impl Appender {
     /// When the commit fails for another reason than a race, which is tried again.
     pub async fn commit(mut self, batch_ids: &[String]) -> Result<Appended> {
         self.close_writer().await?;
+        durable::sync_files(&self.table, &self.written).await?;
         for attempt in 0.. {
             self.table.update_state().await?;
+            if attempt > 0 && holds_any(&self.table, &self.written)? {
+                // The attempt before was committed, though the store did not say so.
+                return Ok(Appended::Committed(self.table.version().unwrap_or_default()));
+            }
             let mut known = 0;
             for batch_id in batch_ids {
                 known += usize::from(self.has(batch_id).await?);
@@ -150,10 +177,9 @@ impl Appender {
             match self.try_commit(batch_ids).await {
                 Ok(version) => return Ok(Appended::Committed(version)),
                 Err(error) if attempt < ATTEMPTS && is_race(&error) => {}
-                Err(error) => {
-                    self.remove_written().await;
-                    return Err(error.into());
-                }
+                // Perhaps it was committed all the same, and something failed afterwards: the files stay, and if
+                // nothing refers to them vacuum removes them.
+                Err(error) => return Err(error.into()),
             }
         }
         unreachable!("the loop above returns")
@@ -173,7 +199,7 @@ impl Appender {
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let commit = CommitBuilder::from(properties)
             .with_actions(actions)
-            .build(Some(snapshot), self.table.log_store(), operation)
+            .build(Some(snapshot), durable::log_store(&self.table), operation)
             .await?;
         Ok(commit.version())
     }

@@ -1,5 +1,6 @@
 //! Schemas between Arrow and Delta, and the commit that replaces whole days of the facts at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -73,7 +74,7 @@ pub struct Replacement {
 pub async fn commit_replacement(table: &DeltaTable, replacement: Replacement) -> Result<Option<u64>> {
     let snapshot = table.snapshot()?;
     let mut actions: Vec<Action> = replacement.removed.into_iter().map(Action::Remove).collect();
-    actions.extend(replacement.added.into_iter().map(Action::Add));
+    actions.extend(replacement.added.iter().cloned().map(Action::Add));
     if let Some(schema) = replacement.schema {
         let stored = plain_schema(&snapshot.snapshot().arrow_schema());
         let wider = merged_schema(&stored, &schema);
@@ -84,13 +85,29 @@ pub async fn commit_replacement(table: &DeltaTable, replacement: Replacement) ->
     }
     let transactions =
         replacement.reflects.into_iter().map(|(source, version)| Transaction::new(source, version)).collect();
-    let properties = CommitProperties::default().with_application_transactions(transactions);
+    // On the very version that was replaced, or not at all: the check for conflicts that retries make lets a writer
+    // remove a file that another has rearranged since, whose rows would then be there twice.
+    let properties = CommitProperties::default().with_application_transactions(transactions).with_max_retries(0);
     let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
     let commit =
         CommitBuilder::from(properties).with_actions(actions).build(Some(snapshot), table.log_store(), operation).await;
     match commit {
         Ok(commit) => Ok(Some(commit.version())),
-        Err(error) if is_race(&error) => Ok(None),
+        Err(error) if is_race(&error) => landed(table, &replacement.added).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// The version that holds files which a commit was to add, if any does: a remote store may have taken a commit in and
+/// failed to say so, so that the next attempt finds that somebody, which was oneself, was faster.
+pub(super) async fn landed(table: &DeltaTable, added: &[Add]) -> Result<Option<u64>> {
+    let mut table = table.clone();
+    table.update_state().await?;
+    Ok(holds_any(&table, added)?.then(|| table.version()).flatten())
+}
+
+/// Whether the version that a table is loaded at refers to any of some files.
+pub(super) fn holds_any(table: &DeltaTable, added: &[Add]) -> std::result::Result<bool, DeltaTableError> {
+    let paths: HashSet<&str> = added.iter().map(|add| add.path.as_str()).collect();
+    Ok(!paths.is_empty() && table.snapshot()?.log_data().iter().any(|file| paths.contains(&*file.path())))
 }

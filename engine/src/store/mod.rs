@@ -4,6 +4,7 @@
 //! versions it read and can be asked again at those versions. Any Delta reader can open the tables.
 
 mod append;
+pub mod care;
 mod commit;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use append::{Appended, Appender};
-pub(crate) use append::{align, delta_writer};
+pub(crate) use append::{GroupAppender, Member, align, delta_writer};
 pub use commit::{Replacement, commit_replacement};
 pub(crate) use commit::{merged_schema, plain_schema};
 
@@ -177,29 +178,17 @@ impl Store {
     /// A table as it was at a moment, or `None` when it did not exist then.
     ///
     /// # Errors
-    /// When the table cannot be read.
+    /// When the table cannot be read, or its log no longer reaches back that far.
     pub async fn table_at_time(&self, name: &str, moment: Timestamp) -> Result<Option<DeltaTable>> {
-        let Some(mut table) = self.table(name).await? else { return Ok(None) };
-        let Some(latest) = table.version() else { return Ok(None) };
-        let wanted = moment.as_millisecond();
-        let (mut low, mut high) = (0, latest);
-        // Commit times grow with versions; the latest one not after the moment is found by halving.
-        let mut found = None;
-        while low <= high {
-            let middle = low + (high - low) / 2;
-            table.load_version(middle).await?;
-            if commit_time(&table).is_some_and(|time| time <= wanted) {
-                found = Some(middle);
-                low = middle + 1;
-            } else if middle == 0 {
-                break;
-            } else {
-                high = middle - 1;
-            }
-        }
-        match found {
+        let Some(table) = self.table(name).await? else { return Ok(None) };
+        let log = care::LogListing::of(table.object_store().as_ref()).await?;
+        match log.version_at(moment.as_millisecond()) {
             Some(version) => Ok(Some(self.table_at_version(name, version).await?)),
-            None => Ok(None),
+            None if log.first() == Some(0) => Ok(None),
+            None => Err(EngineError::usage(format!(
+                "what {name} was at {moment} is no longer kept: its log begins with version {}",
+                log.first().unwrap_or_default()
+            ))),
         }
     }
 
@@ -230,11 +219,18 @@ impl Store {
     }
 }
 
-/// When the version that a table is loaded at was committed, in milliseconds since 1970.
+/// Up to when the version that a table is loaded at tells, in milliseconds since 1970: a log by its newest data file, since
+/// a commit that only rearranges rows tells nothing new (its files keep the time of those that they replace); the facts,
+/// the one table with partitions, by the commit, which also says how far they reflect the logs.
 #[must_use]
 pub fn commit_time(table: &DeltaTable) -> Option<i64> {
     let version = table.version()?;
-    table.snapshot().ok()?.version_timestamp(version)
+    let snapshot = table.snapshot().ok()?;
+    let newest = snapshot.log_data().iter().map(|file| file.modification_time()).max();
+    // Not known where a checkpoint took the place of the commit.
+    let committed = snapshot.version_timestamp(version);
+    let has_partitions = snapshot.log_data().iter().next().is_some_and(|file| !file.partition_values_map().is_empty());
+    if has_partitions { committed.or(newest) } else { newest.or(committed) }
 }
 
 #[cfg(not(feature = "s3"))]

@@ -1,6 +1,7 @@
 //! The engine from the outside: logs in, facts, reports and experiments out.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod care;
 mod exactly_once;
 mod facts_laws;
 mod formats;

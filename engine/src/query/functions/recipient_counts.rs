@@ -8,8 +8,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryBuilder, StringArray, StructArray,
+    Array as _, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryArray, LargeBinaryBuilder, StringArray,
+    StructArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -185,13 +187,15 @@ impl GroupsAccumulator for Sets {
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        let mut states = LargeBinaryBuilder::new();
-        for set in emit.take_needed(&mut self.0) {
-            let mut bytes = Vec::with_capacity(set.0.len() * size_of::<u128>());
+        let sets = emit.take_needed(&mut self.0);
+        let lengths: Vec<usize> = sets.iter().map(|set| set.0.len() * size_of::<u128>()).collect();
+        // Each set goes as its entries are written: at no time are all of them there twice.
+        let mut bytes = Vec::with_capacity(lengths.iter().sum());
+        for set in sets {
             set.0.into_iter().for_each(|entry| bytes.extend(entry.to_le_bytes()));
-            states.append_value(bytes);
         }
-        Ok(vec![Arc::new(states.finish())])
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        Ok(vec![Arc::new(LargeBinaryArray::try_new(offsets, bytes.into(), None)?)])
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
