@@ -41,6 +41,8 @@ pub(super) struct ServeSection {
     pub(super) max_body_bytes: Option<usize>,
     /// Seconds after which a request is given up.
     pub(super) timeout_seconds: Option<u64>,
+    /// The cluster that queries run on, `df://host:port`; in the server itself without one.
+    pub(super) cluster: Option<String>,
 }
 
 impl Config {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sendlift_engine::query::Execution;
+
 use super::Context;
 use super::arguments::ServeArguments;
 use crate::http::{AppState, ServeConfig, serve, shutdown_signal};
@@ -18,7 +20,9 @@ pub(super) async fn run(context: &Context, arguments: &ServeArguments) -> anyhow
     if let Some(seconds) = section.timeout_seconds {
         config.timeout = Duration::from_secs(seconds);
     }
-    let state = AppState::new(context.store()?, context.settings().clone(), context.hasher(None, None)?);
+    let execution = Execution::at(section.cluster.as_deref())?;
+    let state = AppState::new(context.store()?, context.settings().clone(), context.hasher(None, None)?)
+        .with_execution(execution);
     config.check()?;
     eprintln!("sendlift serves {} on http://{} (pages: /docs; stop with ctrl-c)", context.store, config.listen);
     serve(state, &config, shutdown_signal()).await

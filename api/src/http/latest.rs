@@ -59,7 +59,8 @@ pub(super) struct View {
 impl View {
     async fn open(state: &AppState, at: Option<At>) -> Result<Arc<Self>, Problem> {
         let source = Source::Store(state.store.clone(), at);
-        let session = Box::pin(QuerySession::open(&source, &state.settings, state.now())).await?;
+        let session = QuerySession::open_on(&source, &state.settings, state.now(), &state.execution);
+        let session = Box::pin(session).await?;
         let made_of = (env!("CARGO_PKG_VERSION"), session.settings.fingerprint(), &session.versions);
         let text = serde_json::to_vec(&made_of).map_err(|error| Problem::internal(&error))?;
         let fingerprint = Sha256::digest(&text).into();

@@ -44,6 +44,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::{Router, middleware};
 use jiff::Timestamp;
 use sendlift_engine::ingest::identity::IdentityHasher;
+use sendlift_engine::query::Execution;
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::Store;
 use tokio::net::TcpListener;
@@ -127,6 +128,8 @@ pub struct AppState {
     store: Store,
     settings: Arc<Settings>,
     hasher: Option<IdentityHasher>,
+    /// Where queries run.
+    execution: Execution,
     commits: Arc<Commits>,
     latest: Arc<Latest>,
     answers: Arc<Answers>,
@@ -147,12 +150,20 @@ impl AppState {
             store,
             settings: Arc::new(settings),
             hasher,
+            execution: Execution::default(),
             answers: Arc::default(),
             workers: Arc::new(Workers::new()),
             room: Room::new(ServeConfig::default().max_concurrent),
             metrics: Arc::default(),
             clock: Arc::new(Timestamp::now),
         }
+    }
+
+    /// The same with queries that run elsewhere.
+    #[must_use]
+    pub fn with_execution(mut self, execution: Execution) -> Self {
+        self.execution = execution;
+        self
     }
 
     /// The same with another clock than the system's.

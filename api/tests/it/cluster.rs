@@ -223,8 +223,10 @@ mod with_clusters {
         }
         // A query that fails is not asked again and again.
         let started = Instant::now();
-        let failed =
-            sendlift(folder.path(), &["sql", "SELECT sum(1 / (receipts - receipts)) FROM message_facts", "--cluster", &url]);
+        let failed = sendlift(
+            folder.path(),
+            &["sql", "SELECT sum(1 / (receipts - receipts)) FROM message_facts", "--cluster", &url],
+        );
         assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
         let message = stderr(&failed).to_lowercase().replace(' ', "");
         assert!(message.contains("dividebyzero") && started.elapsed() < Duration::from_secs(30), "{message}");

@@ -5,7 +5,7 @@
 //! files that nothing refers to, which vacuum removes. New attributes widen the table's schema in the same commit. [`group`]
 //! does the same for many small batches at a time.
 
-mod durable;
+pub(super) mod durable;
 mod group;
 mod markers;
 

@@ -30,7 +30,7 @@ fn folder_of(table: &DeltaTable) -> Option<PathBuf> {
 }
 
 /// Waits until the data files of a local table are on the disk.
-pub(super) async fn sync_files(table: &DeltaTable, files: &[Add]) -> Result<()> {
+pub(in crate::store) async fn sync_files(table: &DeltaTable, files: &[Add]) -> Result<()> {
     let Some(folder) = folder_of(table).filter(|_| !files.is_empty()) else { return Ok(()) };
     // Paths in Add actions are URL-encoded; those of unpartitioned tables have nothing to decode.
     let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(&file.path)).collect();
@@ -44,7 +44,7 @@ pub(super) async fn sync_files(table: &DeltaTable, files: &[Add]) -> Result<()> 
 }
 
 /// The log of a table; that of a local one is on the disk when a commit returns.
-pub(super) fn log_store(table: &DeltaTable) -> LogStoreRef {
+pub(in crate::store) fn log_store(table: &DeltaTable) -> LogStoreRef {
     let log = table.log_store();
     match folder_of(table) {
         Some(folder) if log.name() == DEFAULT_LOG_STORE => Arc::new(DurableLog { log, folder }),

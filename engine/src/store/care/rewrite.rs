@@ -19,7 +19,7 @@ use object_store::ObjectStoreExt as _;
 
 use crate::error::{EngineError, Result};
 use crate::query::{new_context, quoted};
-use crate::store::append::is_race;
+use crate::store::append::{durable, is_race};
 use crate::store::commit::holds_any;
 use crate::store::{align, delta_writer, plain_schema};
 
@@ -152,8 +152,12 @@ pub(super) async fn commit(
 ) -> Result<(Option<u64>, Vec<Rewrite>)> {
     let mut rewrites = rewrites;
     for attempt in 0..ATTEMPTS {
-        table.update_state().await?;
         let added: Vec<Add> = rewrites.iter().flat_map(|rewrite| rewrite.added.iter().cloned()).collect();
+        if attempt == 0 {
+            // The files that go were on the disk: so are those that come.
+            durable::sync_files(table, &added).await?;
+        }
+        table.update_state().await?;
         if attempt > 0 && holds_any(table, &added)? {
             // The attempt before was committed, though the store did not say so.
             return Ok((table.version(), rewrites));
@@ -179,7 +183,7 @@ pub(super) async fn commit(
             .with_metadata(account.notes.clone());
         let commit = CommitBuilder::from(properties)
             .with_actions(actions)
-            .build(Some(table.snapshot()?), table.log_store(), account.operation.clone())
+            .build(Some(table.snapshot()?), durable::log_store(table), account.operation.clone())
             .await;
         match commit {
             Ok(commit) => return Ok((Some(commit.version()), rewrites)),

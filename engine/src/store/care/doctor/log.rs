@@ -10,7 +10,7 @@ use sha2::Digest as _;
 use super::super::listing::LogListing;
 use super::super::log_of;
 use super::data::footer;
-use super::{Finding, NAMED_FILES, Patient, fault, made_anew_or_restored, note};
+use super::{Finding, NAMED_FILES, Patient, fault, first_line, made_anew_or_restored, note};
 use crate::event::Log;
 use crate::ingest::identity::hexadecimal;
 use crate::store::QUARANTINE;
@@ -217,7 +217,7 @@ pub(super) async fn check_markers(name: &str, table: &DeltaTable, commits: &Comm
             Ok(Some(_)) => continue,
             Ok(None) => "the newest version does not know a batch that its log names: its file would be taken in again"
                 .to_owned(),
-            Err(error) => format!("which batches were taken in cannot be told: {error}"),
+            Err(error) => format!("which batches were taken in cannot be told: {}", first_line(&error)),
         };
         findings.push(fault(name, None, what, made_anew_or_restored(name)));
     }
@@ -231,8 +231,11 @@ pub(super) fn compare_with_quarantine(patients: &BTreeMap<&'static str, Patient>
     let mut whole: HashSet<&'static str> = HashSet::new();
     for log in Log::ALL {
         let Some(patient) = patients.get(log.name()) else { continue };
+        let call = |ids: &str| format!("{log}:{}", hexadecimal(&sha2::Sha256::digest(ids.as_bytes())));
         for batches in patient.commits.batches.values() {
-            calls.insert(format!("{log}:{}", hexadecimal(&sha2::Sha256::digest(batches.join("\n").as_bytes()))));
+            // The files of one call, or batches of several callers that share a version.
+            calls.insert(call(&batches.join("\n")));
+            calls.extend(batches.iter().map(|batch| call(batch)));
         }
         if patient.commits.is_whole {
             whole.insert(log.name());

@@ -151,7 +151,13 @@ async fn guarded<T>(check: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 fn broken(table: &str, error: &EngineError) -> Finding {
-    fault(table, None, format!("it could not be looked through: {error}"), made_anew_or_restored(table))
+    let what = format!("it could not be looked through: {}", first_line(error));
+    fault(table, None, what, made_anew_or_restored(table))
+}
+
+/// What an error says; some libraries add where in their code it was.
+fn first_line(error: &impl std::fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 async fn examine_table(store: &Store, name: &'static str, depth: Depth, now: i64) -> Result<Patient> {
@@ -185,7 +191,7 @@ async fn examine_table(store: &Store, name: &'static str, depth: Depth, now: i64
         failed => {
             let what = match failed {
                 Ok(_) => "its log is no table's".to_owned(),
-                Err(error) => format!("it cannot be opened: {error}"),
+                Err(error) => format!("it cannot be opened: {}", first_line(&error)),
             };
             patient.findings.push(fault(name, None, what, made_anew_or_restored(name)));
         }
