@@ -268,8 +268,8 @@ fn store(context: &Context) -> Result<Store> {
     let store = context.store()?;
     if store.folder().is_some_and(|folder| !folder.exists()) {
         return Err(EngineError::usage(format!(
-            "there is no store at {}: ingest logs into it first (sendlift ingest sends=sends.csv), or name another with \
-             --store",
+            "there is no store at {}: ingest logs into it first (sendlift ingest sends=sends.csv), or name another \
+             with --store",
             context.store
         )));
     }

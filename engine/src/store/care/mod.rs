@@ -1,11 +1,12 @@
 //! The care of a store: what an operator does now and then so that it stays quick, small, lawful and sound.
 //!
-//! [`compact()`] puts small files together, [`vacuum()`] removes what no kept version needs, [`forget()`] erases people,
-//! [`examine`] looks for damage and changes nothing. All of them may run beside ingests, reports and each other.
+//! [`compact()`] puts small files together, [`vacuum()`] removes what no kept version needs, [`forget()`] erases
+//! recipients, [`examine`] looks for damage and changes nothing. All of them may run beside ingests, reports and each
+//! other.
 //!
 //! **Architecture invariants:** a data file is replaced on the very version on which it was seen, or not at all
-//! ([`rewrite`]); a file that a running ingest may have written is never removed ([`vacuum()`]); the facts are brought up to
-//! date and not made anew, since each commit here says what it did to them.
+//! ([`rewrite`]); a file that a running ingest may have written is never removed ([`vacuum()`]); the facts are brought
+//! up to date and not made anew, since each commit here says what it did to them.
 
 mod compact;
 mod doctor;

@@ -129,8 +129,8 @@ pub(super) async fn read_commits(name: &str, objects: &dyn ObjectStore, log: &Lo
 /// An entry that cannot be read: the last one may be a write that a crash of the machine cut off.
 fn remedy_for_entry(name: &str, version: u64, latest: Option<u64>) -> String {
     if latest == Some(version) && log_of(name).is_some() {
-        let remedy = "put it back from a copy of the store; without one remove it, since it is the last, and ingest the \
-                      files that came with it again (vacuum removes its data files)";
+        let remedy = "put it back from a copy of the store; without one remove it, since it is the last, and ingest \
+                      the files that came with it again (vacuum removes its data files)";
         return remedy.to_owned();
     }
     made_anew_or_restored(name)

@@ -219,8 +219,8 @@ fn note(table: &str, file: Option<&str>, what: String, remedy: String) -> Findin
 fn made_anew_or_restored(table: &str) -> String {
     match table {
         MESSAGE_FACTS | CORRECTIONS => format!(
-            "remove the folders {MESSAGE_FACTS} and {CORRECTIONS}: both are made from the logs, and the next report makes \
-             them anew"
+            "remove the folders {MESSAGE_FACTS} and {CORRECTIONS}: both are made from the logs, and the next report \
+             makes them anew"
         ),
         QUARANTINE => {
             "put it back from a copy of the store; without one move the folder away: it holds rejected rows alone"
