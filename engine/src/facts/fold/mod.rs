@@ -501,7 +501,7 @@ impl PartitionStream for Part {
         &self.schema
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let external = |error: EngineError| DataFusionError::External(Box::new(error));
         let (messages, schema) = (Arc::clone(&self.messages), Arc::clone(&self.schema));
         let (plan, partition) = (Arc::clone(&self.plan), self.partition);
@@ -512,7 +512,8 @@ impl PartitionStream for Part {
             } else {
                 messages.sends_plan(&schema, true).await.map_err(external)?
             };
-            let sends = plan.execute(partition, context)?;
+            // The logs' own session knows where they are stored; the one that asks may not.
+            let sends = plan.execute(partition, messages.logs.context().task_ctx())?;
             Ok::<_, DataFusionError>(sends.map(move |batch| folded.rows(&batch?, &schema).map_err(external)).boxed())
         };
         let stream = futures::stream::once(stream).try_flatten();
