@@ -100,7 +100,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisO
         };
         return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
     };
-    let grouping = Grouping::resolve(session, &options.segments, "UTC").await?;
+    let grouping = Grouping::resolve(session, &options.segments, "UTC").await?.with_history(session).await?;
     let experiment = StoreExperiment { session, summary, grouping, at_hand: LogsAtHand::of(session).await? };
     let mut sample = experiment.sample(options).await?;
     let control = sample.control(options.control.as_deref())?;

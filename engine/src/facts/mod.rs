@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::prelude::DataFrame;
 use deltalake::DeltaTable;
 
+pub(crate) use refresh::{DAY_MICROSECONDS, days_since_1970};
 pub use refresh::{Refreshed, refresh};
 pub(crate) use sql::{LATEST_FIRST, contact_periods, counted_events, latest_rows, moment};
 

@@ -22,13 +22,13 @@ use crate::query::QuerySession;
 use crate::settings::Settings;
 use crate::store::care::ERASED_DAYS;
 use crate::store::{
-    Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_replacement, delta_writer, merged_schema,
-    plain_schema,
+    Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_actions, commit_replacement, delta_writer,
+    is_data_change, merged_schema, plain_schema,
 };
 
 /// Messages whose facts are made in one query; bounds its memory.
 const MESSAGES_AT_A_TIME: i64 = 12_000_000;
-const DAY_MICROSECONDS: i64 = 86_400_000_000;
+pub(crate) const DAY_MICROSECONDS: i64 = 86_400_000_000;
 /// Attempts when other writers are faster.
 const ATTEMPTS: usize = 10;
 /// The application id under which the facts remember their settings.
@@ -185,25 +185,22 @@ async fn changes_since(table: &DeltaTable, version: Option<u64>) -> Result<Optio
     let first = version.map_or(0, |version| version + 1);
     let (mut paths, mut erased_days) = (BTreeSet::new(), BTreeSet::new());
     for version in first..=latest {
-        let Some(entry) = table.log_store().read_commit_entry(version).await? else { return Ok(None) };
-        let lines = entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let actions = lines.map(serde_json::from_slice).collect::<Result<Vec<serde_json::Value>, _>>()?;
+        let Some(actions) = commit_actions(table, version).await? else { return Ok(None) };
         let days = actions.iter().find_map(|action| action["commitInfo"][ERASED_DAYS].as_array());
         let is_erasure = days.is_some();
         let day = |day: &serde_json::Value| day.as_i64().and_then(|day| i32::try_from(day).ok());
         erased_days.extend(days.into_iter().flatten().filter_map(day));
         for action in &actions {
-            let changes = |action: &serde_json::Value| action["dataChange"].as_bool().unwrap_or(true);
             if let Some(path) = action["add"]["path"].as_str()
                 && !is_erasure
-                && changes(&action["add"])
+                && is_data_change(&action["add"])
             {
                 paths.insert(path.to_owned());
             }
             // New rows were put into files that hold old rows too, so that they can no longer be told apart; or rows
             // went and nobody says which.
             if let Some(path) = action["remove"]["path"].as_str()
-                && (paths.contains(path) || (!is_erasure && changes(&action["remove"])))
+                && (paths.contains(path) || (!is_erasure && is_data_change(&action["remove"])))
             {
                 return Ok(None);
             }
@@ -382,7 +379,8 @@ impl Work<'_> {
     }
 }
 
-fn days_since_1970(date: jiff::civil::Date) -> i32 {
+/// The days since 1970-01-01.
+pub(crate) fn days_since_1970(date: jiff::civil::Date) -> i32 {
     let epoch = jiff::civil::date(1970, 1, 1);
     date.duration_since(epoch).as_hours().div_euclid(24).try_into().unwrap_or(i32::MAX)
 }

@@ -1,5 +1,6 @@
 //! Opens a `DataFusion` session with every table registered, from the store at some version or straight from files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,6 +20,7 @@ use super::functions;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::facts;
+use crate::report::Rollups;
 use crate::settings::Settings;
 use crate::store::{
     At, CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store, Versions, commit_time, log_schema, quarantine_schema,
@@ -90,6 +92,8 @@ pub struct QuerySession {
     pub as_of: Timestamp,
     /// The settings that the facts were made under.
     pub settings: Settings,
+    /// Sums that are kept in the store; none for files and for a cluster.
+    pub(crate) rollups: Option<Rollups>,
 }
 
 impl QuerySession {
@@ -136,8 +140,10 @@ impl QuerySession {
             versions: Versions::new(),
             as_of: now,
             settings: settings.clone(),
+            rollups: None,
         };
         let mut newest = None;
+        let mut tables = BTreeMap::new();
         let facts = match at {
             None => {
                 facts::refresh(store, settings).await?;
@@ -164,6 +170,7 @@ impl QuerySession {
                 (None, Some(At::Version(_))) => None,
             };
             newest = newest.max(table.as_ref().and_then(commit_time));
+            tables.extend(table.iter().map(|table| (log.name().to_owned(), table.clone())));
             session.register(log.name(), table, &log_schema(log)).await?;
         }
         let quarantine = match at {
@@ -171,7 +178,10 @@ impl QuerySession {
             _ => store.table(QUARANTINE).await?,
         };
         session.register(QUARANTINE, quarantine, &quarantine_schema()).await?;
+        tables.extend(facts.iter().map(|table| (MESSAGE_FACTS.to_owned(), table.clone())));
         session.register(MESSAGE_FACTS, facts, &facts::minimal_schema()).await?;
+        // What is asked of a cluster is asked there.
+        session.rollups = execution.is_here().then(|| Rollups::new(store.clone(), tables, at));
         if let Some(milliseconds) = newest {
             session.as_of = Timestamp::from_millisecond(milliseconds).unwrap_or(now);
         }
@@ -186,6 +196,7 @@ impl QuerySession {
                 versions: Versions::new(),
                 as_of: now,
                 settings: settings.clone(),
+                rollups: None,
             })
         };
         let (logs, session) = (open()?, open()?);
@@ -222,6 +233,7 @@ impl QuerySession {
             versions: Versions::new(),
             as_of: Timestamp::UNIX_EPOCH,
             settings: settings.clone(),
+            rollups: None,
         };
         for (log, table) in tables {
             session.register(log.name(), table.clone(), &log_schema(*log)).await?;

@@ -43,7 +43,8 @@ pub(crate) struct Grouping {
 }
 
 impl Grouping {
-    /// Finds where each column comes from.
+    /// Finds where each column comes from. Whether the contacts have a history is not looked at: see
+    /// [`Grouping::with_history`].
     pub(crate) async fn resolve(session: &QuerySession, by: &[String], time_zone: &str) -> Result<Self> {
         zone(time_zone)?;
         let facts = session.schema(MESSAGE_FACTS).await?;
@@ -55,10 +56,15 @@ impl Grouping {
             grouping.sources.push(source);
             grouping.expressions.push(expression);
         }
-        if !grouping.contact_columns.is_empty() {
-            grouping.has_history = contacts_have_history(session).await?;
-        }
         Ok(grouping)
+    }
+
+    /// Looks whether the contacts have a history, which the join that brings their columns must know.
+    pub(crate) async fn with_history(mut self, session: &QuerySession) -> Result<Self> {
+        if !self.contact_columns.is_empty() {
+            self.has_history = contacts_have_history(session).await?;
+        }
+        Ok(self)
     }
 
     fn expression(

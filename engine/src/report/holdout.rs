@@ -16,10 +16,12 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, 
 use arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::datasource::MemTable;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::grouping::{Grouping, KeySource, contacts_have_history, contacts_join};
 use super::money::Money;
 use super::query::cell_text;
+use super::rollup::moments;
 use super::row::ReportRow;
 use crate::error::Result;
 use crate::event::Log;
@@ -38,9 +40,11 @@ const LATEST_CONTACT: i64 = 253_370_764_800_000_000;
 const SEPARATOR: &str = "\u{1f}";
 
 /// The margin of each recipient in the period of a report's row, on both sides, in major units of one currency.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Margins {
+    #[serde(with = "moments")]
     assigned: Moments,
+    #[serde(with = "moments")]
     held_out: Moments,
     /// From the first send, in microseconds since 1970.
     opens_at: i64,

@@ -11,17 +11,23 @@ mod holdout;
 mod money;
 mod query;
 mod retention;
+mod rollup;
 mod row;
+mod sums;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use campaigns::{CampaignSummary, list_campaigns};
 pub(crate) use grouping::Grouping;
 pub use grouping::known_groupings;
 pub(crate) use query::cell_text;
+pub(crate) use rollup::{Rollups, drop_all as drop_rollups};
 pub use row::{Rate, ReportRow};
 
+use self::sums::Sums;
 use crate::error::Result;
 use crate::query::QuerySession;
 use crate::store::Versions;
@@ -76,7 +82,7 @@ pub struct Report {
 }
 
 /// Which logs hold any rows: what they cannot tell is left out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct LogsAtHand {
     pub(crate) deliveries: bool,
     pub(crate) clicks: bool,
@@ -107,34 +113,22 @@ impl LogsAtHand {
 /// # Errors
 /// When a column to group by does not exist (the message lists those that do), or the query fails.
 pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<Report> {
-    let at_hand = LogsAtHand::of(session).await?;
-    let grouping = grouping::Grouping::resolve(session, &request.by, &request.time_zone).await?;
-    let base = query::base(request, &grouping);
-    let query::Counted { counts, money } = query::count(session, &base, &grouping).await?;
-    let money = match money {
-        Some(money) => money,
-        None => money::by_currency(session, &base, &grouping).await?,
+    let grouping = Grouping::resolve(session, &request.by, &request.time_zone).await?;
+    let sums = match rollup::sums(session, request).await? {
+        Some(sums) => sums,
+        None => Arc::new(Sums::of(session, request, None).await?),
     };
-    let retained = if at_hand.conversions {
-        retention::retained(session, &base, &grouping, request.retention_days).await?
-    } else {
-        retention::Retained::default()
-    };
-    let holdout = if at_hand.conversions {
-        holdout::margins(session, &base, &grouping, &money).await?
-    } else {
-        holdout::HoldoutMargins::default()
-    };
+    let Sums { at_hand, counts, money, retained, holdout } = sums.as_ref();
     let mut rows = Vec::with_capacity(counts.len());
-    for count in &counts {
-        rows.extend(row::rows_of(count, &money, &holdout, &retained, at_hand, session, request)?);
+    for count in counts {
+        rows.extend(row::rows_of(count, money, holdout, retained, *at_hand, session, request)?);
     }
     Ok(Report {
         as_of: session.as_of,
         versions: session.versions.clone(),
         by: request.by.clone(),
         rows,
-        notes: notes(&counts, at_hand, request, &grouping),
+        notes: notes(counts, *at_hand, request, &grouping),
     })
 }
 

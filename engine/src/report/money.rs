@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::Float64Type;
+use serde::{Deserialize, Serialize};
 
 use super::grouping::Grouping;
 use super::query::cell_text;
+use super::rollup::amount;
 use crate::error::Result;
 use crate::query::QuerySession;
 
 /// Amounts of one currency, in major units.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Amounts {
+    #[serde(with = "amount")]
     pub(crate) revenue: Option<f64>,
+    #[serde(with = "amount")]
     pub(crate) margin: Option<f64>,
+    #[serde(with = "amount")]
     pub(crate) cost: Option<f64>,
 }
 

@@ -3,6 +3,8 @@
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 use super::ReportRequest;
 use super::grouping::Grouping;
@@ -11,7 +13,7 @@ use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
 
 /// What is counted of one group. Messages first, then recipients in a campaign.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) keys: Vec<Option<String>>,
     pub(crate) sent: u64,
@@ -29,12 +31,28 @@ pub(crate) struct Counts {
     pub(crate) clicking_converters: u64,
     pub(crate) opt_outs: u64,
     pub(crate) repliers: u64,
+    pub(crate) first_sent_at: Option<Timestamp>,
     pub(crate) last_sent_at: Option<Timestamp>,
+    pub(crate) last_converted_at: Option<Timestamp>,
 }
 
-/// The messages of a report with their group columns, as SQL.
-pub(crate) fn base(request: &ReportRequest, grouping: &Grouping) -> String {
+/// The messages of a report with their group columns, as SQL: of all campaigns that it asks for, or of some.
+pub(crate) fn base(
+    request: &ReportRequest,
+    grouping: &Grouping,
+    campaigns: Option<&BTreeSet<Option<String>>>,
+) -> String {
     let mut conditions = Vec::new();
+    if let Some(campaigns) = campaigns {
+        let named: Vec<String> = campaigns.iter().flatten().map(|campaign| text_literal(campaign)).collect();
+        let any_named =
+            if named.is_empty() { "FALSE".to_owned() } else { format!("f.campaign_id IN ({})", named.join(", ")) };
+        conditions.push(if campaigns.contains(&None) {
+            format!("({any_named} OR f.campaign_id IS NULL)")
+        } else {
+            any_named
+        });
+    }
     if let Some(campaign) = &request.campaign {
         conditions.push(format!("f.campaign_id = {}", text_literal(campaign)));
     }
@@ -77,7 +95,8 @@ pub(crate) async fn count(session: &QuerySession, base: &str, grouping: &Groupin
          max(sent_at), recipient_counts(recipient_id, campaign_id, delivery = 'delivered', clicks > 0, conversions > 0, opt_outs > 0, replies > 0),\n  \
          count(*) FILTER (WHERE revenue_other IS NOT NULL OR (cost IS NOT NULL AND {other_spent})\n    \
          OR ((revenue IS NOT NULL OR margin IS NOT NULL) AND {other_earned})),\n  \
-         arrow_cast(sum(revenue), 'Float64'), arrow_cast(sum(margin), 'Float64'), arrow_cast(sum(cost), 'Float64')\n\
+         arrow_cast(sum(revenue), 'Float64'), arrow_cast(sum(margin), 'Float64'), arrow_cast(sum(cost), 'Float64'),\n  \
+         min(sent_at), max(converted_at)\n\
          FROM base{group}",
         other_spent = other("currency", &spent),
         other_earned = other("revenue_currency", &earned),
@@ -127,8 +146,10 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         if column.is_null(row) { 0 } else { u64::try_from(column.value(row)).unwrap_or(0) }
     };
     let number = |place: usize| count(batch.column(keys + place));
-    let last = batch.column(keys + 8).as_primitive::<TimestampMicrosecondType>();
-    let last_sent_at = if last.is_null(row) { None } else { Timestamp::from_microsecond(last.value(row)).ok() };
+    let moment = |place: usize| {
+        let column = batch.column(keys + place).as_primitive::<TimestampMicrosecondType>();
+        if column.is_null(row) { None } else { Timestamp::from_microsecond(column.value(row)).ok() }
+    };
     let people = batch.column(keys + 9).as_struct();
     let of_people = |name: &str| people.column_by_name(name).map_or(0, count);
     Ok(Counts {
@@ -148,7 +169,9 @@ fn read_row(batch: &RecordBatch, row: usize, keys: usize) -> Result<Counts> {
         clicking_converters: of_people("clicking_converters"),
         opt_outs: of_people("opt_outs"),
         repliers: of_people("repliers"),
-        last_sent_at,
+        first_sent_at: moment(14),
+        last_sent_at: moment(8),
+        last_converted_at: moment(15),
     })
 }
 

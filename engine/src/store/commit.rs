@@ -10,6 +10,8 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, Remove, StructField, StructType, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 
+use serde_json::Value;
+
 use super::append::is_race;
 use crate::error::Result;
 
@@ -51,6 +53,21 @@ pub(crate) fn merged_schema(stored: &SchemaRef, incoming: &Schema) -> SchemaRef 
     }
     let fields: Vec<Field> = stored.fields().iter().map(|field| field.as_ref().clone()).chain(missing).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// What the commit of a version did, as the log has it. `None` when the log no longer has it.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(crate) async fn commit_actions(table: &DeltaTable, version: u64) -> Result<Option<Vec<Value>>> {
+    let Some(entry) = table.log_store().read_commit_entry(version).await? else { return Ok(None) };
+    let lines = entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    Ok(Some(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?))
+}
+
+/// Whether a file that a commit added or removed changes what the table says, or only rearranges it.
+pub(crate) fn is_data_change(file: &Value) -> bool {
+    file["dataChange"].as_bool().unwrap_or(true)
 }
 
 /// A replacement of some of a table's files by others.

@@ -20,7 +20,7 @@ use url::Url;
 pub use append::{Appended, Appender};
 pub(crate) use append::{GroupAppender, Member, align, delta_writer};
 pub use commit::{Replacement, commit_replacement};
-pub(crate) use commit::{merged_schema, plain_schema};
+pub(crate) use commit::{commit_actions, is_data_change, merged_schema, plain_schema};
 
 use crate::error::{EngineError, Result};
 use crate::event::{Log, provenance_fields, timestamp_type};
@@ -115,6 +115,23 @@ impl Store {
 
     fn builder(&self, name: &str) -> Result<DeltaTableBuilder> {
         Ok(DeltaTableBuilder::from_url(self.table_url(name)?)?)
+    }
+
+    /// A place for files beside the tables, which Delta readers do not look into. `None` when it is not there and not
+    /// to be made.
+    ///
+    /// # Errors
+    /// When the place cannot be reached.
+    pub(crate) fn side_files(&self, name: &str, make: bool) -> Result<Option<Arc<dyn object_store::ObjectStore>>> {
+        if let Some(folder) = self.folder() {
+            let path = folder.join(name);
+            if make {
+                std::fs::create_dir_all(&path).map_err(EngineError::io("create a folder of the store", &path))?;
+            } else if !path.is_dir() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.builder(name)?.build()?.object_store()))
     }
 
     /// The latest version of a table, or `None` when it was never written.

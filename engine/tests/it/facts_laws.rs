@@ -13,6 +13,7 @@ use sendlift_engine::facts::refresh;
 use sendlift_engine::generate::{GenerateOptions, OutputFormat, generate};
 use sendlift_engine::ingest::load::{LogInput, ingest};
 use sendlift_engine::query::QuerySession;
+use sendlift_engine::report::{ReportRequest, report};
 use sendlift_engine::settings::Settings;
 
 use crate::support::{TestStore, file_input, now, options, rows_of, session_of_files, text_input};
@@ -27,7 +28,7 @@ const HEADERS: [(Log, &str); 7] = [
     (Log::Conversions, "conversion_id,recipient_id,message_id,event,occurred_at,value,margin,currency,refunded_at"),
     (Log::Replies, "reply_id,recipient_id,message_id,received_at,text,keyword_class"),
     (Log::OptOuts, "id,recipient_id,message_id,channel,requested_at"),
-    (Log::Recipients, "recipient_id,country,region,time_zone,updated_at"),
+    (Log::Recipients, "recipient_id,country,region,time_zone,updated_at,plan"),
 ];
 
 const ALL_FACTS: &str = "SELECT message_id, recipient_id, campaign_id, variant, channel, sent_at, sent_date, \
@@ -152,8 +153,9 @@ fn opt_out() -> impl Strategy<Value = Row> {
 fn contact() -> impl Strategy<Value = Row> {
     let place = select(vec!["US,CA,America/New_York", "CN,,Asia/Shanghai", ",BJ,", "US,,Mars/Olympus"]);
     let updated = prop_oneof![3 => slot().prop_map(|slot| moment(slot, 0)), 1 => Just(String::new())];
-    (0..3_u32, place, updated)
-        .prop_map(|(recipient, place, updated)| (Log::Recipients, format!("r{recipient},{place},{updated}")))
+    (0..3_u32, place, updated, select(vec!["gold", "basic", ""])).prop_map(|(recipient, place, updated, plan)| {
+        (Log::Recipients, format!("r{recipient},{place},{updated},{plan}"))
+    })
 }
 
 /// A receipt, and clicks on one or two links soon after it.
@@ -232,6 +234,45 @@ fn assert_same(found: &[String], expected: &[String], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
 }
 
+/// Groupings of reports: those that are renewed campaign by campaign, one with a column of the contacts, and others.
+const GROUPINGS: [&[&str]; 6] = [
+    &["campaign_id"],
+    &["campaign_id", "variant"],
+    &["campaign", "hour"],
+    &["campaign_id", "plan"],
+    &["variant", "day"],
+    &[],
+];
+
+/// The rows of a report.
+async fn report_of(session: &QuerySession, by: &[&str], campaign: Option<&str>, from: Option<&str>) -> Vec<String> {
+    let request = ReportRequest {
+        campaign: campaign.map(str::to_owned),
+        by: by.iter().map(|name| (*name).to_owned()).collect(),
+        from: from.map(|from| from.parse().unwrap()),
+        ..ReportRequest::default()
+    };
+    let found = report(session, &request).await.unwrap();
+    found.rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect()
+}
+
+/// Compares the reports of a store, which come from rollups, with those from its facts: a report of a period is counted.
+async fn check_rollups(store: &TestStore) {
+    const BEFORE_ALL: Option<&str> = Some("1990-01-01T00:00:00Z");
+    let session = store.session().await;
+    let has_plan = session.schema("recipients").await.unwrap().column_with_name("plan").is_some();
+    for by in GROUPINGS.into_iter().filter(|by| has_plan || !by.contains(&"plan")) {
+        let counted = report_of(&session, by, None, BEFORE_ALL).await;
+        assert_same(&report_of(&session, by, None, None).await, &counted, &format!("rollup by {by:?}"));
+        // What is kept is what is read back.
+        assert_same(&report_of(&store.session().await, by, None, None).await, &counted, &format!("kept by {by:?}"));
+    }
+    for by in [&["variant"] as &[&str], &["campaign_id"], &[]] {
+        let counted = report_of(&session, by, Some("c1"), BEFORE_ALL).await;
+        assert_same(&report_of(&session, by, Some("c1"), None).await, &counted, &format!("one campaign by {by:?}"));
+    }
+}
+
 async fn check(rows: &[Row], cuts: &[usize], classed: bool) {
     let incremental = TestStore::new();
     let mut start = 0;
@@ -239,6 +280,7 @@ async fn check(rows: &[Row], cuts: &[usize], classed: bool) {
     ends.sort_unstable();
     for (batch, end) in ends.into_iter().enumerate() {
         ingest_all(&incremental, &rows[start..end], batch, classed).await;
+        check_rollups(&incremental).await;
         start = end;
     }
     let kept = incremental.rows(ALL_FACTS).await;
@@ -252,6 +294,16 @@ async fn check(rows: &[Row], cuts: &[usize], classed: bool) {
     let files: Vec<LogInput> = texts(rows, classed).iter().map(|(log, text)| text_input(*log, text)).collect();
     let session = session_of_files(&files).await;
     assert_same(&kept, &rows_of(&session, ALL_FACTS).await, "store against files");
+
+    let of_store = incremental.session().await;
+    for by in &GROUPINGS[..3] {
+        let from_files = report_of(&session, by, None, None).await;
+        assert_same(
+            &report_of(&of_store, by, None, None).await,
+            &from_files,
+            &format!("rollup by {by:?} against files"),
+        );
+    }
 
     // Without sends there are no facts, nor the attribute that the oracle wants.
     if rows.iter().any(|(log, _)| *log == Log::Sends) {

@@ -30,6 +30,7 @@ use crate::event::{Identity, Log};
 use crate::facts::refresh;
 use crate::ingest::identity::{IdentityHasher, looks_like_address};
 use crate::query::{QuerySession, quoted};
+use crate::report::drop_rollups;
 use crate::settings::Settings;
 use crate::store::{CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store};
 
@@ -225,6 +226,8 @@ pub async fn forget(
         return Ok(outcome);
     }
     outcome.facts_version = refresh(store, settings).await?.version;
+    // A group may be as small as one recipient.
+    drop_rollups(store).await?;
     let session = open_session(store, settings, people).await?;
     if subjects::facts_about(&session).await? > 0 {
         return Err(EngineError::refused("the facts still tell of these recipients: run this again"));
