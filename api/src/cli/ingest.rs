@@ -11,6 +11,7 @@ use sendlift_engine::ingest::load::{IngestOptions, IngestProgress, LogInput, Log
 use sendlift_engine::ingest::mapping::Mapping;
 use sendlift_engine::ingest::times::zone;
 use sendlift_engine::ingest::validate::ValidatorOptions;
+use sendlift_engine::report::prepare_reports;
 use sendlift_engine::{EngineError, Result};
 use serde::Serialize;
 
@@ -68,7 +69,13 @@ pub(super) async fn take_in(
     let outcomes = ingest(&store, inputs, options, &show).await;
     bar.set_message("bringing the facts up to date");
     let outcomes = outcomes.inspect_err(|_| bar.finish_and_clear())?;
-    let refreshed = refresh(&store, context.settings()).await;
+    let prepared = async {
+        let refreshed = refresh(&store, context.settings()).await?;
+        bar.set_message("adding up the usual reports");
+        prepare_reports(&context.session(None).await?).await?;
+        Ok::<Refreshed, EngineError>(refreshed)
+    };
+    let refreshed = prepared.await;
     bar.finish_and_clear();
     Ok((outcomes, refreshed?))
 }

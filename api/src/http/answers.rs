@@ -34,8 +34,9 @@ const LARGEST: usize = 16 << 20;
 const OVERHEAD: usize = 2 << 10;
 /// Who asked within this time is likely to ask again.
 const A_MOMENT: Duration = Duration::from_secs(10);
-/// The time for making answers again when the versions change, by the time that they took the last time.
-const CARRY_OVER_TIME: Duration = Duration::from_secs(2);
+/// The time for making answers again when the versions change, by the time that they took the last time. Nobody waits
+/// meanwhile: the answers at the versions before are still given out.
+const CARRY_OVER_TIME: Duration = Duration::from_secs(30);
 
 /// An answer's bytes, with the headers that say what they are.
 #[derive(Debug, Clone)]

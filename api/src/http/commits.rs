@@ -30,7 +30,7 @@ use super::{AppState, ServeConfig};
 /// validate a dozen of them.
 const GATHERING: Duration = Duration::from_millis(25);
 /// How long an acknowledgement waits for the reads at most; half of the time that a request may take, if that is less.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Without a batch for so long, no more are expected.
 const CALM: Duration = Duration::from_millis(50);
 

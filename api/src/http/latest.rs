@@ -2,12 +2,13 @@
 //!
 //! **What a read sees of batches that this server acknowledged.** A renewal (the facts brought up to date, the session
 //! opened, what was asked a moment ago made again) takes longer than a commit, so that commits may be ahead of the view:
-//! - When no batch is under way, a read waits for a view that shows all that was acknowledged before it. Whoever sends
-//!   batches, has their acknowledgements and then reads sees them all; mostly without waiting, since a batch that comes
-//!   alone is acknowledged when the view shows it (`commits`).
-//! - While batches are under way, a read is answered at once from the newest view, so that those who only look are not
-//!   held up by a stream of batches. The header `Sendlift-Behind` tells how many commits the answer may lack. The view is
-//!   renewed all the while, with rests in between that leave the processors to the batches.
+//! - When no batch is under way and a renewal is quick, a read waits for a view that shows all that was acknowledged
+//!   before it. Whoever sends batches, has their acknowledgements and then reads sees them all; mostly without waiting,
+//!   since a batch that comes alone is acknowledged when the view shows it (`commits`).
+//! - While batches are under way, and where a renewal takes long, a read is answered at once from the newest view, so
+//!   that those who only look are not held up by what others send. The header `Sendlift-Behind` tells how many commits
+//!   the answer may lack. The view is renewed all the while, with rests in between that leave the processors to the
+//!   batches.
 //! - A read with `Cache-Control: no-cache` always waits for all that was acknowledged before it.
 //!
 //! For what other processes commit the store is looked at a few times a second, and only while requests come; they are
@@ -44,6 +45,8 @@ const REST_PER_RENEWAL: u32 = 3;
 const LEAST_REST: Duration = Duration::from_millis(200);
 /// The longest.
 const MOST_REST: Duration = Duration::from_secs(10);
+/// A renewal of at most this length is worth waiting for.
+const QUICK: Duration = Duration::from_millis(250);
 /// The header that tells how many acknowledged commits an answer may lack.
 const BEHIND: HeaderName = HeaderName::from_static("sendlift-behind");
 
@@ -82,6 +85,8 @@ pub(super) struct Latest {
     committed: AtomicU64,
     /// How many of these the view shows.
     shown: AtomicU64,
+    /// How long the last renewal took, in milliseconds.
+    renewal_took: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -114,6 +119,7 @@ impl Latest {
             following: Arc::default(),
             committed: AtomicU64::default(),
             shown: AtomicU64::default(),
+            renewal_took: AtomicU64::default(),
         }
     }
 
@@ -127,6 +133,11 @@ impl Latest {
         // What is shown was committed before: in this order the difference is never too small.
         let shown = self.shown.load(Ordering::SeqCst);
         self.committed.load(Ordering::SeqCst).saturating_sub(shown)
+    }
+
+    /// Whether the last renewal was, and so the next one may be.
+    fn is_renewed_quickly(&self) -> bool {
+        Duration::from_millis(self.renewal_took.load(Ordering::Relaxed)) <= QUICK
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
@@ -221,9 +232,12 @@ impl AppState {
         {
             return Ok(Arc::clone(view));
         }
+        let started = Instant::now();
         let newest = View::open(self, None).await?;
         if let Some(before) = known {
             self.carry_over(&before, &newest).await;
+            let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.latest.renewal_took.store(took, Ordering::Relaxed);
         }
         Ok(newest)
     }
@@ -265,6 +279,10 @@ impl AppState {
     async fn catch_up(&self, always: bool) -> Result<u64, Problem> {
         let behind = self.latest.commits_behind();
         if !always && (behind == 0 || self.commits.is_busy()) {
+            return Ok(behind);
+        }
+        if !always && !self.latest.is_renewed_quickly() {
+            self.follow_commits();
             return Ok(behind);
         }
         let state = self.clone();

@@ -3,7 +3,7 @@
 //!
 //! Two processes may refresh at once: the one that commits second finds that its work is outdated and starts again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray as _;
@@ -18,7 +18,7 @@ use super::touched::{new_rows, touched_days};
 use super::{FEEDING_LOGS, PARTITION, reflected_version, source_id};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
-use crate::query::QuerySession;
+use crate::query::{QuerySession, text_literal};
 use crate::settings::Settings;
 use crate::store::care::ERASED_DAYS;
 use crate::store::{
@@ -28,6 +28,8 @@ use crate::store::{
 
 /// Messages whose facts are made in one query; bounds its memory.
 const MESSAGES_AT_A_TIME: i64 = 12_000_000;
+/// Days with messages whose facts are made in one query: each has a file of its own that is being written.
+const DAYS_AT_A_TIME: usize = 400;
 pub(crate) const DAY_MICROSECONDS: i64 = 86_400_000_000;
 /// Attempts when other writers are faster.
 const ATTEMPTS: usize = 10;
@@ -115,8 +117,11 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
         Some(changes) => changes.gained.clone(),
         None => states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect(),
     };
-    note_corrections(store, &mut session, incremental, &changed).await?;
-    let mut days = if incremental { touched_days(&session, &changed).await? } else { BTreeSet::new() };
+    let corrected = note_corrections(store, &mut session, incremental, &changed).await?;
+    let mut days = match &facts {
+        Some(facts) if incremental => touched_days(&session, &changed, &days_of_files(facts)?, &corrected).await?,
+        _ => BTreeSet::new(),
+    };
     days.extend(changes.into_iter().flat_map(|changes| changes.erased));
     let reflects = states
         .iter()
@@ -214,39 +219,62 @@ fn corrections_schema() -> SchemaRef {
     Arc::new(arrow::datatypes::Schema::new(vec![field]))
 }
 
-/// Finds message ids that the sends log now holds more than once and adds them to the table that remembers them.
-async fn note_corrections(store: &Store, session: &mut QuerySession, incremental: bool, changed: &[Log]) -> Result<()> {
-    if changed.contains(&Log::Sends) {
-        let repeated = if incremental {
-            let fresh = new_rows(Log::Sends);
-            format!(
-                "SELECT message_id FROM (SELECT message_id FROM {fresh} UNION ALL SELECT message_id FROM message_facts \
-                 WHERE message_id IN (SELECT message_id FROM {fresh})) GROUP BY message_id HAVING count(*) > 1"
-            )
-        } else {
-            "SELECT message_id FROM sends GROUP BY message_id HAVING count(*) > 1".to_owned()
-        };
-        let mut stream = session.sql(&repeated).await?.execute_stream().await?;
-        let mut appender: Option<Appender> = None;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            if appender.is_none() {
-                appender = Some(Appender::open(store, CORRECTIONS, &corrections_schema()).await?);
-            }
-            if let Some(appender) = appender.as_mut() {
-                appender.write(&batch).await?;
+/// Finds message ids that the sends log now holds more than once and adds them to the table that remembers them. Returns
+/// the send days of the messages that have new rows and had facts before.
+async fn note_corrections(
+    store: &Store,
+    session: &mut QuerySession,
+    incremental: bool,
+    changed: &[Log],
+) -> Result<BTreeSet<i32>> {
+    let mut days = BTreeSet::new();
+    if !changed.contains(&Log::Sends) {
+        return Ok(days);
+    }
+    let fresh = new_rows(Log::Sends);
+    let repeated = |from: &str| format!("SELECT message_id FROM {from} GROUP BY message_id HAVING count(*) > 1");
+    let mut found = Vec::new();
+    if incremental {
+        if let Some(within) = id_range(session, &fresh).await? {
+            let known = format!(
+                "SELECT message_id, sent_date FROM {MESSAGE_FACTS} WHERE {within} AND message_id IN (SELECT message_id FROM {fresh})"
+            );
+            for batch in session.collect(&known).await? {
+                let dates = arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Date32)?;
+                days.extend(dates.as_primitive::<Date32Type>().iter().flatten());
+                found.push(batch.project(&[0])?);
             }
         }
-        if let Some(appender) = appender {
-            appender.commit(&[]).await?;
-            session.context().deregister_table(CORRECTIONS)?;
-            session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
+        found.extend(session.collect(&repeated(&fresh)).await?);
+    } else {
+        found.extend(session.collect(&repeated("sends")).await?);
+    }
+    let mut appender: Option<Appender> = None;
+    for batch in found.iter().filter(|batch| batch.num_rows() > 0) {
+        if appender.is_none() {
+            appender = Some(Appender::open(store, CORRECTIONS, &corrections_schema()).await?);
+        }
+        if let Some(appender) = appender.as_mut() {
+            appender.write(batch).await?;
         }
     }
-    Ok(())
+    if let Some(appender) = appender {
+        appender.commit(&[]).await?;
+        session.context().deregister_table(CORRECTIONS)?;
+        session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
+    }
+    Ok(days)
+}
+
+/// The condition that a message's id is between the first and the last of a table's: files and row groups that hold none
+/// of them need not be opened. `None` when the table has no row.
+async fn id_range(session: &QuerySession, table: &str) -> Result<Option<String>> {
+    let ends = session.collect(&format!("SELECT min(message_id), max(message_id) FROM {table}")).await?;
+    let Some(batch) = ends.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    let end = |column: usize| crate::report::cell_text(batch, column, 0);
+    Ok(end(0)?.zip(end(1)?).map(|(first, last)| {
+        format!("message_id >= {} AND message_id <= {}", text_literal(&first), text_literal(&last))
+    }))
 }
 
 /// Neighbouring days whose facts are made in one query.
@@ -303,7 +331,10 @@ fn group(messages: &BTreeMap<i32, i64>, touched: Option<&BTreeSet<i32>>) -> Vec<
             continue;
         }
         match groups.last_mut() {
-            Some(group) if group.messages + between.1 + count <= MESSAGES_AT_A_TIME => {
+            Some(group)
+                if group.messages + between.1 + count <= MESSAGES_AT_A_TIME
+                    && group.days + between.0 < DAYS_AT_A_TIME =>
+            {
                 group.last = *day;
                 group.days += between.0 + 1;
                 group.messages += between.1 + count;
@@ -363,13 +394,7 @@ impl Work<'_> {
     fn replaced_files(&self, table: &DeltaTable, groups: &[DayGroup]) -> Result<Vec<Remove>> {
         let mut removed = Vec::new();
         for file in table.snapshot()?.log_data().iter() {
-            let day = file
-                .partition_values_map()
-                .get(PARTITION)
-                .cloned()
-                .flatten()
-                .and_then(|text| text.parse::<jiff::civil::Date>().ok())
-                .map(days_since_1970);
+            let day = day_of(&file.partition_values_map());
             let redone = day.is_none_or(|day| groups.iter().any(|group| (group.first..=group.last).contains(&day)));
             if self.from_scratch || redone {
                 removed.push(file.remove_action(true));
@@ -377,6 +402,17 @@ impl Work<'_> {
         }
         Ok(removed)
     }
+}
+
+/// The send day of a file of the facts.
+fn day_of(partition: &HashMap<String, Option<String>>) -> Option<i32> {
+    let text = partition.get(PARTITION)?.as_ref()?;
+    text.parse::<jiff::civil::Date>().ok().map(days_since_1970)
+}
+
+/// The send days that have facts.
+fn days_of_files(facts: &DeltaTable) -> Result<BTreeSet<i32>> {
+    Ok(facts.snapshot()?.log_data().iter().filter_map(|file| day_of(&file.partition_values_map())).collect())
 }
 
 /// The days since 1970-01-01.
@@ -413,6 +449,8 @@ mod tests {
         assert_eq!(shape(&group(&messages, Some(&touched))), [(0, 0, 1), (4, 4, 1)]);
         let small: BTreeMap<i32, i64> = (0..5).map(|day| (day, 10)).collect();
         assert_eq!(shape(&group(&small, Some(&touched))), [(0, 4, 5)]);
+        let years: BTreeMap<i32, i64> = (0..1000).map(|day| (day, 10)).collect();
+        assert_eq!(shape(&group(&years, None)), [(0, 399, 400), (400, 799, 400), (800, 999, 200)]);
     }
 
     #[test]

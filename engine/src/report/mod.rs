@@ -132,6 +132,18 @@ pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<R
     })
 }
 
+/// Makes the reports that are asked for most, by campaign and by variant, so that they are there when somebody asks.
+///
+/// # Errors
+/// When a query fails.
+pub async fn prepare_reports(session: &QuerySession) -> Result<()> {
+    for by in [vec!["campaign_id"], vec!["campaign_id", "variant"]] {
+        let by = by.into_iter().map(str::to_owned).collect();
+        rollup::sums(session, &ReportRequest { by, ..ReportRequest::default() }).await?;
+    }
+    Ok(())
+}
+
 fn notes(
     counts: &[query::Counts],
     at_hand: LogsAtHand,

@@ -52,7 +52,13 @@ ranked AS (
             WHEN 'rejected' THEN 6 WHEN 'canceled' THEN 5 WHEN 'expired' THEN 4 WHEN 'sent' THEN 3
             WHEN 'queued' THEN 2 WHEN 'accepted' THEN 1 ELSE 0
         END AS rank
-    FROM deliveries
+    FROM (
+        -- A receipt from before the seventh day before its message's day is none of it.
+        SELECT d.*
+        FROM deliveries AS d
+        LEFT JOIN messages AS m ON m.message_id = d.message_id
+        WHERE d.at IS NULL OR m.message_id IS NULL OR d.at >= date_trunc('day', m.sent_at) - INTERVAL '7 days'
+    )
 ),
 
 -- Every receipt counts. Of several codes, carriers, prices and currencies the greatest; a code beside "delivered" tells
@@ -74,7 +80,7 @@ parts AS (
     FROM (
         SELECT message_id, part_no, max(rank) AS rank
         FROM ranked
-        WHERE message_id IN (SELECT message_id FROM deliveries WHERE part_no > 1)
+        WHERE message_id IN (SELECT message_id FROM ranked WHERE part_no > 1)
         GROUP BY message_id, part_no
     )
     GROUP BY message_id

@@ -192,12 +192,12 @@ impl Events {
         self.recipients.is_some()
     }
 
-    /// Offers sends to the events of their recipients. `batch` has `message_id`, `recipient_id`, `sent_at`, `channel`; a row
+    /// Offers sends to the events of their recipients. `batch` has `message_id`, `sent_at`, `recipient_id`, `channel`; a row
     /// whose number is `None` is not on offer, one with [`NONE`] competes without being credited.
     pub(super) fn offer(&self, numbers: &[Option<u32>], batch: &RecordBatch) -> Result<()> {
         let Some(recipients) = &self.recipients else { return Ok(()) };
-        let hashes = hashes(batch.column(1))?;
-        let sent = arrow::compute::cast(batch.column(2), &DataType::Int64)?;
+        let hashes = hashes(batch.column(2))?;
+        let sent = arrow::compute::cast(batch.column(1), &DataType::Int64)?;
         let sent = sent.as_primitive::<Int64Type>();
         let channels = batch.column(3).as_string::<i32>();
         let mut found: Vec<(u32, usize)> = Vec::new();

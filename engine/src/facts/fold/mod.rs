@@ -37,7 +37,7 @@ use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::events::{Credited, Events, Kind};
 use self::ids::{Ids, NONE, hashes, id_text, numbers, with_plain_texts};
-use self::receipts::Receipts;
+use self::receipts::{Receipts, SendDays};
 use super::sql::{self, Inputs, Range};
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, SOURCE_FILE, SOURCE_ROW, timestamp_type};
@@ -213,16 +213,13 @@ impl FoldedMessages {
         let done = |part: &str| tracing::debug!(part, milliseconds = started.elapsed().as_millis(), "folded");
         let events = self.events(wanted).await?;
         done("events");
-        let (ids, newest) = self.number_sends(&events).await?;
+        let wants_receipts = self.inputs.has_receipts && (wanted.receipts || wanted.told || wanted.clicks);
+        let (ids, days, newest) = self.number_sends(&events, wants_receipts).await?;
         let events = Arc::into_inner(events).ok_or_else(|| EngineError::refused("the facts are still being read"))?;
         done("sends");
         let ids = Arc::new(ids);
         // A click soon after its delivery is a machine's, so clicks want the receipts too.
-        let receipts = if self.inputs.has_receipts && (wanted.receipts || wanted.told || wanted.clicks) {
-            Some(self.receipts(&ids, wanted.told).await?)
-        } else {
-            None
-        };
+        let receipts = if wants_receipts { Some(self.receipts(&ids, days, wanted.told).await?) } else { None };
         done("receipts");
         let clicks = if self.inputs.has_clicks && wanted.clicks {
             let mut reader = ClickReader::new(self.inputs.machine_clicks())?;
@@ -267,25 +264,25 @@ impl FoldedMessages {
 
     /// Numbers the messages, and offers them to the events. Where the log holds an id more than once, the latest received
     /// row is found first and the log read again without the others.
-    async fn number_sends(&self, events: &Arc<Events>) -> Result<(Ids, Newest)> {
+    async fn number_sends(&self, events: &Arc<Events>, with_days: bool) -> Result<(Ids, SendDays, Newest)> {
         let known = match self.range {
             // Rows of one id may lie in different ranges: the whole log has been looked through for them before.
             Some(_) => self.newest().await?,
             None => Newest::new(),
         };
-        let (ids, repeated) = self.scan_sends(events, &known).await?;
+        let (ids, days, repeated) = self.scan_sends(events, &known, with_days).await?;
         if repeated.is_empty() {
-            return Ok((ids, known));
+            return Ok((ids, days, known));
         }
-        drop(ids);
+        drop((ids, days));
         self.logs.register_corrections(repeated.into_iter().collect())?;
         let newest = self.newest().await?;
         events.forget_offers()?;
-        let (ids, repeated) = self.scan_sends(events, &newest).await?;
+        let (ids, days, repeated) = self.scan_sends(events, &newest, with_days).await?;
         if !repeated.is_empty() {
             return Err(EngineError::refused("the sends log changed while it was read: try again"));
         }
-        Ok((ids, newest))
+        Ok((ids, days, newest))
     }
 
     async fn newest(&self) -> Result<Newest> {
@@ -307,11 +304,20 @@ impl FoldedMessages {
         Ok(newest)
     }
 
-    /// One pass over the sends: their numbers, and the ids that came twice.
-    async fn scan_sends(&self, events: &Arc<Events>, newest: &Newest) -> Result<(Ids, HashSet<String>)> {
+    /// One pass over the sends: their numbers, with their days if these are wanted, and the ids that came twice.
+    async fn scan_sends(
+        &self,
+        events: &Arc<Events>,
+        newest: &Newest,
+        with_days: bool,
+    ) -> Result<(Ids, SendDays, HashSet<String>)> {
         let mut columns = vec!["message_id"];
-        if events.wants_sends() || self.range.is_some() {
-            columns.extend(["recipient_id", "sent_at", "channel"]);
+        let with_moments = with_days || events.wants_sends() || self.range.is_some();
+        if with_moments {
+            columns.push("sent_at");
+        }
+        if events.wants_sends() {
+            columns.extend(["recipient_id", "channel"]);
         }
         let with_order = !newest.is_empty();
         if with_order {
@@ -324,18 +330,18 @@ impl FoldedMessages {
         });
         let rows = super::touched::count_rows(&self.logs, &format!("SELECT 1 FROM sends{within}")).await?;
         let ids = Arc::new(Ids::with_room(usize::try_from(rows).unwrap_or(0))?);
+        let days = Arc::new(SendDays::with_room(if with_days { usize::try_from(rows).unwrap_or(0) } else { 0 }));
         let repeated = Arc::new(Mutex::new(HashSet::new()));
         let frame = self.logs.sql(&format!("SELECT {} FROM sends{within}", columns.join(", "))).await?;
         let (range, newest) = (self.range, Arc::new(newest.clone()));
         let (numbering, events, seen_again) = (Arc::clone(&ids), Arc::clone(events), Arc::clone(&repeated));
+        let of_numbers = Arc::clone(&days);
         for_each_batch(frame, move |batch| {
             numbering.check_room(batch.num_rows())?;
             let hashes = hashes(batch.column(0))?;
             let orders = if with_order { orders(&batch, batch.num_columns() - 3) } else { Vec::new() };
-            let sent = match range {
-                Some(_) => Some(arrow::compute::cast(batch.column(2), &DataType::Int64)?),
-                None => None,
-            };
+            let sent = if with_moments { Some(arrow::compute::cast(batch.column(1), &DataType::Int64)?) } else { None };
+            let sent = sent.as_ref().map(arrow::array::AsArray::as_primitive::<Int64Type>);
             let mut numbers = Vec::with_capacity(batch.num_rows());
             for (row, id) in hashes.iter().enumerate() {
                 let Some(id) = *id else {
@@ -346,16 +352,15 @@ impl FoldedMessages {
                     numbers.push(None);
                     continue;
                 }
-                let beyond = sent
-                    .as_ref()
-                    .zip(range)
-                    .is_some_and(|(sent, range)| sent.as_primitive::<Int64Type>().value(row) >= range.to);
-                if beyond {
+                let sent_at = sent.map_or(i64::MIN, |sent| sent.value(row));
+                if range.is_some_and(|range| sent_at >= range.to) {
                     numbers.push(Some(NONE));
                     continue;
                 }
                 let number = numbering.insert(id);
-                if number.is_none() {
+                if let Some(number) = number {
+                    of_numbers.set(number, sent_at);
+                } else {
                     let text = id_text(batch.column(0), row)?;
                     let mut repeated = seen_again.lock().map_err(|_| stopped())?;
                     repeated.insert(text);
@@ -366,16 +371,21 @@ impl FoldedMessages {
         })
         .await?;
         let repeated = Arc::into_inner(repeated).and_then(|set| set.into_inner().ok()).ok_or_else(stopped)?;
-        Ok((Arc::into_inner(ids).ok_or_else(stopped)?, repeated))
+        let days = Arc::into_inner(days).ok_or_else(stopped)?;
+        Ok((Arc::into_inner(ids).ok_or_else(stopped)?, days, repeated))
     }
 
-    async fn receipts(&self, ids: &Arc<Ids>, told: bool) -> Result<Receipts> {
+    async fn receipts(&self, ids: &Arc<Ids>, days: SendDays, told: bool) -> Result<Receipts> {
         let columns = Receipts::columns(told).join(", ");
-        let frame = self.logs.sql(&format!("SELECT message_id, {columns} FROM deliveries")).await?;
+        let within = self.range.map_or(String::new(), |range| {
+            format!(" WHERE at IS NULL OR at >= {}", sql::moment(range.from.saturating_sub(receipts::MOST_EARLY)))
+        });
+        let frame = self.logs.sql(&format!("SELECT message_id, {columns} FROM deliveries{within}")).await?;
         let receipts = Arc::new(Mutex::new(Receipts::new(ids.len(), told)));
         let (of, into) = (Arc::clone(ids), Arc::clone(&receipts));
         for_each_batch(frame, move |batch| {
-            let numbers = numbers(batch.column(0), &of)?;
+            let mut numbers = numbers(batch.column(0), &of)?;
+            days.leave_out_early(&mut numbers, batch.column(3))?;
             into.lock().map_err(|_| stopped())?.fold(&numbers, &batch)
         })
         .await?;

@@ -1,12 +1,15 @@
 //! What the receipts say of each message: folded in any order, one fixed-size state a message.
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 
 use super::ids::{NONE, Texts};
 use super::latest::ByNumber;
 use crate::error::Result;
 use crate::event::words::{FIRST_DELIVERED_RANK, STATUS_RANKS};
+use crate::facts::DAY_MICROSECONDS;
 
 /// Stands for a moment that is not known; later than any.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -168,6 +171,42 @@ impl Receipts {
 
     pub(super) fn price(&self, number: u32) -> Option<i128> {
         self.told(number).map(|told| told.price).filter(|price| *price != NO_PRICE)
+    }
+}
+
+/// A receipt that says so much earlier than its message was sent speaks of another, or of a clock that is wrong: it counts
+/// for nobody. In microseconds, from the start of the day of the send.
+pub(super) const MOST_EARLY: i64 = 7 * DAY_MICROSECONDS;
+
+/// The UTC day of each message's send.
+pub(super) struct SendDays(Box<[AtomicI32]>);
+
+impl SendDays {
+    pub(super) fn with_room(messages: usize) -> Self {
+        Self((0..messages).map(|_| AtomicI32::default()).collect())
+    }
+
+    /// Notes when a message was sent, in microseconds.
+    pub(super) fn set(&self, number: u32, sent_at: i64) {
+        if let Some(day) = self.0.get(number as usize) {
+            let since_1970 = i32::try_from(sent_at.div_euclid(DAY_MICROSECONDS)).unwrap_or(i32::MIN);
+            day.store(since_1970, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes their messages from the receipts that are too early for them.
+    pub(super) fn leave_out_early(&self, numbers: &mut [u32], at: &ArrayRef) -> Result<()> {
+        let at = arrow::compute::cast(at, &DataType::Int64)?;
+        let at = at.as_primitive::<Int64Type>();
+        for (row, number) in numbers.iter_mut().enumerate() {
+            let Some(day) = self.0.get(*number as usize) else { continue };
+            let start = i64::from(day.load(Ordering::Relaxed)).saturating_mul(DAY_MICROSECONDS);
+            let earliest = start.saturating_sub(MOST_EARLY);
+            if at.is_valid(row) && at.value(row) < earliest {
+                *number = NONE;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -191,10 +191,7 @@ struct Ends {
 
 impl Ends {
     fn narrowed(self, estimate: &Estimate) -> Self {
-        Self {
-            low: pick(self.low, estimate.low, f64::max),
-            high: pick(self.high, estimate.high, f64::min),
-        }
+        Self { low: pick(self.low, estimate.low, f64::max), high: pick(self.high, estimate.high, f64::min) }
     }
 
     /// The estimate of a look, within these ends.
@@ -235,7 +232,15 @@ mod tests {
     fn the_boundary_is_the_papers() {
         // tests/oracle/sequential.py, by the formula: 3.0352 at the planned size, as in design/statistics.md.
         let boundary = MixtureBoundary::new(1_000, 0.05).unwrap();
-CRITICALS
+        for (units, critical) in [
+            (1, 27.60350640729614),
+            (100, 3.8550546335303104),
+            (1_000, 3.035208990376253),
+            (10_000, 3.2417231454054374),
+            (10_000_000, 4.156135707964611),
+        ] {
+            assert_close(boundary.critical_value(units).unwrap(), critical, 1e-12);
+        }
         assert_eq!(boundary.critical_value(0), None);
         assert_eq!(boundary.p_value(10.0, 0), 1.0);
     }
@@ -258,7 +263,17 @@ CRITICALS
     #[test]
     fn a_difference_of_means() {
         // tests/oracle/sequential.py: the formulas of the module in NumPy, the lift by inverting z with brentq.
-MEANS
+        let control = moments(3407, 0.41, 15.21);
+        let nothing = always_valid_means(&control, &moments(3461, 0.7, 38.44), 10_000, 0.05).unwrap();
+        assert_close(nothing.p_value.unwrap(), 0.25929072071016485, 1e-10);
+        assert_close(nothing.difference.low.unwrap(), -0.09047518459123255, 1e-10);
+        assert_close(nothing.difference.high.unwrap(), 0.6704751845912325, 1e-10);
+        assert_close(nothing.lift.low.unwrap(), -0.17675952366291364, 1e-9);
+        assert_close(nothing.lift.high.unwrap(), 2.710883625144811, 1e-9);
+        let found = always_valid_means(&control, &moments(3461, 1.2, 38.44), 10_000, 0.05).unwrap();
+        assert_close(found.p_value.unwrap(), 1.1235035692965522e-7, 1e-10);
+        assert_close(found.lift.low.unwrap(), 0.7545193216675415, 1e-9);
+        assert_close(found.lift.high.unwrap(), 5.018264852301425, 1e-9);
     }
 
     #[test]
