@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::ids::{Ids, NONE, Sparse, Texts, hashes};
 use super::latest::{ByNumber, Latest, Orders};
-use super::receipts::Receipts;
+use super::receipts::FoldedReceipts;
 use crate::error::{EngineError, Result};
 use crate::settings::MachineClicks;
 
@@ -112,7 +112,7 @@ impl<'a> ClickReader<'a> {
     }
 
     /// Tells machines from people.
-    pub(super) fn judge(mut self, ids: &Ids, receipts: Option<&Receipts>) -> Clicks {
+    pub(super) fn judge(mut self, ids: &Ids, receipts: Option<&FoldedReceipts>) -> Clicks {
         let crowds = crowds(std::mem::take(&mut self.visits), self.rules.messages_per_address_and_hour);
         let mut taps = std::mem::replace(&mut self.taps, Latest::new()).into_rows();
         taps.retain(|tap| tap.number != NONE);

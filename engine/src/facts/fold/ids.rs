@@ -11,6 +11,7 @@ use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::latest::ByNumber;
 use crate::error::{EngineError, Result};
 
 /// Stands for "no number".
@@ -75,16 +76,12 @@ pub(super) fn id_text(column: &ArrayRef, row: usize) -> Result<String> {
     Ok(text.as_string::<i32>().value(0).to_owned())
 }
 
-#[derive(Default)]
-struct Slot {
-    /// The lower half of the hash, never zero in a slot that is taken.
-    fingerprint: AtomicU64,
-    number: AtomicU32,
-}
-
 /// Ids with their numbers, from 0 in the order in which they came.
 pub(super) struct Ids {
-    slots: Box<[Slot]>,
+    /// By slot: the lower half of the hash, never zero in a slot that is taken.
+    fingerprints: Box<[AtomicU64]>,
+    /// By slot.
+    numbers: Box<[AtomicU32]>,
     next: AtomicU32,
     most: u32,
 }
@@ -97,22 +94,27 @@ impl Ids {
         })?;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Far below 2^53, and positive.
         let slots = (f64::from(most) * SLOTS_PER_ID) as usize + 16;
-        Ok(Self { slots: (0..slots).map(|_| Slot::default()).collect(), next: AtomicU32::new(0), most })
+        Ok(Self {
+            fingerprints: (0..slots).map(|_| AtomicU64::default()).collect(),
+            numbers: (0..slots).map(|_| AtomicU32::default()).collect(),
+            next: AtomicU32::new(0),
+            most,
+        })
     }
 
     /// Gives an id its number; `None` when it has one already.
     pub(super) fn insert(&self, hash: u128) -> Option<u32> {
         let (mut place, fingerprint) = self.start(hash);
         loop {
-            let slot = &self.slots[place];
-            match slot.fingerprint.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
+            let slot = &self.fingerprints[place];
+            match slot.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
                     let number = self.next.fetch_add(1, Ordering::Relaxed);
-                    slot.number.store(number, Ordering::Relaxed);
+                    self.numbers[place].store(number, Ordering::Relaxed);
                     return Some(number);
                 }
                 Err(taken) if taken == fingerprint => return None,
-                Err(_) => place = if place + 1 == self.slots.len() { 0 } else { place + 1 },
+                Err(_) => place = self.after(place),
             }
         }
     }
@@ -121,16 +123,19 @@ impl Ids {
     pub(super) fn get(&self, hash: u128) -> Option<u32> {
         let (mut place, fingerprint) = self.start(hash);
         loop {
-            let slot = &self.slots[place];
-            let found = slot.fingerprint.load(Ordering::Relaxed);
+            let found = self.fingerprints[place].load(Ordering::Relaxed);
             if found == fingerprint {
-                return Some(slot.number.load(Ordering::Relaxed));
+                return Some(self.numbers[place].load(Ordering::Relaxed));
             }
             if found == 0 {
                 return None;
             }
-            place = if place + 1 == self.slots.len() { 0 } else { place + 1 };
+            place = self.after(place);
         }
+    }
+
+    fn after(&self, place: usize) -> usize {
+        if place + 1 == self.fingerprints.len() { 0 } else { place + 1 }
     }
 
     /// Ids that have a number.
@@ -149,37 +154,42 @@ impl Ids {
     #[allow(clippy::cast_possible_truncation)] // The halves of the hash, and a product below the number of slots.
     fn start(&self, hash: u128) -> (usize, u64) {
         let (upper, lower) = ((hash >> 64) as u64, hash as u64);
-        let place = (u128::from(upper) * self.slots.len() as u128) >> 64;
+        let place = (u128::from(upper) * self.fingerprints.len() as u128) >> 64;
         (place as usize, lower.max(1))
     }
 }
 
 /// Something about few of many numbered messages.
 pub(super) struct Sparse<T> {
-    /// Where each number's entry stands, or [`NONE`].
-    places: Vec<u32>,
+    /// A bit for each number that has an entry: of most one need not look further.
+    has_entry: Vec<u64>,
+    /// Where a number's entry stands.
+    places: ByNumber<u32>,
     entries: Vec<T>,
 }
 
 impl<T: Default> Sparse<T> {
     pub(super) fn new(numbers: usize) -> Self {
-        Self { places: vec![NONE; numbers], entries: Vec::new() }
+        Self { has_entry: vec![0; numbers.div_ceil(64)], places: ByNumber::default(), entries: Vec::new() }
     }
 
     /// The entry of a number, made if there is none.
     #[allow(clippy::cast_possible_truncation)] // There are no more entries than numbers, which are 32 bits wide.
     pub(super) fn entry(&mut self, number: u32) -> &mut T {
-        let place = &mut self.places[number as usize];
-        if *place == NONE {
-            *place = self.entries.len() as u32;
+        let place = *self.places.entry(number).or_insert_with(|| {
+            self.has_entry[number as usize / 64] |= 1 << (number % 64);
             self.entries.push(T::default());
-        }
-        &mut self.entries[*place as usize]
+            self.entries.len() as u32 - 1
+        });
+        &mut self.entries[place as usize]
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&T> {
-        let place = *self.places.get(number as usize)?;
-        self.entries.get(place as usize)
+        let bits = *self.has_entry.get(number as usize / 64)?;
+        if bits >> (number % 64) & 1 == 0 {
+            return None;
+        }
+        self.entries.get(*self.places.get(&number)? as usize)
     }
 }
 

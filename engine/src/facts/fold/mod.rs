@@ -37,7 +37,7 @@ use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::events::{Credited, Events, Kind};
 use self::ids::{Ids, NONE, hashes, id_text, numbers, with_plain_texts};
-use self::receipts::{Receipts, SendDays};
+use self::receipts::{FoldedReceipts, Receipts, SendDays};
 use super::sql::{self, Inputs, Range};
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, SOURCE_FILE, SOURCE_ROW, timestamp_type};
@@ -135,7 +135,7 @@ struct Folded {
     wanted: Wanted,
     ids: Ids,
     newest: Newest,
-    receipts: Option<Receipts>,
+    receipts: Option<FoldedReceipts>,
     clicks: Option<Clicks>,
     credited: Credited,
     contacts: Option<Contacts>,
@@ -375,21 +375,21 @@ impl FoldedMessages {
         Ok((Arc::into_inner(ids).ok_or_else(stopped)?, days, repeated))
     }
 
-    async fn receipts(&self, ids: &Arc<Ids>, days: SendDays, told: bool) -> Result<Receipts> {
+    async fn receipts(&self, ids: &Arc<Ids>, days: SendDays, told: bool) -> Result<FoldedReceipts> {
         let columns = Receipts::columns(told).join(", ");
         let within = self.range.map_or(String::new(), |range| {
             format!(" WHERE at IS NULL OR at >= {}", sql::moment(range.from.saturating_sub(receipts::MOST_EARLY)))
         });
         let frame = self.logs.sql(&format!("SELECT message_id, {columns} FROM deliveries{within}")).await?;
-        let receipts = Arc::new(Mutex::new(Receipts::new(ids.len(), told)));
+        let receipts = Arc::new(Receipts::new(ids.len(), told));
         let (of, into) = (Arc::clone(ids), Arc::clone(&receipts));
         for_each_batch(frame, move |batch| {
             let mut numbers = numbers(batch.column(0), &of)?;
             days.leave_out_early(&mut numbers, batch.column(3))?;
-            into.lock().map_err(|_| stopped())?.fold(&numbers, &batch)
+            into.fold(&numbers, &batch)
         })
         .await?;
-        Arc::into_inner(receipts).and_then(|receipts| receipts.into_inner().ok()).ok_or_else(stopped)
+        Arc::into_inner(receipts).ok_or_else(stopped)?.finish()
     }
 
     async fn contacts(&self) -> Result<Contacts> {

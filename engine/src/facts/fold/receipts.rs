@@ -1,12 +1,14 @@
 //! What the receipts say of each message: folded in any order, one fixed-size state a message.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 
 use super::ids::{NONE, Texts};
 use super::latest::ByNumber;
+use super::stopped;
 use crate::error::Result;
 use crate::event::words::{FIRST_DELIVERED_RANK, STATUS_RANKS};
 use crate::facts::DAY_MICROSECONDS;
@@ -19,9 +21,15 @@ const NO_PRICE: i128 = i128::MIN;
 /// A rank in one byte, 0 for none: the rank plus one.
 type Rank = u8;
 
-#[derive(Clone, Copy)]
+/// What the receipts of one message come to. Threads fold into it side by side, each field in one atomic step.
 struct State {
-    delivered_at: i64,
+    delivered_at: AtomicI64,
+    summary: AtomicU64,
+}
+
+/// The summary of a state, as its bits: the number of receipts, and ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Summary {
     receipts: u32,
     /// The highest rank of all receipts.
     all: Rank,
@@ -30,6 +38,64 @@ struct State {
     whole: Rank,
     /// Whether a receipt was of another part.
     has_parts: bool,
+}
+
+impl Summary {
+    #[allow(clippy::cast_possible_truncation)] // Each field is cut out of the bits.
+    fn of(bits: u64) -> Self {
+        Self {
+            receipts: bits as u32,
+            all: (bits >> 32) as Rank,
+            part_one: (bits >> 40) as Rank,
+            whole: (bits >> 48) as Rank,
+            has_parts: bits >> 56 != 0,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        u64::from(self.receipts)
+            | u64::from(self.all) << 32
+            | u64::from(self.part_one) << 40
+            | u64::from(self.whole) << 48
+            | u64::from(self.has_parts) << 56
+    }
+}
+
+/// Which part of its message a receipt speaks of.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Whole,
+    One,
+    Other,
+}
+
+impl State {
+    fn new() -> Self {
+        Self { delivered_at: AtomicI64::new(NEVER), summary: AtomicU64::new(0) }
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::of(self.summary.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, rank: Rank, part: Part) {
+        let mut bits = self.summary.load(Ordering::Relaxed);
+        loop {
+            let mut summary = Summary::of(bits);
+            summary.receipts += 1;
+            summary.all = summary.all.max(rank);
+            match part {
+                Part::Whole => summary.whole = summary.whole.max(rank),
+                Part::One => summary.part_one = summary.part_one.max(rank),
+                Part::Other => summary.has_parts = true,
+            }
+            let added = summary.bits();
+            match self.summary.compare_exchange_weak(bits, added, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(changed) => bits = changed,
+            }
+        }
+    }
 }
 
 /// What only some queries want of the receipts.
@@ -45,6 +111,15 @@ struct Told {
 pub(super) struct Receipts {
     states: Vec<State>,
     /// The highest rank of each part other than the first.
+    parts: Mutex<ByNumber<Vec<(i64, Rank)>>>,
+    /// By message; empty when it is not wanted.
+    told: Mutex<(Vec<Told>, Texts)>,
+    is_told: bool,
+}
+
+/// The receipts once all are folded in.
+pub(super) struct FoldedReceipts {
+    states: Vec<State>,
     parts: ByNumber<Vec<(i64, Rank)>>,
     told: Vec<Told>,
     texts: Texts,
@@ -52,14 +127,19 @@ pub(super) struct Receipts {
 
 impl Receipts {
     pub(super) fn new(messages: usize, told: bool) -> Self {
-        let state = State { delivered_at: NEVER, receipts: 0, all: 0, part_one: 0, whole: 0, has_parts: false };
         let nothing = Told { price: NO_PRICE, error_code: NONE, carrier: NONE, currency: NONE };
         Self {
-            states: vec![state; messages],
-            parts: ByNumber::default(),
-            told: vec![nothing; if told { messages } else { 0 }],
-            texts: Texts::default(),
+            states: (0..messages).map(|_| State::new()).collect(),
+            parts: Mutex::default(),
+            told: Mutex::new((vec![nothing; if told { messages } else { 0 }], Texts::default())),
+            is_told: told,
         }
+    }
+
+    /// What all receipts come to.
+    pub(super) fn finish(self) -> Result<FoldedReceipts> {
+        let (told, texts) = self.told.into_inner().map_err(|_| stopped())?;
+        Ok(FoldedReceipts { states: self.states, parts: self.parts.into_inner().map_err(|_| stopped())?, told, texts })
     }
 
     /// The columns that [`Receipts::fold`] wants, after the message's id.
@@ -69,43 +149,49 @@ impl Receipts {
     }
 
     /// Folds rows in; `numbers` are their messages, [`NONE`] for one that was not sent.
-    pub(super) fn fold(&mut self, numbers: &[u32], batch: &RecordBatch) -> Result<()> {
+    pub(super) fn fold(&self, numbers: &[u32], batch: &RecordBatch) -> Result<()> {
         let ranks = ranks(batch.column(1).as_string::<i32>());
         let parts = batch.column(2).as_primitive::<Int64Type>();
         let at = arrow::compute::cast(batch.column(3), &DataType::Int64)?;
         let at = at.as_primitive::<Int64Type>();
+        let mut others = Vec::new();
         for (row, number) in numbers.iter().enumerate().filter(|(_, number)| **number != NONE) {
-            let (rank, state) = (ranks[row], &mut self.states[*number as usize]);
-            state.receipts += 1;
-            state.all = state.all.max(rank);
-            if is_delivered(rank) && !at.is_null(row) {
-                state.delivered_at = state.delivered_at.min(at.value(row));
-            }
-            if parts.is_null(row) {
-                state.whole = state.whole.max(rank);
+            let (rank, state) = (ranks[row], &self.states[*number as usize]);
+            let part = if parts.is_null(row) {
+                Part::Whole
             } else if parts.value(row) == 1 {
-                state.part_one = state.part_one.max(rank);
+                Part::One
             } else {
-                state.has_parts = true;
-                let of_message = self.parts.entry(*number).or_default();
-                match of_message.iter_mut().find(|(part, _)| *part == parts.value(row)) {
+                others.push((*number, parts.value(row), rank));
+                Part::Other
+            };
+            state.add(rank, part);
+            if is_delivered(rank) && !at.is_null(row) {
+                state.delivered_at.fetch_min(at.value(row), Ordering::Relaxed);
+            }
+        }
+        if !others.is_empty() {
+            let mut parts = self.parts.lock().map_err(|_| stopped())?;
+            for (number, part, rank) in others {
+                let of_message = parts.entry(number).or_default();
+                match of_message.iter_mut().find(|(known, _)| *known == part) {
                     Some((_, known)) => *known = rank.max(*known),
-                    None => of_message.push((parts.value(row), rank)),
+                    None => of_message.push((part, rank)),
                 }
             }
         }
-        if !self.told.is_empty() {
-            self.fold_told(numbers, &ranks, batch);
+        if self.is_told {
+            self.fold_told(numbers, &ranks, batch)?;
         }
         Ok(())
     }
 
-    fn fold_told(&mut self, numbers: &[u32], ranks: &[Rank], batch: &RecordBatch) {
+    fn fold_told(&self, numbers: &[u32], ranks: &[Rank], batch: &RecordBatch) -> Result<()> {
         let [errors, carriers, currencies] = [4, 5, 7].map(|column| batch.column(column).as_string::<i32>());
         let prices = batch.column(6).as_primitive::<Decimal128Type>();
+        let (all, texts) = &mut *self.told.lock().map_err(|_| stopped())?;
         for (row, number) in numbers.iter().enumerate().filter(|(_, number)| **number != NONE) {
-            let told = &mut self.told[*number as usize];
-            let texts = &mut self.texts;
+            let told = &mut all[*number as usize];
             let mut greater = |known: u32, text: Option<&str>| match text {
                 Some(text) => {
                     let number = texts.number(text);
@@ -123,17 +209,20 @@ impl Receipts {
                 told.price = told.price.max(prices.value(row));
             }
         }
+        Ok(())
     }
+}
 
+impl FoldedReceipts {
     /// Receipts of the message.
     pub(super) fn count(&self, number: u32) -> i64 {
-        i64::from(self.states[number as usize].receipts)
+        i64::from(self.states[number as usize].summary().receipts)
     }
 
     /// The rank that the message ends with; `None` without a receipt. A message in several parts is delivered when the worst
     /// of its parts is; receipts without a part speak for all.
     pub(super) fn resolved(&self, number: u32) -> Option<i64> {
-        let state = self.states[number as usize];
+        let state = self.states[number as usize].summary();
         // Most messages have one part, and need no look at the others.
         let parts = if state.has_parts { self.parts.get(&number) } else { None };
         let several = parts.filter(|parts| parts.iter().any(|(part, _)| *part > 1));
@@ -150,7 +239,7 @@ impl Receipts {
 
     /// When the first receipt said delivered.
     pub(super) fn delivered_at(&self, number: u32) -> Option<i64> {
-        Some(self.states[number as usize].delivered_at).filter(|at| *at != NEVER)
+        Some(self.states[number as usize].delivered_at.load(Ordering::Relaxed)).filter(|at| *at != NEVER)
     }
 
     fn told(&self, number: u32) -> Option<&Told> {
@@ -220,5 +309,33 @@ fn ranks(statuses: &arrow::array::StringArray) -> Vec<Rank> {
         let rank = STATUS_RANKS.iter().find(|(word, _)| *word == status).map_or(0, |(_, rank)| *rank);
         Rank::try_from(rank + 1).unwrap_or(1)
     };
-    statuses.iter().map(|status| status.map_or(1, rank_of)).collect()
+    // The same few words come again and again: each has a place by its length and first letter, where it is looked for.
+    let mut known: [(&str, Rank); 64] = [("", rank_of("")); 64];
+    let mut rank = |status| {
+        let status: &str = status?;
+        let first = status.bytes().next().unwrap_or(0);
+        let place = &mut known[(status.len() * 8 + usize::from(first)) % 64];
+        if place.0 != status {
+            *place = (status, rank_of(status));
+        }
+        Some(place.1)
+    };
+    statuses.iter().map(|status| rank(status).unwrap_or(1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_its_bits() {
+        let summary = Summary { receipts: u32::MAX, all: 11, part_one: 0, whole: 255, has_parts: true };
+        assert_eq!(Summary::of(summary.bits()), summary);
+        let state = State::new();
+        state.add(3, Part::One);
+        state.add(9, Part::Whole);
+        state.add(1, Part::Other);
+        let expected = Summary { receipts: 3, all: 9, part_one: 3, whole: 9, has_parts: true };
+        assert_eq!(state.summary(), expected);
+    }
 }
