@@ -62,7 +62,7 @@ def report(arguments: argparse.Namespace, scratch: Path) -> None:
 
 
 def agree(arguments: argparse.Namespace, scratch: Path) -> None:
-    """Generates logs and compares what every engine counts in them, sendlift also from a store."""
+    """Generates logs and compares what every engine counts in them, sendlift also from a store, asked once and again."""
     logs, store = scratch / "logs", scratch / "store"
     generate(arguments.binary, logs, arguments.messages, "parquet", scratch)
     say("ingesting the logs")
@@ -163,7 +163,7 @@ def command_line() -> argparse.ArgumentParser:
     messages = argparse.ArgumentParser(add_help=False)
     messages.add_argument("--messages", type=positive, default=MILLION, help="messages to generate (default %(default)s)")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--with-store", action="store_true", help="sendlift from its store as well, which is made first")
+    store.add_argument("--with-store", action="store_true", help="sendlift from a store as well, which is made first")
 
     def mode(name: str, run, help_text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         added = modes.add_parser(name, help=help_text, description=run.__doc__, parents=list(parents), allow_abbrev=False)
@@ -176,9 +176,7 @@ def command_line() -> argparse.ArgumentParser:
     mode("agree", agree, "whether all engines count the same over generated logs", common, own, messages)
     mode("ingest", ingest, "CSV and NDJSON into a store beside conversions to Parquet", common, own, messages, runs)
     scaled = mode("scale", scale, "the report over growing logs: a table and a plot", common, own, runs, store)
-    scaled.add_argument(
-        "--sizes", type=sizes, default="1,2,5,10,20,50,100", help="millions of messages (default %(default)s)"
-    )
+    scaled.add_argument("--sizes", type=sizes, default="1,2,5,10,20,50,100", help="millions of messages (default %(default)s)")
     scaled.add_argument("--out", type=folder, default="scaling", help="folder of the results (default %(default)s)")
     scaled.add_argument("--keep", type=folder, help="folder where generated logs stay and are found the next time")
     drawing = mode("plot", plot, "the plot again from a table of `scale`")

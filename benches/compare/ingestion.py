@@ -4,8 +4,8 @@ sendlift validates every row, hashes phone numbers, remembers the file by its di
 (fsync) and commits it. A peer infers the types and writes a file. Sends are also taken in with phone numbers instead of
 recipient ids, since only columns of addresses are hashed.
 
-After the commit of new sends, `sendlift ingest` brings `message_facts` up to date, and no option leaves that out. It is told
-apart by the time at which the commit's entry of the table's log was written. Receipts without sends make no facts.
+After the commit of new sends, `sendlift ingest` makes what reports read, `message_facts` above all, and no option leaves that
+out. It is told apart by the time at which the commit's entry of the table's log was written. Receipts without sends make none.
 """
 
 import json
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import peers
-from measure import MIB, OWN, Timing, generate, measure, median_of, read_through, say, sendlift_version, table
+from measure import MIB, OWN, Command, Timing, generate, measure, median_of, read_through, say, sendlift_version, table
 from peers import PEERS
 
 FORMATS = ("csv", "ndjson")
@@ -90,10 +90,20 @@ def bytes_in(folder: Path) -> int:
 
 
 def run_sendlift(binary: Path, case: Case, key: Path, scratch: Path) -> Ingestion:
-    """Takes a file into a fresh store. The task ends with the commit; the process also makes the facts."""
+    """Takes a file into a fresh store. The task ends with the commit; the process also makes what reports read."""
     store = scratch / "store"
     start = time.time()
-    command = [binary, "--store", store, "ingest", "--format", "json", "--hash-key-file", key, f"{case.log}={case.path}"]
+    command: Command = [
+        binary,
+        "--store",
+        store,
+        "ingest",
+        "--format",
+        "json",
+        "--hash-key-file",
+        key,
+        f"{case.log}={case.path}",
+    ]
     measured = measure(command, scratch)
     (outcome,) = json.loads(measured.output)["logs"]
     if outcome["rejected"] or outcome["left_out"]:
@@ -118,7 +128,17 @@ def run_sendlift(binary: Path, case: Case, key: Path, scratch: Path) -> Ingestio
 def run_peer(engine: str, case: Case, threads: int, scratch: Path) -> Ingestion:
     """Converts a file to Parquet, in a process of its own."""
     target = scratch / "converted.parquet"
-    command = [sys.executable, peers.__file__, "convert", engine, case.path, target, case.log, "--threads", str(threads)]
+    command: Command = [
+        sys.executable,
+        peers.__file__,
+        "convert",
+        engine,
+        case.path,
+        target,
+        case.log,
+        "--threads",
+        str(threads),
+    ]
     measured = measure(command, scratch)
     answer = json.loads(measured.output.splitlines()[-1])
     written = target.stat().st_size
@@ -143,9 +163,8 @@ def compare_case(binary: Path, case: Case, runs: int, threads: int, key: Path, s
         raise SystemExit(f"{case.title}: the numbers of rows differ: {told}")
     written = {name: f"{median_of(all_runs, 'written') / MIB:,.0f}" for name, all_runs in results.items()}
     (_, count), *_ = rows
-    return (
-        f"### {case.title}: {count:,} rows, {size / MIB:,.0f} MiB\n\n"
-        + table(results, "to the commit or the file", {"written, MiB": written})
+    return f"### {case.title}: {count:,} rows, {size / MIB:,.0f} MiB\n\n" + table(
+        results, "to the commit or the file", {"written, MiB": written}
     )
 
 

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1 << 20
 # What the names of our own engines begin with.
 OWN = "sendlift"
+
+
+Command = Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ProcessFailed(Exception):
     """A measured process ended with another status than 0."""
 
 
-def measure(command: Sequence[str | Path], scratch: Path) -> Measured:
+def measure(command: Command, scratch: Path) -> Measured:
     """Runs a command in a scratch folder, where it also spills what does not fit into memory.
 
     The folder keeps the binary from reading a `sendlift.toml` that happens to be here; `SENDLIFT_…` variables are left out
@@ -139,7 +142,7 @@ def median_of(runs: Sequence[Timing], what: str) -> float:
     return statistics.median(getattr(run, what) for run in runs)
 
 
-def table(results: dict[str, list[Timing]], task: str, more: dict[str, dict[str, str]] | None = None) -> str:
+def table(results: Mapping[str, Sequence[Timing]], task: str, more: dict[str, dict[str, str]] | None = None) -> str:
     """The Markdown table: medians, and ratios to the best peer. `task` names the timed task; `more` has further columns."""
     more = more or {}
     peers = [runs for runs in results.values() if not runs[0].is_own]

@@ -16,6 +16,7 @@ earlier rows; sendlift does. A peer is thus asked for less work, never for more.
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,14 @@ from functools import partial
 from pathlib import Path
 
 import peers
-from measure import Measured, Timing, measure, sendlift_version
+from measure import Command, Measured, Timing, measure, sendlift_version
 from peers import LOGS, PEERS
 
 FROM_FILES = "sendlift (files)"
 FROM_STORE = "sendlift (store)"
+FROM_ROLLUP = "sendlift (rollup)"
+# The folder of a store with the sums of reports that were asked before; what is not there is made anew.
+ROLLUPS = "_rollups"
 BY = "campaign_id,variant"
 COUNTS = ("sent", "delivered", "clicked", "clickers", "conversions")
 # Sums of doubles depend on the order of adding; the logs' amounts have two decimals.
@@ -57,15 +61,13 @@ def log_arguments(folder: Path) -> list[str]:
 
 def run_peer(engine: str, folder: Path, threads: int, scratch: Path) -> Report:
     """The report by a peer, in a process of its own."""
-    command = [sys.executable, peers.__file__, "report", engine, folder, "--threads", str(threads)]
+    command: Command = [sys.executable, peers.__file__, "report", engine, folder, "--threads", str(threads)]
     measured = measure(command, scratch)
     # Some engines print notes of their own; the answer is the last line.
     answer = json.loads(measured.output.splitlines()[-1])
     columns = ("sent", "delivered", "clicked", "conversions", "revenue")
     rows = {(row[0], row[1]): dict(zip(columns, row[2:], strict=True)) for row in answer["rows"]}
-    return Report(
-        engine, answer["version"], answer["seconds"], measured.wall, measured.cpu, measured.memory, rows
-    )
+    return Report(engine, answer["version"], answer["seconds"], measured.wall, measured.cpu, measured.memory, rows)
 
 
 def run_sendlift(name: str, binary: Path, source: Sequence[str | Path], scratch: Path) -> Report:
@@ -81,6 +83,12 @@ def run_sendlift(name: str, binary: Path, source: Sequence[str | Path], scratch:
         rows[group] = {**counts, "revenue": float(row.get("revenue") or 0)}
     version = sendlift_version(binary)
     return Report(name, version, measured.wall, measured.wall, measured.cpu, measured.memory, rows)
+
+
+def run_from_store(binary: Path, store: Path, scratch: Path) -> Report:
+    """The report from a store that was not asked for it before."""
+    shutil.rmtree(store / ROLLUPS, ignore_errors=True)
+    return run_sendlift(FROM_STORE, binary, ["--store", store], scratch)
 
 
 def ingest_logs(binary: Path, folder: Path, store: Path, scratch: Path) -> Measured:
@@ -106,7 +114,9 @@ def engines(
         files = ["--logs", *log_arguments(folder)]
         runners[FROM_FILES] = partial(run_sendlift, FROM_FILES, binary, files, scratch)
     if binary and store:
-        runners[FROM_STORE] = partial(run_sendlift, FROM_STORE, binary, ["--store", store], scratch)
+        runners[FROM_STORE] = partial(run_from_store, binary, store, scratch)
+        # Comes after the one that leaves the rollup.
+        runners[FROM_ROLLUP] = partial(run_sendlift, FROM_ROLLUP, binary, ["--store", store], scratch)
     for name in PEERS:
         runners[name] = partial(run_peer, name, folder, threads, scratch)
     return runners
@@ -145,7 +155,7 @@ def difference(group: Group, column: str, values: set[tuple[str, float]]) -> str
     sayings: dict[float, list[str]] = {}
     for engine, value in sorted(values):
         sayings.setdefault(value, []).append(engine)
-    words = "; ".join(f"{value:,} says {' and '.join(names)}" for value, names in sayings.items())
+    words = "; ".join(f"{value:,} in {' and '.join(names)}" for value, names in sayings.items())
     return f"{named(group)}: {column}: {words}"
 
 
@@ -165,7 +175,8 @@ def agreed(reports: Sequence[Report]) -> str:
     sent, conversions = (sum(row[column] for row in rows) for column in ("sent", "conversions"))
     names = list(dict.fromkeys(report.engine for report in reports))
     # Our report tells clickers, which are only bounded by the peers' clicked messages.
-    clicked = "clicked, " if any(report.is_own and "clicked" in row for report in reports for row in report.rows.values()) else ""
+    tells_clicked = any("clicked" in row for report in reports if report.is_own for row in report.rows.values())
+    clicked = "clicked, " if tells_clicked else ""
     return (
         f"{', '.join(names[:-1])} and {names[-1]} agree on sent, delivered, {clicked}conversions and revenue of {len(rows)} "
         f"groups: {sent:,} messages, {conversions:,} credited conversions."

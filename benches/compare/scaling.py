@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measure import MIB, OWN, ProcessFailed, generate, median_of, read_through, say
-from reports import FROM_STORE, Report, agreed, engines, ingest_logs, log_files, require_agreement
+from reports import FROM_ROLLUP, FROM_STORE, Report, agreed, engines, ingest_logs, log_files, require_agreement
 
 COLUMNS = (
     "messages", "engine", "version", "runs", "query_s", "least_s", "greatest_s", "process_s", "processor_s", "peak_mib"
@@ -59,14 +59,14 @@ def measure_size(messages: int, options: Options, failed: set[str], scratch: Pat
     An engine that fails, for want of memory say, is left out from there on: the others' lines go on.
     """
     folder = logs_of(messages, options, scratch)
-    store = scratch / "store" if options.with_store else None
-    if store and FROM_STORE not in failed:
+    store = scratch / "store" if options.with_store and FROM_STORE not in failed else None
+    if store:
         try:
             ingested = ingest_logs(options.binary, folder, store, scratch)
             say(f"{messages:,} messages: ingest {ingested.wall:.1f} s, {ingested.memory / MIB:,.0f} MiB")
         except ProcessFailed as error:
             say(f"ingest failed at {messages:,} messages: {error}")
-            failed.add(FROM_STORE)
+            failed.update((FROM_STORE, FROM_ROLLUP))
     read_through(log_files(folder))
     runners = engines(folder, options.threads, scratch, options.binary, store)
     results: dict[str, list[Report]] = {name: [] for name in runners if name not in failed}
@@ -115,7 +115,7 @@ def plot(source: Path, target: Path) -> None:
 
     matplotlib.use("svg")
     from matplotlib import pyplot
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     with open(source, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -139,25 +139,30 @@ def plot(source: Path, target: Path) -> None:
                 markerfacecolor="black" if is_own else "white",
                 label=name,
             )
-        add_slope_of_one(axis, rows, column)
         axis.set(xscale="log", yscale="log", xlabel="messages, millions", ylabel=label)
-        sizes = sorted({int(row["messages"]) for row in rows})
-        axis.set_xticks(sizes)
+        add_slope_of_one(axis, rows, column)
+        axis.set_xticks(sorted({int(row["messages"]) for row in rows}))
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axis.grid(True, which="major", color="0.85", linewidth=0.6)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names) + 1, frameon=False)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.grid(visible=True, color="0.85", linewidth=0.6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(target, metadata={"Date": None})
     pyplot.close(figure)
 
 
 def add_slope_of_one(axis, rows: list[dict[str, str]], column: str) -> None:
-    """A grey line along which twice the messages take twice as much; it passes the greatest size's middle engine."""
+    """A grey line along which twice the messages take twice as much; it passes the greatest size's middle engine.
+
+    The engines' lines alone decide what the axis shows.
+    """
     sizes = sorted({int(row["messages"]) for row in rows})
     last = sorted(float(row[column]) for row in rows if int(row["messages"]) == sizes[-1])
     anchor = last[len(last) // 2]
     ends = (sizes[0], sizes[-1])
+    shown = axis.get_ylim()
     axis.plot(
         ends,
         [anchor * size / sizes[-1] for size in ends],
@@ -165,5 +170,6 @@ def add_slope_of_one(axis, rows: list[dict[str, str]], column: str) -> None:
         linewidth=4,
         alpha=0.5,
         zorder=0,
-        label="slope 1",
+        label="slope 1: proportional",
     )
+    axis.set_ylim(shown)

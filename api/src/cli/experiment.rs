@@ -186,7 +186,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
             Verdict::Warn => "warn",
             Verdict::Fail => "FAIL",
         };
-        let stage = check.stage.map(|stage| format!(" ({stage})")).unwrap_or_default();
+        let stage = check.stage.as_ref().map(|stage| format!(" ({stage})")).unwrap_or_default();
         let p_value = check.p_value.map(|p_value| format!(", p {}", small(p_value))).unwrap_or_default();
         say!("{mark} {}{stage}: {}{p_value}", check.check, check.detail);
     }

@@ -1,5 +1,6 @@
 //! From sufficient statistics to the analysis that is shown: comparisons, segments, adjustment, checks, decision.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -45,7 +46,7 @@ pub struct ExperimentAnalysis {
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceOfAnalysis {
     /// `store`, `units` or `arms`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The table versions that were read; empty for files.
     pub versions: Versions,
 }

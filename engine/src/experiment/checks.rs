@@ -1,6 +1,8 @@
 //! Can the experiment be trusted? Checks that come before any result is believed.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::options::AnalysisOptions;
 use super::sample::ExperimentSample;
@@ -15,7 +17,7 @@ const SUSPICIOUS: f64 = 0.01;
 const PLAINLY_UNEQUAL: f64 = 1.5;
 
 /// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Nothing to see.
@@ -27,13 +29,13 @@ pub enum Verdict {
 }
 
 /// One check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Check {
     /// What is checked, such as `sample_ratio`.
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// At which stage of the message's way, where that matters: `assigned`, `sent`, `delivered`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stage: Option<&'static str>,
+    pub stage: Option<Cow<'static, str>>,
     /// The test's p value, where there is a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_value: Option<f64>,
@@ -45,7 +47,7 @@ pub struct Check {
 
 impl Check {
     pub(crate) fn new(check: &'static str, verdict: Verdict, detail: String) -> Self {
-        Self { check, stage: None, p_value: None, verdict, detail }
+        Self { check: Cow::Borrowed(check), stage: None, p_value: None, verdict, detail }
     }
 }
 
@@ -64,11 +66,16 @@ pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Re
 fn sample_ratio(
     sample: &ExperimentSample,
     options: &AnalysisOptions,
-    stage: &'static str,
+    stage: &str,
     arms: &[(String, u64)],
 ) -> Result<Check> {
-    let check =
-        |p_value, verdict, detail| Check { check: "sample_ratio", stage: Some(stage), p_value, verdict, detail };
+    let check = |p_value, verdict, detail| Check {
+        check: "sample_ratio".into(),
+        stage: Some(stage.to_owned().into()),
+        p_value,
+        verdict,
+        detail,
+    };
     let counts: Vec<u64> = arms.iter().map(|(_, n)| *n).collect();
     let shown = arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
     if arms.len() < 2 || counts.iter().sum::<u64>() == 0 {

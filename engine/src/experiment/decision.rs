@@ -71,7 +71,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         .iter()
         .filter(|check| check.verdict == Verdict::Fail)
         .map(|check| {
-            let stage = check.stage.map(|stage| format!(" ({stage})")).unwrap_or_default();
+            let stage = check.stage.as_ref().map(|stage| format!(" ({stage})")).unwrap_or_default();
             format!("check {}{stage} failed: {}", check.check, check.detail)
         })
         .collect();

@@ -43,7 +43,7 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
     let mut sample = ExperimentSample {
         experiment: input.name.clone(),
         unit: "unit".to_owned(),
-        kind: "arms",
+        kind: "arms".into(),
         ..ExperimentSample::default()
     };
     for row in rows {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample, read_statistic};
+use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
@@ -22,6 +22,9 @@ use crate::report::{Grouping, LogsAtHand};
 
 /// The metrics of an analysis for which none are named.
 const DEFAULT_METRICS: [&str; 4] = ["click", "conversion", "revenue", "opt_out"];
+
+/// Segments of all metrics whose statistics are kept at most.
+const MOST_KEPT_STATISTICS: usize = 100_000;
 
 /// One experiment that the store knows of.
 #[derive(Debug, Clone, Serialize)]
@@ -90,8 +93,34 @@ fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result
 /// # Errors
 /// When the store has no such experiment, or a segment column does not exist.
 pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
-    let known = list_experiments(session).await?;
-    let Some(summary) = known.iter().find(|summary| summary.experiment_id == id) else {
+    let name = format!(
+        "{} {} experiment {id:?} {:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        session.settings.fingerprint(),
+        options.metrics,
+        options.segments
+    );
+    let mut sample = if let Some(sample) = session.kept_for(&name).await {
+        sample
+    } else {
+        let sample = sample_of(session, id, options).await?;
+        let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len()).sum();
+        if statistics <= MOST_KEPT_STATISTICS {
+            session.keep(&name, &sample).await;
+        }
+        sample
+    };
+    let control = sample.control(options.control.as_deref())?;
+    if options.control.is_none() {
+        sample.notes.push(format!("no control was named: {control} is taken for it"));
+    }
+    analyze(sample, options)
+}
+
+/// The sufficient statistics of an experiment, counted.
+async fn sample_of(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentSample> {
+    let Some(source) = source_of(session, id).await? else {
+        let known = list_experiments(session).await?;
         let ids: Vec<&str> = known.iter().map(|summary| summary.experiment_id.as_str()).collect();
         let hint = if ids.is_empty() {
             "the logs hold none: sends need variants, or ingest an assignments log".to_owned()
@@ -101,18 +130,31 @@ pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisO
         return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
     };
     let grouping = Grouping::resolve(session, &options.segments, "UTC").await?.with_history(session).await?;
-    let experiment = StoreExperiment { session, summary, grouping, at_hand: LogsAtHand::of(session).await? };
-    let mut sample = experiment.sample(options).await?;
-    let control = sample.control(options.control.as_deref())?;
-    if options.control.is_none() {
-        sample.notes.push(format!("no control was named: {control} is taken for it"));
+    let at_hand = LogsAtHand::of(session).await?;
+    StoreExperiment { session, id, source, grouping, at_hand }.sample(options).await
+}
+
+/// Where an experiment comes from, by the rules of [`list_experiments`], without counting any.
+async fn source_of(session: &QuerySession, id: &str) -> Result<Option<&'static str>> {
+    let id = text_literal(id);
+    let assigned = format!("SELECT 1 FROM assignments WHERE experiment_id = {id} LIMIT 1");
+    let sent = format!("SELECT 1 FROM message_facts WHERE experiment_id = {id} AND variant IS NOT NULL LIMIT 1");
+    let campaign = format!(
+        "SELECT 1 FROM (SELECT min(variant) AS first, max(variant) AS last FROM message_facts \
+         WHERE campaign_id = {id} AND experiment_id IS NULL) WHERE first < last"
+    );
+    for (source, query) in [("assignments", assigned), ("sends", sent), ("campaign", campaign)] {
+        if session.collect(&query).await?.iter().any(|batch| batch.num_rows() > 0) {
+            return Ok(Some(source));
+        }
     }
-    analyze(sample, options)
+    Ok(None)
 }
 
 struct StoreExperiment<'a> {
     session: &'a QuerySession,
-    summary: &'a ExperimentSummary,
+    id: &'a str,
+    source: &'static str,
     grouping: Grouping,
     at_hand: LogsAtHand,
 }
@@ -127,9 +169,9 @@ struct StoreMetric {
 impl StoreExperiment<'_> {
     async fn sample(&self, options: &AnalysisOptions) -> Result<ExperimentSample> {
         let mut sample = ExperimentSample {
-            experiment: self.summary.experiment_id.clone(),
+            experiment: self.id.to_owned(),
             unit: "recipient".to_owned(),
-            kind: "store",
+            kind: "store".into(),
             versions: self.session.versions.clone(),
             ..ExperimentSample::default()
         };
@@ -213,9 +255,9 @@ impl StoreExperiment<'_> {
     /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
     /// `m_NAME` for each metric, and `k0`… for the segments.
     fn units_query(&self, metrics: &[StoreMetric]) -> String {
-        let id = text_literal(&self.summary.experiment_id);
+        let id = text_literal(self.id);
         let window = self.session.settings.attribution.window_microseconds();
-        let belongs = if self.summary.source == "campaign" { "f.campaign_id" } else { "f.experiment_id" };
+        let belongs = if self.source == "campaign" { "f.campaign_id" } else { "f.experiment_id" };
         let keys = self.grouping.keys();
         let first_keys = |prefix: &str| keys.iter().map(|key| format!(", {prefix}{key}")).collect::<String>();
         let of_first_send: String =
@@ -243,7 +285,7 @@ impl StoreExperiment<'_> {
         if self.at_hand.conversions {
             with.push(self.outcomes(window));
         }
-        let from_assignments = self.summary.source == "assignments";
+        let from_assignments = self.source == "assignments";
         let (columns, from) = if from_assignments {
             with.push(format!(
                 "assigned AS (SELECT recipient_id, min(arm) AS arm, {arms} AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
@@ -291,13 +333,13 @@ impl StoreExperiment<'_> {
     /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
     fn outcomes(&self, window: i64) -> String {
         let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
-        let unsent = if self.summary.source == "assignments" {
+        let unsent = if self.source == "assignments" {
             format!(
                 "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
                  CROSS JOIN (SELECT min(sent_at) AS opened FROM messages) AS start\n  \
                  WHERE a.experiment_id = {} AND a.recipient_id NOT IN (SELECT recipient_id FROM sent)\n  \
                  AND {happened} >= {opened} AND {happened} - {opened} <= {window}",
-                text_literal(&self.summary.experiment_id),
+                text_literal(self.id),
                 happened = moment("g.occurred_at"),
                 opened = moment("start.opened"),
             )
@@ -330,38 +372,16 @@ impl StoreExperiment<'_> {
     ) -> Result<()> {
         self.read_arms(table, sample).await?;
         let counted = format!("{table} WHERE arms = 1 AND NOT apart AND arm IS NOT NULL");
-        for metric in metrics {
-            let column = format!("m_{}", metric.name);
-            let statistics = |segment: &str| {
-                format!(
-                    "SELECT arm, count(*), avg({column}), var_samp({column}){segment} FROM {counted} GROUP BY arm{segment}"
-                )
-            };
-            let mut overall = ByArm::new();
-            for batch in self.session.collect(&statistics("")).await? {
-                for row in 0..batch.num_rows() {
-                    let (arm, statistic) = read_statistic(&batch, row, metric.kind)?;
-                    overall.insert(arm, statistic);
-                }
-            }
-            let mut segments = BTreeMap::new();
-            for (name, key) in options.segments.iter().zip(self.grouping.keys()) {
-                for batch in self.session.collect(&statistics(&format!(", {key}"))).await? {
-                    for row in 0..batch.num_rows() {
-                        let (arm, statistic) = read_statistic(&batch, row, metric.kind)?;
-                        let value = crate::report::cell_text(&batch, 4, row)?;
-                        let arms: &mut ByArm = segments.entry((name.clone(), value)).or_default();
-                        arms.insert(arm, statistic);
-                    }
-                }
-            }
-            sample.metrics.push(MetricSample {
-                name: metric.name.to_owned(),
-                kind: metric.kind,
-                role: metric.role,
-                overall,
-                segments,
-            });
+        sample
+            .metrics
+            .extend(metrics.iter().map(|metric| MetricSample::new(metric.name.to_owned(), metric.kind, metric.role)));
+        let statistics: String =
+            metrics.iter().map(|metric| format!(", {}", statistic_sql(&format!("m_{}", metric.name)))).collect();
+        let overall = format!("SELECT arm{statistics} FROM {counted} GROUP BY arm");
+        add_statistics(&mut sample.metrics, &self.session.collect(&overall).await?, None)?;
+        for (name, key) in options.segments.iter().zip(self.grouping.keys()) {
+            let by_segment = format!("SELECT arm, {key}{statistics} FROM {counted} GROUP BY arm, {key}");
+            add_statistics(&mut sample.metrics, &self.session.collect(&by_segment).await?, Some(name))?;
         }
         Ok(())
     }
@@ -398,9 +418,9 @@ impl StoreExperiment<'_> {
         if sample.allocation.len() < sample.arms.len() {
             sample.allocation.clear();
         }
-        sample.stages.push(("sent", sent));
+        sample.stages.push(("sent".into(), sent));
         if self.at_hand.deliveries {
-            sample.stages.push(("delivered", delivered));
+            sample.stages.push(("delivered".into(), delivered));
         }
         let crossed = self.session.collect(&format!("SELECT count(*) FROM {table} WHERE arms > 1")).await?;
         let crossed = crossed.first().map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0));

@@ -1,17 +1,16 @@
 //! Experiments from a table with one row a unit: the columns say the arm, the metrics and the segments.
 
-use std::collections::BTreeMap;
-
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind, MetricSpec};
-use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample, Segment, read_statistic};
+use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
+use crate::query::functions::register_all;
 use crate::query::{has_column, new_context, quoted, unit_table};
 
 /// A unit table and which of its columns are what.
@@ -39,9 +38,11 @@ pub async fn analyze_units(request: &UnitRequest, options: &AnalysisOptions) -> 
     analyze(sample, options)
 }
 
-/// The columns that the analysis needs, held in memory under plain names: `arm`, `unit`, `m0`…, `s0`….
+/// The columns that the analysis needs, held in memory under plain names: `arm`, `m0`…, `s0`…, and `unit` where some have
+/// several rows.
 struct UnitTable {
     context: SessionContext,
+    has_repeated_units: bool,
     rows_without_arm: u64,
 }
 
@@ -50,13 +51,16 @@ impl UnitTable {
         let input = request.input.clone();
         let table = tokio::task::spawn_blocking(move || unit_table(&input)).await??;
         let schema = table.schema();
-        let config = new_context()?.copied_config();
-        let context = SessionContext::new_with_config(exact_names(config));
+        let base = new_context()?;
+        let context = SessionContext::new_with_config_rt(exact_names(base.copied_config()), base.runtime_env());
+        register_all(&context);
         context.register_table("units", table)?;
-        let mut columns = vec![format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?)];
-        if let Some(unit) = &request.unit {
-            columns.push(format!("arrow_cast({}, 'Utf8') AS unit", known(&schema, unit, request)?));
-        }
+        let arm = format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?);
+        let unit = match &request.unit {
+            Some(unit) => Some(format!("arrow_cast({}, 'Utf8') AS unit", known(&schema, unit, request)?)),
+            None => None,
+        };
+        let mut columns = vec![arm.clone()];
         for (position, metric) in request.metrics.iter().enumerate() {
             let column = known(&schema, &metric.name, request)?;
             columns.push(format!("{} AS m{position}", metric_value(&schema, metric, &column)?));
@@ -69,29 +73,52 @@ impl UnitTable {
             Some(filter) => EngineError::usage(format!("filter \"{filter}\": {}", error.strip_backtrace())),
             None => error.into(),
         };
-        let read_only = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let read_only =
+            || datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let mut has_repeated_units = false;
+        if let Some(unit) = unit {
+            // Ids are many and long: they are counted by themselves, and only kept where some are there twice.
+            let ids = format!("SELECT {arm}, {unit} FROM units{condition}");
+            let ids = context.sql_with_options(&ids, read_only()).await.map_err(wrong_filter)?;
+            context.register_table("ids", ids.into_view())?;
+            has_repeated_units = Self::repeats_units(&context).await?;
+            if has_repeated_units {
+                columns.push(unit);
+            }
+        }
         let frame = context
-            .sql_with_options(&format!("SELECT {} FROM units{condition}", columns.join(", ")), read_only)
+            .sql_with_options(&format!("SELECT {} FROM units{condition}", columns.join(", ")), read_only())
             .await
             .map_err(wrong_filter)?;
         let kept = frame.cache().await.map_err(reader_error)?;
         context.register_table("kept", kept.into_view())?;
         let rows_without_arm = count(&context, "SELECT count(*) FROM kept WHERE arm IS NULL").await?;
-        Ok(Self { context, rows_without_arm })
+        Ok(Self { context, has_repeated_units, rows_without_arm })
+    }
+
+    /// Whether any unit has several rows with an arm.
+    async fn repeats_units(context: &SessionContext) -> Result<bool> {
+        let query = "SELECT count(*), recipient_counts(unit, '', FALSE, FALSE, FALSE, FALSE, FALSE) FROM ids \
+                     WHERE arm IS NOT NULL AND unit IS NOT NULL";
+        let counted = context.sql(query).await?.collect().await.map_err(reader_error)?;
+        let Some(batch) = counted.first() else { return Ok(false) };
+        let number = |column: &ArrayRef| column.as_primitive::<Int64Type>().value(0);
+        let different = batch.column(1).as_struct().column_by_name("recipients").map_or(0, number);
+        Ok(different < number(batch.column(0)))
     }
 
     async fn sample(&self, request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentSample> {
         let mut sample = ExperimentSample {
             experiment: request.input.name.clone(),
             unit: request.unit.clone().unwrap_or_else(|| "row".to_owned()),
-            kind: "units",
+            kind: "units".into(),
             ..ExperimentSample::default()
         };
         if self.rows_without_arm > 0 {
             let detail = format!("{} rows without an arm are left out", self.rows_without_arm);
             sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
         }
-        let source = if request.unit.is_some() { self.check_units(&mut sample).await? } else { "kept" };
+        let source = if self.has_repeated_units { self.check_units(&mut sample).await? } else { "kept" };
         let arms = self
             .rows(&format!("SELECT arm, count(*) FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
             .await?;
@@ -108,9 +135,15 @@ impl UnitTable {
                 if request.filter.is_some() { " under the filter" } else { "" }
             )));
         }
-        for (position, metric) in request.metrics.iter().enumerate() {
-            let role = if position == 0 { MetricRole::Primary } else { MetricRole::Secondary };
-            sample.metrics.push(self.metric(source, position, metric, role, options, &mut sample.checks).await?);
+        sample.metrics = self.metrics(source, request, &mut sample.checks).await?;
+        let statistics: String =
+            (0..sample.metrics.len()).map(|position| format!(", {}", statistic_sql(&format!("m{position}")))).collect();
+        let overall = format!("SELECT arm{statistics} FROM {source} WHERE arm IS NOT NULL GROUP BY arm");
+        add_statistics(&mut sample.metrics, &self.rows(&overall).await?, None)?;
+        for (index, name) in options.segments.iter().enumerate() {
+            let by_segment =
+                format!("SELECT arm, s{index}{statistics} FROM {source} WHERE arm IS NOT NULL GROUP BY arm, s{index}");
+            add_statistics(&mut sample.metrics, &self.rows(&by_segment).await?, Some(name))?;
         }
         Ok(sample)
     }
@@ -120,12 +153,12 @@ impl UnitTable {
     async fn check_units(&self, sample: &mut ExperimentSample) -> Result<&'static str> {
         let crossed = count(
             &self.context,
-            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(DISTINCT arm) > 1)",
+            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING min(arm) < max(arm))",
         )
         .await?;
         let repeated = count(
             &self.context,
-            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(*) > 1 AND count(DISTINCT arm) = 1)",
+            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(*) > 1 AND min(arm) = max(arm))",
         )
         .await?;
         if repeated > 0 {
@@ -143,69 +176,50 @@ impl UnitTable {
             .context
             .sql(
                 "SELECT * FROM kept WHERE unit NOT IN (SELECT unit FROM kept WHERE arm IS NOT NULL AND unit IS NOT NULL \
-                 GROUP BY unit HAVING count(DISTINCT arm) > 1)",
+                 GROUP BY unit HAVING min(arm) < max(arm))",
             )
             .await?;
         self.context.register_table("uncrossed", uncrossed.into_view())?;
         Ok("uncrossed")
     }
 
-    async fn metric(
-        &self,
-        source: &str,
-        position: usize,
-        spec: &MetricSpec,
-        role: MetricRole,
-        options: &AnalysisOptions,
-        checks: &mut Vec<Check>,
-    ) -> Result<MetricSample> {
-        let column = format!("m{position}");
-        let shape = self
-            .rows(&format!(
-                "SELECT count(*) FILTER (WHERE {column} IS NULL), count(*) FILTER (WHERE {column} NOT IN (0, 1)) FROM {source} WHERE arm IS NOT NULL"
-            ))
-            .await?;
-        let number = |at: usize| shape.first().map_or(0, |batch| batch.column(at).as_primitive::<Int64Type>().value(0));
-        let (missing, neither) = (number(0), number(1));
-        let kind = match spec.kind {
-            Some(MetricKind::Proportion) if neither > 0 => {
-                return Err(EngineError::usage(format!(
-                    "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
-                    spec.name
-                )));
-            }
-            Some(kind) => kind,
-            None if neither == 0 => MetricKind::Proportion,
-            None => MetricKind::Mean,
-        };
-        if missing > 0 {
-            let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
-            checks.push(Check::new("missing_values", Verdict::Warn, detail));
+    /// The metrics with their kinds and roles, without statistics yet.
+    async fn metrics(&self, source: &str, request: &UnitRequest, checks: &mut Vec<Check>) -> Result<Vec<MetricSample>> {
+        let shapes: Vec<String> = (0..request.metrics.len())
+            .map(|position| {
+                format!(
+                    "count(*) FILTER (WHERE m{position} IS NULL), count(*) FILTER (WHERE m{position} NOT IN (0, 1))"
+                )
+            })
+            .collect();
+        if shapes.is_empty() {
+            return Ok(Vec::new());
         }
-        let statistics = |segment: &str| {
-            format!(
-                "SELECT arm, count({column}), avg({column}), var_samp({column}){segment} FROM {source} WHERE arm IS NOT NULL GROUP BY arm{segment}"
-            )
-        };
-        let mut overall = ByArm::new();
-        for batch in self.rows(&statistics("")).await? {
-            for row in 0..batch.num_rows() {
-                let (arm, statistic) = read_statistic(&batch, row, kind)?;
-                overall.insert(arm, statistic);
-            }
-        }
-        let mut segments: BTreeMap<Segment, ByArm> = BTreeMap::new();
-        for (index, name) in options.segments.iter().enumerate() {
-            for batch in self.rows(&statistics(&format!(", s{index}"))).await? {
-                let values = batch.column(4).as_string::<i32>().clone();
-                for row in 0..batch.num_rows() {
-                    let (arm, statistic) = read_statistic(&batch, row, kind)?;
-                    let value = (!values.is_null(row)).then(|| values.value(row).to_owned());
-                    segments.entry((name.clone(), value)).or_default().insert(arm, statistic);
+        let counted = self.rows(&format!("SELECT {} FROM {source} WHERE arm IS NOT NULL", shapes.join(", "))).await?;
+        let number =
+            |at: usize| counted.first().map_or(0, |batch| batch.column(at).as_primitive::<Int64Type>().value(0));
+        let mut metrics = Vec::new();
+        for (position, spec) in request.metrics.iter().enumerate() {
+            let (missing, neither) = (number(2 * position), number(2 * position + 1));
+            let kind = match spec.kind {
+                Some(MetricKind::Proportion) if neither > 0 => {
+                    return Err(EngineError::usage(format!(
+                        "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
+                        spec.name
+                    )));
                 }
+                Some(kind) => kind,
+                None if neither == 0 => MetricKind::Proportion,
+                None => MetricKind::Mean,
+            };
+            if missing > 0 {
+                let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
+                checks.push(Check::new("missing_values", Verdict::Warn, detail));
             }
+            let role = if position == 0 { MetricRole::Primary } else { MetricRole::Secondary };
+            metrics.push(MetricSample::new(spec.name.clone(), kind, role));
         }
-        Ok(MetricSample { name: spec.name.clone(), kind, role, overall, segments })
+        Ok(metrics)
     }
 
     async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>> {

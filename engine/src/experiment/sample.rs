@@ -1,23 +1,25 @@
 //! The hinge between data and statistics: sufficient statistics of each metric by arm, overall and by segment.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::checks::Check;
 use super::options::MetricKind;
 use crate::error::{EngineError, Result};
+use crate::report::precise::{moments, pairs, shares};
 use crate::stats::{Comparison, Moments, Proportion, compare_means, compare_proportions};
 
 /// The statistics of one metric in one arm.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum ArmStatistic {
     /// Successes among units.
     Proportion(Proportion),
     /// Count, mean and spread over units.
-    Mean(Moments),
+    Mean(#[serde(with = "moments")] Moments),
 }
 
 impl ArmStatistic {
@@ -68,19 +70,48 @@ impl ArmStatistic {
     }
 }
 
-/// Reads one row of an aggregation: arm, count, mean, sample variance.
-pub(crate) fn read_statistic(batch: &RecordBatch, row: usize, kind: MetricKind) -> Result<(String, ArmStatistic)> {
-    let n = batch.column(1).as_primitive::<Int64Type>().value(row).unsigned_abs();
+/// The aggregates of a column of values, which [`read_statistic`] reads: count, mean, sample variance.
+pub(crate) fn statistic_sql(column: &str) -> String {
+    format!("count({column}), avg({column}), var_samp({column})")
+}
+
+/// Reads the aggregates of one row, which begin at a column.
+pub(crate) fn read_statistic(batch: &RecordBatch, row: usize, first: usize, kind: MetricKind) -> Result<ArmStatistic> {
+    let n = batch.column(first).as_primitive::<Int64Type>().value(row).unsigned_abs();
     let number = |column: usize| {
         let column = batch.column(column).as_primitive::<Float64Type>();
         if column.is_null(row) { 0.0 } else { column.value(row) }
     };
-    let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
-    Ok((arm, ArmStatistic::from_aggregate(kind, n, number(2), number(3))?))
+    ArmStatistic::from_aggregate(kind, n, number(first + 1), number(first + 2))
+}
+
+/// Adds the rows of an aggregation by arm and, after it, by the column of a segment if one is named, to the metrics in
+/// their order.
+pub(crate) fn add_statistics(
+    metrics: &mut [MetricSample],
+    batches: &[RecordBatch],
+    segment: Option<&str>,
+) -> Result<()> {
+    let first = if segment.is_some() { 2 } else { 1 };
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
+            let value = if segment.is_some() { crate::report::cell_text(batch, 1, row)? } else { None };
+            for (position, metric) in metrics.iter_mut().enumerate() {
+                let statistic = read_statistic(batch, row, first + 3 * position, metric.kind)?;
+                let arms = match segment {
+                    Some(name) => metric.segments.entry((name.to_owned(), value.clone())).or_default(),
+                    None => &mut metric.overall,
+                };
+                arms.insert(arm.clone(), statistic);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a metric is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricRole {
     /// The decision rests on it.
@@ -98,21 +129,29 @@ pub(crate) type ByArm = BTreeMap<String, ArmStatistic>;
 pub(crate) type Segment = (String, Option<String>);
 
 /// One metric of an experiment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MetricSample {
     pub(crate) name: String,
     pub(crate) kind: MetricKind,
     pub(crate) role: MetricRole,
     pub(crate) overall: ByArm,
+    #[serde(with = "pairs")]
     pub(crate) segments: BTreeMap<Segment, ByArm>,
 }
 
+impl MetricSample {
+    /// A metric without any statistics yet.
+    pub(crate) fn new(name: String, kind: MetricKind, role: MetricRole) -> Self {
+        Self { name, kind, role, overall: ByArm::new(), segments: BTreeMap::new() }
+    }
+}
+
 /// Everything that an analysis needs of an experiment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ExperimentSample {
     pub(crate) experiment: String,
     pub(crate) unit: String,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) versions: crate::store::Versions,
     /// Arms in the order of their names with their units; arms that are not compared are in `kept_apart`.
     pub(crate) arms: Vec<(String, u64)>,
@@ -122,8 +161,9 @@ pub(crate) struct ExperimentSample {
     /// Checks that only the source can make.
     pub(crate) checks: Vec<Check>,
     /// Units by arm at each later stage (sent, delivered).
-    pub(crate) stages: Vec<(&'static str, BTreeMap<String, u64>)>,
+    pub(crate) stages: Vec<(Cow<'static, str>, BTreeMap<String, u64>)>,
     /// Planned shares that the source knows.
+    #[serde(with = "shares")]
     pub(crate) allocation: Vec<(String, f64)>,
     /// Assumptions that the source made.
     pub(crate) notes: Vec<String>,

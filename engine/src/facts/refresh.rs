@@ -29,7 +29,7 @@ use crate::store::{
 /// Messages whose facts are made in one query; bounds its memory.
 const MESSAGES_AT_A_TIME: i64 = 12_000_000;
 /// Days with messages whose facts are made in one query: each has a file of its own that is being written.
-const DAYS_AT_A_TIME: usize = 400;
+const DAYS_AT_A_TIME: usize = 250;
 pub(crate) const DAY_MICROSECONDS: i64 = 86_400_000_000;
 /// Attempts when other writers are faster.
 const ATTEMPTS: usize = 10;
@@ -376,8 +376,10 @@ impl Work<'_> {
             None => self.store.create_table(MESSAGE_FACTS, &schema, &[PARTITION]).await?,
         };
         let schema = merged_schema(&plain_schema(&table.snapshot()?.snapshot().arrow_schema()), &schema);
-        let mut writer = delta_writer(&table, &schema, &[PARTITION.to_owned()]);
+        let mut added = Vec::new();
         for group in groups {
+            // No two groups share a day: a writer's files are whole at the end of its group, and their memory is free.
+            let mut writer = delta_writer(&table, &schema, &[PARTITION.to_owned()]);
             // One group that is everything needs no look at which rows belong to it.
             let range = if self.from_scratch && groups.len() == 1 { None } else { Some(group.range()) };
             super::fold_into(self.session, self.output, self.inputs, range).await?;
@@ -386,9 +388,10 @@ impl Work<'_> {
             while let Some(batch) = stream.next().await {
                 writer.write(&align(&batch?, &schema)?).await?;
             }
+            added.extend(writer.close().await?);
         }
         let removed = self.replaced_files(&table, groups)?;
-        Ok(Redone { added: writer.close().await?, removed, table, schema })
+        Ok(Redone { table, removed, added, schema })
     }
 
     fn replaced_files(&self, table: &DeltaTable, groups: &[DayGroup]) -> Result<Vec<Remove>> {
@@ -450,7 +453,7 @@ mod tests {
         let small: BTreeMap<i32, i64> = (0..5).map(|day| (day, 10)).collect();
         assert_eq!(shape(&group(&small, Some(&touched))), [(0, 4, 5)]);
         let years: BTreeMap<i32, i64> = (0..1000).map(|day| (day, 10)).collect();
-        assert_eq!(shape(&group(&years, None)), [(0, 399, 400), (400, 799, 400), (800, 999, 200)]);
+        assert_eq!(shape(&group(&years, None)), [(0, 249, 250), (250, 499, 250), (500, 749, 250), (750, 999, 250)]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use deltalake::DeltaTable;
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::files::LogFiles;
 use super::functions;
@@ -268,6 +270,18 @@ impl QuerySession {
         let empty = MemTable::try_new(Arc::clone(schema), vec![vec![]])?;
         self.context.register_table(name, Arc::new(empty))?;
         Ok(())
+    }
+
+    /// What was kept in the store under a name, if it was made from what this session reads.
+    pub(crate) async fn kept_for<T: Serialize + DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.rollups.as_ref()?.exactly(self, name).await
+    }
+
+    /// Keeps in the store something that was counted.
+    pub(crate) async fn keep<T: Serialize + DeserializeOwned + Clone>(&self, name: &str, content: &T) {
+        if let Some(rollups) = &self.rollups {
+            rollups.keep(self, name, content).await;
+        }
     }
 
     /// The `DataFusion` session itself.

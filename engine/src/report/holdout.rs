@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::grouping::{Grouping, KeySource, contacts_have_history, contacts_join};
 use super::money::Money;
+use super::precise::moments;
 use super::query::cell_text;
-use super::rollup::moments;
 use super::row::ReportRow;
 use crate::error::Result;
 use crate::event::Log;

@@ -9,6 +9,7 @@ mod campaigns;
 mod grouping;
 mod holdout;
 mod money;
+pub(crate) mod precise;
 mod query;
 mod retention;
 mod rollup;

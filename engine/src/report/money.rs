@@ -7,8 +7,8 @@ use arrow::datatypes::Float64Type;
 use serde::{Deserialize, Serialize};
 
 use super::grouping::Grouping;
+use super::precise::amount;
 use super::query::cell_text;
-use super::rollup::amount;
 use crate::error::Result;
 use crate::query::QuerySession;
 

@@ -11,7 +11,7 @@
 //! | fewer, degrees of freedom of at least [`FEWEST_DEGREES`] | CR2 ([`cluster_effect`]) |
 //! | fewer still | wild cluster bootstrap ([`WildBootstrap`]) |
 //!
-//! - CR2: the cluster-robust variance of Bell and McCaffrey (2002), Survey Methodology 28(2), with their Satterthwaite
+//! - CR2: the cluster-robust variance of Bell and `McCaffrey` (2002), Survey Methodology 28(2), with their Satterthwaite
 //!   degrees of freedom (Imbens and Kolesár 2016, Review of Economics and Statistics 98(4)). In a comparison of two
 //!   arms its matrices have a closed form. With m the units of a cluster, N those of its arm, q = m / N, and u the
 //!   cluster's total less m times the arm's mean:
@@ -73,7 +73,7 @@ pub struct ClusterTotal {
 pub enum ClusterMethod {
     /// The ratio of totals to units, linearised over many clusters.
     DeltaMethod,
-    /// CR2 with Bell and McCaffrey's degrees of freedom.
+    /// CR2 with Bell and `McCaffrey`'s degrees of freedom.
     BiasReduced,
     /// The wild cluster bootstrap.
     WildBootstrap,
@@ -128,7 +128,7 @@ pub fn compare_clusters(
     })
 }
 
-/// The difference of the means per unit with its CR2 standard error and Bell and McCaffrey's degrees of freedom.
+/// The difference of the means per unit with its CR2 standard error and Bell and `McCaffrey`'s degrees of freedom.
 ///
 /// # Errors
 ///
@@ -262,10 +262,16 @@ impl WildBootstrap {
             bootstrap.p_value(hypothesis, statistic)
         };
         let p_value = p_value_at(0.0);
-        let low = end_of_interval(parts.difference, parts.standard_error, -1.0, alpha, &p_value_at);
-        let high = end_of_interval(parts.difference, parts.standard_error, 1.0, alpha, &p_value_at);
-        let interval = Interval::from_ends(low, high);
+        // Where nothing can be rejected there are no ends; far out only rounding would reject.
         let hopeless = bootstrap.smallest_p_value() >= alpha;
+        let end = |direction: f64| {
+            if hopeless {
+                direction * f64::INFINITY
+            } else {
+                end_of_interval(parts.difference, parts.standard_error, direction, alpha, &p_value_at)
+            }
+        };
+        let interval = Interval::from_ends(end(-1.0), end(1.0));
         let lift = effect.comparison(alpha, "")?.lift;
         let lift_note = if lift.estimate.is_some() { Some(NO_LIFT_INTERVAL.to_owned()) } else { lift.note };
         Ok(Comparison {

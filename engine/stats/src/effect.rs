@@ -94,11 +94,11 @@ impl Effect {
         check_not_negative("the standard error", parts.standard_error)?;
         check_not_negative("the variance of the control's value", parts.baseline_variance)?;
         check_finite("the covariance of the difference and the control's value", parts.covariance)?;
-        if let Some(degrees_of_freedom) = parts.degrees_of_freedom {
-            // Infinitely many are the normal distribution; NaN and zero are none.
-            if degrees_of_freedom.is_nan() || degrees_of_freedom <= 0.0 {
-                return Err(StatsError::NotPositive { quantity: "degrees of freedom", value: degrees_of_freedom });
-            }
+        // Infinitely many are the normal distribution; NaN and zero are none.
+        if let Some(value) = parts.degrees_of_freedom
+            && (value.is_nan() || value <= 0.0)
+        {
+            return Err(StatsError::NotPositive { quantity: "degrees of freedom", value });
         }
         if parts.standard_error > 0.0 {
             return Ok(Self::Estimated(parts));

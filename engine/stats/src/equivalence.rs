@@ -1,7 +1,7 @@
 //! Not worse, better by enough, or the same: tests against a margin.
 //!
-//! Enters: two arms, a margin, which direction is better, and alpha, the error rate of each *one-sided* test. Leaves: the
-//! effect with the interval that the test goes by, a p value, and a verdict.
+//! Enters: two arms, a margin, which direction is better, and alpha, the error rate of each *one-sided* test. Leaves:
+//! the effect with the interval that the test goes by, a p value, and a verdict.
 //!
 //! With d the effect (treatment − control, or the lift for a relative margin), m the margin, and higher values better:
 //!
@@ -14,10 +14,10 @@
 //! Where lower values are better (opt-outs, complaints), the signs turn. Equivalence is two one-sided tests (Schuirmann
 //! 1987, Journal of Pharmacokinetics and Biopharmaceutics 15), and its p value is the greater of the two.
 //!
-//! Proportions use the score test against the shifted hypothesis (Farrington and Manning 1990, Statistics in Medicine 9;
-//! with Miettinen and Nurminen's correction on request); means use Welch's t, and for a relative margin Fieller's. The
-//! interval has confidence 1 − 2 alpha and inverts the same test, so the verdict is read off it: a hypothesis at the
-//! margin is rejected exactly when the margin lies outside. For the customary 95 % interval pass an alpha of 0.025.
+//! Proportions use the score test against the shifted hypothesis (Farrington and Manning 1990, Statistics in Medicine
+//! 9; with Miettinen and Nurminen's correction on request); means use Welch's t, and for a relative margin Fieller's.
+//! The interval has confidence 1 − 2 alpha and inverts the same test, so the verdict is read off it: a hypothesis at
+//! the margin is rejected exactly when the margin lies outside. For the customary 95 % interval pass an alpha of 0.025.
 
 use crate::distribution::{normal, students_t};
 use crate::error::{StatsError, check_not_negative};
@@ -156,9 +156,9 @@ pub enum Arms<'a> {
 /// # Errors
 ///
 /// [`StatsError::InvalidAlpha`] unless alpha lies between 0 and a half; [`StatsError::NotFinite`],
-/// [`StatsError::Negative`] or [`StatsError::InvalidProbability`] for a margin below zero, or one that no two proportions
-/// can be apart; [`StatsError::SuccessesExceedUnits`], [`StatsError::NotFinite`] or [`StatsError::Negative`] for arms that
-/// no data can have.
+/// [`StatsError::Negative`] or [`StatsError::InvalidProbability`] for a margin below zero, or one that no two
+/// proportions can be apart; [`StatsError::SuccessesExceedUnits`], [`StatsError::NotFinite`] or
+/// [`StatsError::Negative`] for arms that no data can have.
 pub fn non_inferiority_test(
     arms: Arms<'_>,
     margin: Margin,
@@ -172,8 +172,8 @@ pub fn non_inferiority_test(
     }
 }
 
-/// Whether the treatment is better than the control by more than the margin; with a margin of zero, whether it is better
-/// at all.
+/// Whether the treatment is better than the control by more than the margin; with a margin of zero, whether it is
+/// better at all.
 ///
 /// # Errors
 ///

@@ -26,10 +26,28 @@
 //! | [`multiple`] | p values corrected for several comparisons |
 //! | [`mod@heterogeneity`] | do segments differ, and by how much to shrink them |
 //! | [`plan`] | units needed, power, smallest detectable effect |
+//! | [`plan_campaign`] | covariates, looks, several arms, days; test-then-roll of a finite list |
+//! | [`proportion::exact`] | Fisher, Boschloo, Barnard, and which to use for small counts |
+//! | [`equivalence`] | non-inferiority, superiority by a margin, equivalence |
+//! | [`bayes`] | posteriors, chance to win, expected loss |
+//! | [`complier`] | effect on the delivered, with Fieller's set |
+//! | [`selection`] | false-coverage-rate intervals, the best arm without its luck |
+//! | [`sample_ratio_sequential`] | the sample ratio, looked at every day |
+//! | [`effect`] | any difference with a standard error: test, interval, Fieller's lift, at any critical value |
+//! | [`sequential`] | always-valid confidence sequences; group-sequential plans and what to report at a stop |
+//! | [`ratio`], [`cluster`] | delta-method ratios; units smaller than the randomised one (CR2, wild bootstrap) |
+//! | [`adjust`] | CUPED, Lin's regression (HC2), post-stratification |
+//! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
+pub mod adjust;
+pub mod bayes;
+pub mod cluster;
 pub mod comparison;
+pub mod complier;
 pub mod distribution;
+pub mod effect;
+pub mod equivalence;
 pub mod error;
 pub mod heterogeneity;
 pub mod interval;
@@ -37,17 +55,48 @@ pub mod mean;
 pub mod moments;
 pub mod multiple;
 pub mod plan;
+pub mod plan_campaign;
 pub mod proportion;
+pub mod quantile;
+pub mod ratio;
 pub mod sample_ratio;
+pub mod sample_ratio_sequential;
+pub mod selection;
+pub mod sequential;
+pub mod skewed;
 
+mod binomial;
 mod numeric;
+mod quadrature;
 mod root;
 
+pub use adjust::{
+    Adjusted, CrossMoments, Outcome, Slopes, compare_adjusted, compare_adjusted_units, compare_post_stratified,
+};
+pub use bayes::{
+    ArmOutlook, BetaPosterior, BetaPrior, EffectDecision, NormalPosterior, NormalPrior, outlooks_of_means,
+    outlooks_of_proportions,
+};
+pub use cluster::{ClusterTotal, WildBootstrap, compare_clusters};
 pub use comparison::{Comparison, compare_means, compare_proportions};
+pub use complier::{ComplierEffect, ComplierTest, DeliveryArm, KeptEffects, complier_effect};
+pub use effect::{ArmValue, Effect, EstimatedEffect};
+pub use equivalence::{
+    Direction, EquivalenceTest, Margin, MarginTest, MarginVerdict, equivalence_test, non_inferiority_test,
+    superiority_test,
+};
 pub use error::StatsError;
 pub use heterogeneity::{Heterogeneity, SegmentEffect, Shrunk, heterogeneity, shrink};
 pub use interval::{Estimate, Interval};
 pub use moments::Moments;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_available};
 pub use proportion::{Proportion, VarianceCorrection};
+pub use quantile::{ValueCounts, compare_clustered_quantiles, compare_quantiles, estimate_quantile};
+pub use ratio::{RatioMoments, compare_ratios, ratio_effect};
 pub use sample_ratio::{SampleRatio, sample_ratio_test};
+pub use sample_ratio_sequential::{SampleRatioLook, anytime_sample_ratio_test, sequential_sample_ratio_test};
+pub use selection::{BestArm, Contender, best_arm, false_coverage_intervals, significant_estimate};
+pub use sequential::{
+    GroupSequential, MixtureBoundary, always_valid_means, always_valid_proportions, running_comparisons,
+};
+pub use skewed::{Winsorising, compare_logarithms, compare_winsorised};

@@ -7,7 +7,7 @@
 /// Nodes of a panel.
 pub(crate) const NODES: usize = 10;
 
-/// Places of the nodes on a panel from −1 to 1: NumPy's `leggauss(10)`.
+/// Places of the nodes on a panel from −1 to 1: `numpy.polynomial.legendre.leggauss(10)`.
 const PLACES: [f64; NODES] = [
     -0.973_906_528_517_171_7,
     -0.865_063_366_688_984_5,

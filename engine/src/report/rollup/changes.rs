@@ -17,6 +17,7 @@ use crate::event::Log;
 use crate::facts::{DAY_MICROSECONDS, PARTITION, days_since_1970};
 use crate::query::QuerySession;
 use crate::report::query::{Counts, cell_text};
+use crate::report::sums::Sums;
 use crate::store::{MESSAGE_FACTS, commit_actions, is_data_change};
 
 /// Commits that are looked through at most; after more of them a rollup is made anew.
@@ -31,7 +32,12 @@ pub(super) enum Touched {
     All,
 }
 
-pub(super) async fn touched(session: &QuerySession, rollups: &Rollups, shape: &Shape, kept: &Kept) -> Result<Touched> {
+pub(super) async fn touched(
+    session: &QuerySession,
+    rollups: &Rollups,
+    shape: &Shape,
+    kept: &Kept<Sums>,
+) -> Result<Touched> {
     let versions = versions_of(session);
     if versions == kept.versions && session.as_of == kept.as_of {
         return Ok(Touched::Nothing);
@@ -50,17 +56,17 @@ pub(super) async fn touched(session: &QuerySession, rollups: &Rollups, shape: &S
         }
     };
     let name = |counts: &Counts| counts.keys.first().cloned().flatten();
-    campaigns.extend(kept.sums.counts.iter().filter(had_some).map(name));
+    campaigns.extend(kept.content.counts.iter().filter(had_some).map(name));
     let Some(first_change) = first_conversion(rollups, kept).await? else { return Ok(Touched::All) };
     // Of periods that closed before and hold no new conversion, nothing changes.
     let open_from = first_change.min(kept.as_of.as_microsecond());
     let is_open = |counts: &&Counts| {
         counts.last_converted_at.is_some_and(|last| retention_ends(last, &shape.request) >= open_from)
     };
-    campaigns.extend(kept.sums.counts.iter().filter(is_open).map(name));
+    campaigns.extend(kept.content.counts.iter().filter(is_open).map(name));
     // The held out: their assignments, what they bought, and which of them are in a segment.
     let concerns_all = [Log::Assignments, Log::Conversions, Log::Recipients].into_iter().any(has_changed);
-    let compares = !kept.sums.holdout.is_empty() || has_changed(Log::Assignments);
+    let compares = !kept.content.holdout.is_empty() || has_changed(Log::Assignments);
     if campaigns.is_empty() && !(concerns_all && compares) {
         return Ok(Touched::Nothing);
     }
@@ -68,7 +74,7 @@ pub(super) async fn touched(session: &QuerySession, rollups: &Rollups, shape: &S
 }
 
 /// The send days, since 1970, whose facts were redone. `None` when that cannot be told.
-async fn changed_days(rollups: &Rollups, kept: &Kept) -> Result<Option<BTreeSet<i32>>> {
+async fn changed_days(rollups: &Rollups, kept: &Kept<Sums>) -> Result<Option<BTreeSet<i32>>> {
     let Some(facts) = rollups.tables.get(MESSAGE_FACTS) else { return Ok(None) };
     let Some(actions) = actions_since(facts, kept.versions.get(MESSAGE_FACTS).copied()).await? else { return Ok(None) };
     let mut days = BTreeSet::new();
@@ -84,7 +90,7 @@ async fn changed_days(rollups: &Rollups, kept: &Kept) -> Result<Option<BTreeSet<
 }
 
 /// The earliest moment, in microseconds, of the conversions that came since. `None` when that cannot be told.
-async fn first_conversion(rollups: &Rollups, kept: &Kept) -> Result<Option<i64>> {
+async fn first_conversion(rollups: &Rollups, kept: &Kept<Sums>) -> Result<Option<i64>> {
     let Some(conversions) = rollups.tables.get(Log::Conversions.name()) else { return Ok(Some(i64::MAX)) };
     let Some(actions) = actions_since(conversions, kept.versions.get(Log::Conversions.name()).copied()).await? else {
         return Ok(None);

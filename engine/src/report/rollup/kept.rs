@@ -7,31 +7,31 @@ use deltalake::{DeltaTableError, Path};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Rollups;
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
-use crate::report::sums::Sums;
 use crate::store::{MESSAGE_FACTS, QUARANTINE, Store, Versions};
 
 /// The folder, which Delta readers do not look into.
 const FOLDER: &str = "_rollups";
 
-/// Sums with what they were made from.
+/// Something that was counted, with what it was made from.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// The name of the shape.
+pub(super) struct Kept<T> {
+    /// What it is: everything that it depends on besides the tables.
     pub(super) name: String,
     /// The id of the facts table: a store may be replaced by another one.
     pub(super) facts: String,
     pub(super) versions: Versions,
     pub(super) as_of: Timestamp,
-    pub(super) sums: Sums,
+    pub(super) content: T,
 }
 
-impl Kept {
+impl<T: Serialize + DeserializeOwned> Kept<T> {
     /// The rollup of that name, if there is one that can be read.
     pub(super) async fn read(store: &Store, name: &str) -> Option<Self> {
         let objects = store.side_files(FOLDER, false).ok()??;

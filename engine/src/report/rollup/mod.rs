@@ -12,17 +12,17 @@
 
 mod changes;
 mod kept;
-mod precise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalake::DeltaTable;
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 pub(crate) use kept::drop_all;
-pub(super) use precise::{amount, moments, pairs};
 
 use self::changes::Touched;
 use self::kept::Kept;
@@ -55,6 +55,32 @@ type Cell = Arc<OnceCell<Arc<Sums>>>;
 impl Rollups {
     pub(crate) fn new(store: Store, tables: BTreeMap<String, DeltaTable>, at: Option<At>) -> Self {
         Self { store, tables: Arc::new(tables), is_newest: at.is_none(), known: Arc::default() }
+    }
+
+    /// What was kept under a name, if it was made from what the session reads.
+    pub(crate) async fn exactly<T: Serialize + DeserializeOwned>(
+        &self,
+        session: &QuerySession,
+        name: &str,
+    ) -> Option<T> {
+        let kept = Kept::<T>::read(&self.store, name).await?;
+        let is_of_session = kept.facts == kept::table_id(self)?
+            && kept.versions == kept::versions_of(session)
+            && kept.as_of == session.as_of;
+        is_of_session.then_some(kept.content)
+    }
+
+    /// Keeps something that was counted at the session's versions, if these are the newest.
+    pub(crate) async fn keep<T: Serialize + DeserializeOwned + Clone>(
+        &self,
+        session: &QuerySession,
+        name: &str,
+        content: &T,
+    ) {
+        let Some(facts) = kept::table_id(self).filter(|_| self.is_newest) else { return };
+        let versions = kept::versions_of(session);
+        let kept = Kept { name: name.to_owned(), facts, versions, as_of: session.as_of, content: content.clone() };
+        kept.write(&self.store).await;
     }
 
     fn cell(&self, shape: &Shape) -> Cell {
@@ -116,7 +142,7 @@ pub(super) async fn sums(session: &QuerySession, request: &ReportRequest) -> Res
         cell.get_or_try_init(|| renewed_or_made(session, rollups, &shape)).await?
     } else {
         // For one campaign the others are not counted, unless somebody has done so before.
-        let Some(kept) = Kept::read(&rollups.store, &shape.name).await else { return Ok(None) };
+        let Some(kept) = Kept::<Sums>::read(&rollups.store, &shape.name).await else { return Ok(None) };
         cell.get_or_try_init(|| current(session, rollups, &shape, Some(kept))).await?
     };
     Ok(Some(match &request.campaign {
@@ -126,12 +152,17 @@ pub(super) async fn sums(session: &QuerySession, request: &ReportRequest) -> Res
 }
 
 async fn renewed_or_made(session: &QuerySession, rollups: &Rollups, shape: &Shape) -> Result<Arc<Sums>> {
-    let kept = Kept::read(&rollups.store, &shape.name).await;
+    let kept = Kept::<Sums>::read(&rollups.store, &shape.name).await;
     current(session, rollups, shape, kept).await
 }
 
 /// The sums at the session's versions: the kept ones, those with some campaigns counted again, or new ones.
-async fn current(session: &QuerySession, rollups: &Rollups, shape: &Shape, kept: Option<Kept>) -> Result<Arc<Sums>> {
+async fn current(
+    session: &QuerySession,
+    rollups: &Rollups,
+    shape: &Shape,
+    kept: Option<Kept<Sums>>,
+) -> Result<Arc<Sums>> {
     let versions = kept::versions_of(session);
     let Some(facts) = kept::table_id(rollups) else {
         return Sums::of(session, &shape.request, None).await.map(Arc::new);
@@ -143,16 +174,16 @@ async fn current(session: &QuerySession, rollups: &Rollups, shape: &Shape, kept:
     };
     let sums = match (kept, touched) {
         (Some(kept), Touched::Nothing) if kept.versions == versions && kept.as_of == session.as_of => {
-            return Ok(Arc::new(kept.sums));
+            return Ok(Arc::new(kept.content));
         }
-        (Some(kept), Touched::Nothing) => Sums { at_hand: LogsAtHand::of(session).await?, ..kept.sums },
-        (Some(kept), Touched::Some(campaigns)) => renewed(session, shape, kept.sums, &campaigns).await?,
+        (Some(kept), Touched::Nothing) => Sums { at_hand: LogsAtHand::of(session).await?, ..kept.content },
+        (Some(kept), Touched::Some(campaigns)) => renewed(session, shape, kept.content, &campaigns).await?,
         (_, _) => Sums::of(session, &shape.request, None).await?,
     };
     if rollups.is_newest && sums.counts.len() <= MOST_GROUPS {
-        let kept = Kept { name: shape.name.clone(), facts, versions, as_of: session.as_of, sums };
+        let kept = Kept { name: shape.name.clone(), facts, versions, as_of: session.as_of, content: sums };
         kept.write(&rollups.store).await;
-        return Ok(Arc::new(kept.sums));
+        return Ok(Arc::new(kept.content));
     }
     Ok(Arc::new(sums))
 }

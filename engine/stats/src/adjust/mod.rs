@@ -16,6 +16,7 @@ pub mod cross_moments;
 pub mod post_stratification;
 pub mod regression;
 
+mod arm;
 mod factor;
 
 pub use cross_moments::CrossMoments;

@@ -26,6 +26,9 @@ const TINY_RATE: f64 = 1e-290;
 /// Log-odds beyond which a rate is 0 or 1 but for one part in 10^17, and its slope too small to matter.
 const FLAT_FROM: f64 = 40.0;
 
+/// A panel of unit width resolves the slope; more parts than this are never cut.
+const MOST_PARTS: u64 = 10_000;
+
 /// What is believed of a rate beforehand, as if so many successes and failures had been seen.
 ///
 /// The default, one of each, holds every rate equally likely. One half of each is Jeffreys's prior.
@@ -44,7 +47,7 @@ impl Default for BetaPrior {
 }
 
 /// The posterior of a rate: a beta distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BetaPosterior {
     successes: f64,
     failures: f64,
@@ -55,8 +58,8 @@ impl BetaPosterior {
     ///
     /// # Errors
     ///
-    /// [`StatsError::SuccessesExceedUnits`]; [`StatsError::NotPositive`] or [`StatsError::NotFinite`] for a prior that is
-    /// worth no successes or no failures.
+    /// [`StatsError::SuccessesExceedUnits`]; [`StatsError::NotPositive`] or [`StatsError::NotFinite`] for a prior that
+    /// is worth no successes or no failures.
     pub fn new(data: Proportion, prior: BetaPrior) -> Result<Self, StatsError> {
         data.check()?;
         check_positive("the successes of the prior", prior.successes)?;
@@ -146,11 +149,7 @@ impl BetaPosterior {
 fn part_of_drop(events: f64, total: f64, place: f64) -> f64 {
     let log_rate = log_logistic(place);
     let rate = log_rate.exp();
-    if rate > TINY_RATE {
-        deviance(events, total * rate)
-    } else {
-        events * ((events / total).ln() - log_rate) - events
-    }
+    if rate > TINY_RATE { deviance(events, total * rate) } else { events * ((events / total).ln() - log_rate) - events }
 }
 
 /// ln(1 / (1 + e^−place)).
@@ -199,15 +198,9 @@ impl Posterior for BetaPosterior {
         if panel.high < -FLAT_FROM || panel.low > FLAT_FROM {
             return 1;
         }
-        let inside = panel.high.min(FLAT_FROM) - panel.low.max(-FLAT_FROM);
-        let whole_panel = panel.high - panel.low;
-        // A panel that reaches into the flat part has the same width of part there.
-        whole((inside.ceil() * (whole_panel / inside)).ceil()).clamp(1, MOST_PARTS)
+        whole((panel.high - panel.low).ceil()).clamp(1, MOST_PARTS)
     }
 }
-
-/// More parts than this are not needed for any prior of use.
-const MOST_PARTS: u64 = 10_000;
 
 /// The outlook of each arm, in the order given, when higher rates are better: its chance to have the highest, and the
 /// expected loss, as a difference of shares, of choosing it. The arms are independent.
@@ -316,16 +309,8 @@ mod tests {
 
     #[test]
     fn huge_small_and_certain_arms_keep_their_digits() {
-        let arms = [
-            (1e9, 2e9),
-            (1.0, 1e15),
-            (1e15, 1.0),
-            (0.01, 5.01),
-            (1e-3, 1e-3),
-            (1.0, 1.0),
-            (1e-6, 3.0),
-            (7.0, 0.5),
-        ];
+        let arms =
+            [(1e9, 2e9), (1.0, 1e15), (1e15, 1.0), (0.01, 5.01), (1e-3, 1e-3), (1.0, 1.0), (1e-6, 3.0), (7.0, 0.5)];
         for (successes, failures) in arms {
             assert_close(total_mass(&posterior(successes, failures)), 1.0, 1e-9);
         }

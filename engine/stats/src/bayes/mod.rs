@@ -11,9 +11,9 @@
 //! expected loss of i     = ∫ F_i (1 − Π_{k≠i} F_k)    = E[(best of the others − i)⁺]
 //! ```
 //!
-//! Gelman et al. (2013), "Bayesian Data Analysis", chapter 2; Miller (2015), "Formulas for Bayesian A/B testing"; Stucchio
-//! (2015), "Bayesian A/B testing at VWO", for the loss. Integrals are by Gauss and Legendre's rule on panels of half a
-//! standard deviation, with no random numbers: right to some 12 digits, where simulation has three.
+//! Gelman et al. (2013), "Bayesian Data Analysis", chapter 2; Miller (2015), "Formulas for Bayesian A/B testing";
+//! Stucchio (2015), "Bayesian A/B testing at VWO", for the loss. Integrals are by Gauss and Legendre's rule on panels
+//! of half a standard deviation, with no random numbers: right to some 12 digits, where simulation has three.
 //!
 //! These are statements about beliefs that start at the prior. They are not error rates: looking every day and stopping
 //! when the chance to win passes 95 % finds winners among equal arms far more often than one time in twenty.

@@ -56,7 +56,8 @@ pub(super) fn race<P: Posterior>(arms: &[P]) -> Vec<ArmOutlook> {
         for node in 0..NODES {
             let tails: Vec<Tails> = (0..arms.len())
                 .map(|arm| {
-                    let sum: f64 = running[node].iter().zip(&panel.densities[arm]).map(|(part, value)| part * value).sum();
+                    let sum: f64 =
+                        running[node].iter().zip(&panel.densities[arm]).map(|(part, value)| part * value).sum();
                     let inside = panel.panel.half_width() * sum;
                     Tails {
                         below: (before[arm] + inside).clamp(0.0, 1.0),
@@ -113,7 +114,8 @@ impl PanelOfArms {
         let weights = panel.weights();
         let places = panel.places();
         let densities: Vec<[f64; NODES]> = arms.iter().map(|arm| places.map(|place| arm.density(place))).collect();
-        let mass = |values: &[f64; NODES]| values.iter().zip(&weights).map(|(value, weight)| value * weight).sum();
+        let mass =
+            |values: &[f64; NODES]| -> f64 { values.iter().zip(&weights).map(|(value, weight)| value * weight).sum() };
         let masses = densities.iter().map(mass).collect();
         Self { panel, densities, masses }
     }
@@ -144,7 +146,7 @@ fn panels_of<P: Posterior>(arms: &[P]) -> Vec<Panel> {
 pub(super) fn total_mass<P: Posterior>(arm: &P) -> f64 {
     let ends = arm.panel_ends();
     let pairs = ends.iter().zip(ends.iter().skip(1));
-    let total = pairs.map(|(&low, &high)| Panel { low, high }.integral(|place| arm.density(place))).sum();
+    let total: f64 = pairs.map(|(&low, &high)| Panel { low, high }.integral(|place| arm.density(place))).sum();
     assert!(ends.len() < 2_000);
     total
 }

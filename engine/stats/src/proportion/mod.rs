@@ -7,16 +7,24 @@
 //! The pooled z test and the score intervals are one method seen from three sides: all hold each hypothesis against the
 //! data with the variance that the hypothesis itself implies. So they cannot disagree.
 
+pub mod exact;
 mod newcombe;
 mod pooled_z;
 mod score_difference;
 mod score_ratio;
+mod shifted_score;
 mod wilson;
 
+pub use exact::{
+    BARNARD_MOST_UNITS, BARNARD_MOST_UNITS_FOR_INTERVAL, BOSCHLOO_MOST_UNITS, FISHER_MOST_UNITS, FisherTest,
+    LEAST_EXPECTED_COUNT, ProportionTest, Recommendation, UnconditionalTest, barnard_exact_test, boschloo_exact_test,
+    fisher_exact_test, recommended_for,
+};
 pub use newcombe::newcombe_interval;
 pub use pooled_z::{VarianceCorrection, ZTest, pooled_z_test};
 pub use score_difference::score_interval_difference;
 pub use score_ratio::score_interval_ratio;
+pub use shifted_score::{score_test_difference, score_test_ratio};
 pub use wilson::wilson_interval;
 
 use crate::error::StatsError;

@@ -19,7 +19,7 @@ pub enum VarianceCorrection {
 }
 
 impl VarianceCorrection {
-    fn factor(self, units: f64) -> f64 {
+    pub(super) fn factor(self, units: f64) -> f64 {
         match self {
             Self::Uncorrected => 1.0,
             Self::MiettinenNurminen => units / (units - 1.0),

@@ -59,7 +59,7 @@ fn lower_end(first: Arm, second: Arm, rule: Rule) -> f64 {
 }
 
 /// Variance of (rate of `first` − rate of `second`) at the likeliest rates that differ by exactly `difference`.
-fn variance_under(first: Arm, second: Arm, difference: f64) -> f64 {
+pub(super) fn variance_under(first: Arm, second: Arm, difference: f64) -> f64 {
     let (higher, lower, gap) = if difference > 0.0 {
         (first, second, difference)
     } else if difference < 0.0 {

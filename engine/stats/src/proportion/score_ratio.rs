@@ -81,7 +81,7 @@ fn lower_end(first: Arm, second: Arm, rule: Rule) -> f64 {
 ///
 /// The likelihood equation is quadratic in the rate of `second`. Its discriminant is written as a square plus a product
 /// of failures, and its lesser root with the sum in the denominator, so that neither subtracts.
-fn variance_under(first: Arm, second: Arm, ratio: f64) -> f64 {
+pub(super) fn variance_under(first: Arm, second: Arm, ratio: f64) -> f64 {
     let scaled = ratio * (first.units + second.successes);
     let plain = second.units + first.successes;
     let discriminant = (scaled - plain) * (scaled - plain) + 4.0 * ratio * first.failures * second.failures;

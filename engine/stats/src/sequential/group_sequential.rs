@@ -322,7 +322,6 @@ fn check_fractions(fractions: &[f64]) -> Result<f64, StatsError> {
 #[allow(clippy::unwrap_used, clippy::unreadable_literal, reason = "golden numbers as the oracle prints them")]
 mod tests {
     use super::*;
-    use crate::numeric::assert_close;
 
     fn equal_looks(looks: u32) -> Vec<f64> {
         (1..=looks).map(|look| f64::from(look) / f64::from(looks)).collect()

@@ -10,9 +10,10 @@ use sendlift_stats::proportion::{
 
 #[test]
 fn exact_tests_agree_with_scipy() {
-    // P values are sums of some thousand terms, each right to 1e-13, and the greatest over the rate is flat; SciPy's
-    // odds ratios are solved to 2e-12 absolutely. Ends solve p(d) = alpha, found to 1e-12 by halving; where the set of
-    // extreme tables changes with d its p value jumps, and the place of the jump depends on rounding to about 1e-9.
+    // P values are sums of some thousand terms, each right to 1e-13, and the greatest over the rate is found to 1e-11;
+    // SciPy's odds ratios are solved to 2e-12 absolutely. Ends solve p(d) = alpha, found to 1e-10 by halving; where the
+    // set of extreme tables changes with d its p value jumps, and the place of the jump depends on rounding to about
+    // 1e-9.
     for case in cases(include_str!("../oracle/fixtures/exact_tests.csv")) {
         let control = Proportion::new(case.count("n_c"), case.count("x_c")).unwrap();
         let treatment = Proportion::new(case.count("n_t"), case.count("x_t")).unwrap();
@@ -75,7 +76,7 @@ proptest! {
         let there = boschloo_exact_test(control, treatment, 0.05).unwrap();
         let back = boschloo_exact_test(treatment, control, 0.05).unwrap();
         prop_assert!(close(there.p_value.unwrap(), back.p_value.unwrap(), 1e-12));
-        prop_assert!(ends_close(there.difference.low, back.difference.high.map(|high| -high), 1e-11));
+        prop_assert!(ends_close(there.difference.low, back.difference.high.map(|high| -high), 1e-9));
         let there = barnard_exact_test(control, treatment, 0.05).unwrap();
         let back = barnard_exact_test(treatment, control, 0.05).unwrap();
         prop_assert!(close(there.p_value.unwrap(), back.p_value.unwrap(), 1e-9));
@@ -102,6 +103,8 @@ proptest! {
     ) {
         let test = fisher_exact_test(control, treatment, alpha).unwrap();
         prop_assert!(is_presentable(&test.odds_ratio), "{:?}", test);
+        // At a p value of alpha itself rounding decides.
+        prop_assume!((test.central_p_value.unwrap() - alpha).abs() > 1e-9);
         prop_assert_eq!(test.central_p_value.unwrap() < alpha, !test.odds_ratio.contains(1.0), "{:?}", test);
     }
 

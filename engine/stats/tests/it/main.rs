@@ -5,9 +5,23 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod adjusting;
+mod adjustment;
+mod bayes;
+mod cluster;
+mod complier;
+mod equivalence;
+mod exact_tests;
+mod fixtures;
 mod mean_laws;
 mod merging;
+mod plan_campaign;
 mod planning;
 mod proportion_laws;
+mod quantile;
+mod ratio;
+mod sample_ratio_sequential;
+mod selection;
+mod sequential;
 mod shrinking;
+mod skewed;
 mod support;

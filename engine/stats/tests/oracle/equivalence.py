@@ -1,9 +1,9 @@
 """Score tests of proportions against a shifted difference or ratio, and Welch's t against a shifted mean.
 
 Enters: nothing; random cases come from a fixed seed. Leaves: fixtures/equivalence_proportions.csv and
-fixtures/equivalence_means.csv, and golden numbers on standard output. The likelihood under a difference is maximised with
-mpmath (statsmodels 0.15 has a slip in its cubic there, see golden_numbers.py); ratios are statsmodels', Welch's t is
-SciPy's.
+fixtures/equivalence_means.csv, and golden numbers on standard output. The likelihood under a difference is maximised
+with mpmath (statsmodels 0.15 has a slip in its cubic there, see golden_numbers.py); ratios are statsmodels', Welch's t
+is SciPy's.
 
     python -m pip install -r requirements.txt && python equivalence.py
 """
@@ -132,6 +132,7 @@ if __name__ == "__main__":
     )
     write(
         "equivalence_means.csv",
-        "n_t,mean_t,variance_t,n_c,mean_c,variance_c,margin,absolute,above_low,above_high,above_lift_low,above_lift_high",
+        "n_t,mean_t,variance_t,n_c,mean_c,variance_c,margin,absolute,"
+        "above_low,above_high,above_lift_low,above_lift_high",
         random_means(generator),
     )

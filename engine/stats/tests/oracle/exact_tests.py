@@ -32,7 +32,8 @@ def greatest(chance, low, high, steps=1000):
     bounds = rates[max(best - 1, 0)], rates[min(best + 1, steps)]
     if bounds[0] == bounds[1]:
         return values[best]
-    refined = optimize.minimize_scalar(lambda rate: -chance(rate), bounds=bounds, method="bounded", options={"xatol": 1e-12})
+    options = {"xatol": 1e-12}
+    refined = optimize.minimize_scalar(lambda rate: -chance(rate), bounds=bounds, method="bounded", options=options)
     return max(values[best], -refined.fun)
 
 
@@ -130,8 +131,9 @@ def boschloo_low(x_t, n_t, x_c, n_c, tail):
     rows, columns = tables(n_t, n_c)
     fisher = stats.hypergeom.sf(rows - 1, n_t + n_c, rows + columns, n_t)
     seen = fisher[x_t, x_c]
-    region = fisher <= min(seen * (1 + 1e-11), 0.5)
-    if seen > 0.5:
+    half = 0.5 * (1 + 1e-11)
+    region = fisher <= min(seen * (1 + 1e-11), half)
+    if seen > half:
         difference, variance = pooled_parts(rows, n_t, columns, n_c)
         other, other_variance = pooled_parts(x_t, n_t, x_c, n_c)
         left = difference * np.abs(difference) * int(other_variance)

@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn mirror_images_count_as_ties() {
-        // tests/oracle/exact_tests.py: tables compared in whole numbers. Mehta and Senchaudhuri (2003) print a one-sided
-        // .0341 for the first, and in arms of equal size the other side is as likely; SciPy 1.17.1 prints .0681534,
-        // .0069307, .0079479 and .0958499.
+        // tests/oracle/exact_tests.py: tables compared in whole numbers. Mehta and Senchaudhuri (2003) print a
+        // one-sided .0341 for the first, and in arms of equal size the other side is as likely; SciPy 1.17.1 prints
+        // .0681534, .0069307, .0079479 and .0958499.
         assert_close(test_of((7, 15), (12, 15)).p_value.unwrap(), 0.06821830932319463, 1e-9);
         assert_close(test_of((9, 10), (3, 10)).p_value.unwrap(), 0.007955551147460955, 1e-9);
         assert_close(test_of((22, 49), (16, 20)).p_value.unwrap(), 0.008282541702131458, 1e-9);

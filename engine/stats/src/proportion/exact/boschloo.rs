@@ -10,9 +10,9 @@
 //! difference d at which some pair of rates d apart gives the tables at least as extreme a probability of alpha / 2 or
 //! more. The set of tables grows with the treatment's successes and shrinks with the control's, so this probability
 //! rises with d and the end is unique. At d = 0 it is the one-sided test, so for alpha up to a half zero lies outside
-//! exactly when p < alpha. Tables on the near side of "no difference" (Fisher's p above a half), which Fisher's p hardly
-//! tells apart, are ordered by the pooled z after all others: otherwise 0/10 against 0/10 would leave every difference
-//! possible. This moves no p value below a half, and so no verdict.
+//! exactly when p < alpha. Tables on the near side of "no difference" (Fisher's p above a half), which Fisher's p
+//! hardly tells apart, are ordered by the pooled z after all others: otherwise 0/10 against 0/10 would leave every
+//! difference possible. This moves no p value below a half, and so no verdict.
 
 use super::hypergeometric::Hypergeometric;
 use super::unconditional::{Greatest, Region, boundary, greatest_at_common_rate};
@@ -91,7 +91,8 @@ impl OneSided {
         // threshold stays or rises by one. The share of the set is Fisher's p value at the threshold.
         let mut threshold: u64 = u64::from(fisher_p_value < 1.0);
         let mut ordering_threshold: u64 = 1;
-        let ordering_limit = limit.min(0.5);
+        let half = 0.5 * (1.0 + TIE);
+        let ordering_limit = limit.min(half);
         let mut shares = Vec::new();
         let mut ordering_thresholds = Vec::new();
         for successes in 0..=totals {
@@ -107,7 +108,7 @@ impl OneSided {
             }
             ordering_thresholds.push(ordering_threshold);
         }
-        let near_side = fisher_p_value > 0.5;
+        let near_side = fisher_p_value > half;
         Self {
             fisher_p_value,
             greatest: greatest_at_common_rate(&shares),

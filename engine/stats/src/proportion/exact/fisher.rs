@@ -1,8 +1,8 @@
 //! Fisher's exact test, and the exact interval of the odds ratio.
 //!
-//! Enters: two arms, alpha. Leaves: p values given the successes of both arms together, the odds ratio that is likeliest
-//! given them, and Cornfield's interval of it. Fisher (1935), "The Design of Experiments"; Cornfield (1956), Proceedings
-//! of the Third Berkeley Symposium 4, for the interval.
+//! Enters: two arms, alpha. Leaves: p values given the successes of both arms together, the odds ratio that is
+//! likeliest given them, and Cornfield's interval of it. Fisher (1935), "The Design of Experiments"; Cornfield (1956),
+//! Proceedings of the Third Berkeley Symposium 4, for the interval.
 //!
 //! Given the total of successes, those of the treatment are hypergeometric, tilted by the odds ratio ψ: the weight of k
 //! is C(n₁, k) C(n₂, s − k) ψ^k. The estimate is the ψ whose mean is what was seen; the ends are those whose tails are
@@ -11,6 +11,8 @@
 //! The usual two-sided p value adds up all tables that are no likelier than the one seen. It is not the test that
 //! Cornfield's interval inverts: that one is `central_p_value`, twice the smaller tail, and it alone is below alpha
 //! exactly when 1 lies outside the interval.
+
+use std::cmp::Ordering;
 
 use super::hypergeometric::Hypergeometric;
 use crate::error::{StatsError, check_alpha};
@@ -207,14 +209,16 @@ impl Tilted {
     }
 
     fn add(&mut self, successes: u64, seen: u64, weight: f64) {
-        if successes < seen {
-            self.below += weight;
-            self.first_moment -= weight * count(seen - successes);
-        } else if successes > seen {
-            self.above += weight;
-            self.first_moment += weight * count(successes - seen);
-        } else {
-            self.seen += weight;
+        match successes.cmp(&seen) {
+            Ordering::Less => {
+                self.below += weight;
+                self.first_moment -= weight * count(seen - successes);
+            }
+            Ordering::Greater => {
+                self.above += weight;
+                self.first_moment += weight * count(successes - seen);
+            }
+            Ordering::Equal => self.seen += weight,
         }
     }
 

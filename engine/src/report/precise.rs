@@ -1,31 +1,31 @@
 //! How sums are written so that they are read back to the last bit, in JSON, whose numbers are not.
 
 /// An amount as the shortest text that stands for it alone.
-pub(in crate::report) mod amount {
+pub(crate) mod amount {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     #[allow(clippy::ref_option)] // serde calls it so.
-    pub(in crate::report) fn serialize<S: Serializer>(amount: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(amount: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
         amount.map(|amount| amount.to_string()).serialize(to)
     }
 
-    pub(in crate::report) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
         text.map(|text| text.parse()).transpose().map_err(serde::de::Error::custom)
     }
 }
 
 /// Moments, with their numbers as texts.
-pub(in crate::report) mod moments {
+pub(crate) mod moments {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     use crate::stats::Moments;
 
-    pub(in crate::report) fn serialize<S: Serializer>(moments: &Moments, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(moments: &Moments, to: S) -> Result<S::Ok, S::Error> {
         (moments.n, moments.mean.to_string(), moments.sum_squared_deviations.to_string()).serialize(to)
     }
 
-    pub(in crate::report) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Moments, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Moments, D::Error> {
         let (n, mean, squares) = <(u64, String, String)>::deserialize(from)?;
         let number = |text: String| text.parse().map_err(serde::de::Error::custom);
         Ok(Moments { n, mean: number(mean)?, sum_squared_deviations: number(squares)? })
@@ -33,12 +33,12 @@ pub(in crate::report) mod moments {
 }
 
 /// A map whose keys are no texts, as a list of pairs.
-pub(in crate::report) mod pairs {
+pub(crate) mod pairs {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(in crate::report) fn serialize<S, K, V>(map: &BTreeMap<K, V>, to: S) -> Result<S::Ok, S::Error>
+    pub(crate) fn serialize<S, K, V>(map: &BTreeMap<K, V>, to: S) -> Result<S::Ok, S::Error>
     where
         S: Serializer,
         K: Serialize,
@@ -47,12 +47,27 @@ pub(in crate::report) mod pairs {
         to.collect_seq(map)
     }
 
-    pub(in crate::report) fn deserialize<'de, D, K, V>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    pub(crate) fn deserialize<'de, D, K, V>(from: D) -> Result<BTreeMap<K, V>, D::Error>
     where
         D: Deserializer<'de>,
         K: Deserialize<'de> + Ord,
         V: Deserialize<'de>,
     {
         Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
+/// Shares by name.
+pub(crate) mod shares {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(shares: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(shares.iter().map(|(name, share)| (name, share.to_string())))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let texts = Vec::<(String, String)>::deserialize(from)?;
+        let share = |(name, share): (String, String)| Ok((name, share.parse().map_err(serde::de::Error::custom)?));
+        texts.into_iter().map(share).collect()
     }
 }
