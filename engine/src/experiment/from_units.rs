@@ -1,16 +1,16 @@
 //! Experiments from a table with one row a unit: the columns say the arm, the metrics and the segments.
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{SessionConfig, SessionContext, col};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::options::{AnalysisOptions, MetricKind, MetricSpec};
 use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
 use crate::error::{EngineError, Result};
+use crate::facts::has_repeated_ids;
 use crate::ingest::input::Input;
-use crate::query::functions::register_all;
 use crate::query::{has_column, new_context, quoted, unit_table};
 
 /// A unit table and which of its columns are what.
@@ -53,7 +53,6 @@ impl UnitTable {
         let schema = table.schema();
         let base = new_context()?;
         let context = SessionContext::new_with_config_rt(exact_names(base.copied_config()), base.runtime_env());
-        register_all(&context);
         context.register_table("units", table)?;
         let arm = format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?);
         let unit = match &request.unit {
@@ -75,36 +74,25 @@ impl UnitTable {
         };
         let read_only =
             || datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let select = async |columns: &[String]| {
+            let query = format!("SELECT {} FROM units{condition}", columns.join(", "));
+            context.sql_with_options(&query, read_only()).await.map_err(wrong_filter)
+        };
+        let mut kept = select(&columns).await?.cache().await.map_err(reader_error)?;
         let mut has_repeated_units = false;
         if let Some(unit) = unit {
-            // Ids are many and long: they are counted by themselves, and only kept where some are there twice.
-            let ids = format!("SELECT {arm}, {unit} FROM units{condition}");
-            let ids = context.sql_with_options(&ids, read_only()).await.map_err(wrong_filter)?;
-            context.register_table("ids", ids.into_view())?;
-            has_repeated_units = Self::repeats_units(&context).await?;
+            // Ids are many and long: they are looked through by themselves, and only kept where some are there twice.
+            let ids = select(&[unit.clone(), arm]).await?.filter(col("arm").is_not_null())?;
+            let rows = kept.clone().count().await.map_err(reader_error)?;
+            has_repeated_units = has_repeated_ids(ids, rows).await?;
             if has_repeated_units {
                 columns.push(unit);
+                kept = select(&columns).await?.cache().await.map_err(reader_error)?;
             }
         }
-        let frame = context
-            .sql_with_options(&format!("SELECT {} FROM units{condition}", columns.join(", ")), read_only())
-            .await
-            .map_err(wrong_filter)?;
-        let kept = frame.cache().await.map_err(reader_error)?;
         context.register_table("kept", kept.into_view())?;
         let rows_without_arm = count(&context, "SELECT count(*) FROM kept WHERE arm IS NULL").await?;
         Ok(Self { context, has_repeated_units, rows_without_arm })
-    }
-
-    /// Whether any unit has several rows with an arm.
-    async fn repeats_units(context: &SessionContext) -> Result<bool> {
-        let query = "SELECT count(*), recipient_counts(unit, '', FALSE, FALSE, FALSE, FALSE, FALSE) FROM ids \
-                     WHERE arm IS NOT NULL AND unit IS NOT NULL";
-        let counted = context.sql(query).await?.collect().await.map_err(reader_error)?;
-        let Some(batch) = counted.first() else { return Ok(false) };
-        let number = |column: &ArrayRef| column.as_primitive::<Int64Type>().value(0);
-        let different = batch.column(1).as_struct().column_by_name("recipients").map_or(0, number);
-        Ok(different < number(batch.column(0)))
     }
 
     async fn sample(&self, request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentSample> {

@@ -49,6 +49,14 @@ fn source_id(log: Log) -> String {
     format!("source:{log}")
 }
 
+/// Whether any id in the first column of a query, of so many rows at most, is there twice. A missing id is none.
+///
+/// # Errors
+/// When the query fails, or has more rows.
+pub(crate) async fn has_repeated_ids(frame: DataFrame, rows: usize) -> Result<bool> {
+    fold::has_repeated_ids(frame, rows).await
+}
+
 /// The facts of a session's logs, as a query that is made anew each time it runs.
 ///
 /// # Errors

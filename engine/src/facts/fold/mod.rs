@@ -420,6 +420,22 @@ impl FoldedMessages {
     }
 }
 
+/// Whether any id in the first column of a query, of so many rows, is there twice. A missing id is none.
+pub(super) async fn has_repeated_ids(frame: DataFrame, rows: usize) -> Result<bool> {
+    let ids = Arc::new(Ids::with_room(rows)?);
+    let is_repeated = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (known, found) = (ids, Arc::clone(&is_repeated));
+    for_each_batch(frame, move |batch| {
+        known.check_room(batch.num_rows())?;
+        if hashes(batch.column(0))?.into_iter().flatten().any(|id| known.insert(id).is_none()) {
+            found.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(is_repeated.load(std::sync::atomic::Ordering::Relaxed))
+}
+
 fn stopped() -> EngineError {
     EngineError::refused("a part of the work stopped while the facts were made")
 }

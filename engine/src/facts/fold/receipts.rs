@@ -18,7 +18,7 @@ pub(super) const NEVER: i64 = i64::MAX;
 /// Stands for a price that is not known; less than any.
 const NO_PRICE: i128 = i128::MIN;
 
-/// A rank in one byte, 0 for none: the rank plus one.
+/// A rank, 0 for none: the rank plus one, which fits into four bits.
 type Rank = u8;
 
 /// What the receipts of one message come to. Threads fold into it side by side, each field in one atomic step.
@@ -27,37 +27,41 @@ struct State {
     summary: AtomicU64,
 }
 
-/// The summary of a state, as its bits: the number of receipts, and ranks.
+/// The parts that a summary has room for: 1 to this one. Hardly any text has more.
+const INLINE_PARTS: usize = 5;
+
+/// The summary of a state, as its bits: the number of receipts, and ranks of four bits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Summary {
     receipts: u32,
     /// The highest rank of all receipts.
     all: Rank,
-    /// Of those of part 1, and of those that name no part.
-    part_one: Rank,
+    /// Of those that name no part.
     whole: Rank,
+    /// Of each of the first parts.
+    parts: [Rank; INLINE_PARTS],
     /// Whether a receipt was of another part.
-    has_parts: bool,
+    has_others: bool,
 }
 
 impl Summary {
     #[allow(clippy::cast_possible_truncation)] // Each field is cut out of the bits.
     fn of(bits: u64) -> Self {
+        let rank = |place: usize| (bits >> (32 + 4 * place) & 15) as Rank;
         Self {
             receipts: bits as u32,
-            all: (bits >> 32) as Rank,
-            part_one: (bits >> 40) as Rank,
-            whole: (bits >> 48) as Rank,
-            has_parts: bits >> 56 != 0,
+            all: rank(0),
+            whole: rank(1),
+            parts: std::array::from_fn(|part| rank(2 + part)),
+            has_others: rank(2 + INLINE_PARTS) != 0,
         }
     }
 
     fn bits(self) -> u64 {
-        u64::from(self.receipts)
-            | u64::from(self.all) << 32
-            | u64::from(self.part_one) << 40
-            | u64::from(self.whole) << 48
-            | u64::from(self.has_parts) << 56
+        let ranks = [self.all, self.whole].into_iter().chain(self.parts).chain([u8::from(self.has_others)]);
+        ranks
+            .enumerate()
+            .fold(u64::from(self.receipts), |bits, (place, rank)| bits | u64::from(rank) << (32 + 4 * place))
     }
 }
 
@@ -65,8 +69,19 @@ impl Summary {
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Whole,
-    One,
+    /// By its place among the first parts.
+    Inline(usize),
     Other,
+}
+
+impl Part {
+    fn of(part: Option<i64>) -> Self {
+        match part.map(|part| usize::try_from(part.saturating_sub(1))) {
+            None => Self::Whole,
+            Some(Ok(place)) if place < INLINE_PARTS => Self::Inline(place),
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 impl State {
@@ -86,8 +101,8 @@ impl State {
             summary.all = summary.all.max(rank);
             match part {
                 Part::Whole => summary.whole = summary.whole.max(rank),
-                Part::One => summary.part_one = summary.part_one.max(rank),
-                Part::Other => summary.has_parts = true,
+                Part::Inline(place) => summary.parts[place] = summary.parts[place].max(rank),
+                Part::Other => summary.has_others = true,
             }
             let added = summary.bits();
             match self.summary.compare_exchange_weak(bits, added, Ordering::Relaxed, Ordering::Relaxed) {
@@ -110,7 +125,7 @@ struct Told {
 /// The receipts of all messages.
 pub(super) struct Receipts {
     states: Vec<State>,
-    /// The highest rank of each part other than the first.
+    /// The highest rank of each part that the states have no room for.
     parts: Mutex<ByNumber<Vec<(i64, Rank)>>>,
     /// By message; empty when it is not wanted.
     told: Mutex<(Vec<Told>, Texts)>,
@@ -157,14 +172,10 @@ impl Receipts {
         let mut others = Vec::new();
         for (row, number) in numbers.iter().enumerate().filter(|(_, number)| **number != NONE) {
             let (rank, state) = (ranks[row], &self.states[*number as usize]);
-            let part = if parts.is_null(row) {
-                Part::Whole
-            } else if parts.value(row) == 1 {
-                Part::One
-            } else {
+            let part = Part::of(parts.is_valid(row).then(|| parts.value(row)));
+            if matches!(part, Part::Other) {
                 others.push((*number, parts.value(row), rank));
-                Part::Other
-            };
+            }
             state.add(rank, part);
             if is_delivered(rank) && !at.is_null(row) {
                 state.delivered_at.fetch_min(at.value(row), Ordering::Relaxed);
@@ -223,16 +234,15 @@ impl FoldedReceipts {
     /// of its parts is; receipts without a part speak for all.
     pub(super) fn resolved(&self, number: u32) -> Option<i64> {
         let state = self.states[number as usize].summary();
-        // Most messages have one part, and need no look at the others.
-        let parts = if state.has_parts { self.parts.get(&number) } else { None };
-        let several = parts.filter(|parts| parts.iter().any(|(part, _)| *part > 1));
-        let rank = match several {
-            None => state.all,
-            Some(parts) => {
-                let worst = parts.iter().map(|(_, rank)| *rank).min().unwrap_or(0);
-                let worst = if state.part_one == 0 { worst } else { worst.min(state.part_one) };
-                worst.max(state.whole)
-            }
+        let others = if state.has_others { self.parts.get(&number) } else { None };
+        let others = others.into_iter().flatten();
+        let has_several = state.parts[1..].iter().any(|rank| *rank > 0) || others.clone().any(|(part, _)| *part > 1);
+        let rank = if has_several {
+            let inline = state.parts.iter().copied().filter(|rank| *rank > 0);
+            let worst = inline.chain(others.map(|(_, rank)| *rank)).min().unwrap_or(0);
+            worst.max(state.whole)
+        } else {
+            state.all
         };
         (rank > 0).then(|| i64::from(rank) - 1)
     }
@@ -329,13 +339,16 @@ mod tests {
 
     #[test]
     fn a_summary_is_its_bits() {
-        let summary = Summary { receipts: u32::MAX, all: 11, part_one: 0, whole: 255, has_parts: true };
+        let parts = [15, 0, 11, 1, 2];
+        let summary = Summary { receipts: u32::MAX, all: 11, whole: 10, parts, has_others: true };
         assert_eq!(Summary::of(summary.bits()), summary);
         let state = State::new();
-        state.add(3, Part::One);
-        state.add(9, Part::Whole);
-        state.add(1, Part::Other);
-        let expected = Summary { receipts: 3, all: 9, part_one: 3, whole: 9, has_parts: true };
+        state.add(3, Part::of(Some(1)));
+        state.add(9, Part::of(None));
+        state.add(1, Part::of(Some(6)));
+        state.add(5, Part::of(Some(5)));
+        state.add(2, Part::of(Some(i64::MIN)));
+        let expected = Summary { receipts: 5, all: 9, whole: 9, parts: [3, 0, 0, 0, 5], has_others: true };
         assert_eq!(state.summary(), expected);
     }
 }
