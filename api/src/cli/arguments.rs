@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 
+use super::plan_arguments::PlanArguments;
+
 /// Analytics and A/B testing of message campaigns: raw logs in, decisions out.
 #[derive(Debug, Parser)]
 #[command(name = "sendlift", version, about, max_term_width = 100)]
@@ -35,7 +37,7 @@ pub(super) enum Command {
     Quarantine(QuarantineArguments),
     /// Campaign results by any column
     Report(ReportArguments),
-    /// A/B tests: list, show, analyze
+    /// A/B tests: list, show, plan, analyze
     Experiment(ExperimentArguments),
     /// Draw a chart to an SVG or PNG file
     Chart(ChartArguments),
@@ -186,6 +188,8 @@ pub(super) enum ExperimentCommand {
         /// The experiment
         id: String,
     },
+    /// How many units an experiment needs, what power a size has, which effect it can see; or the test on a finite list
+    Plan(Box<PlanArguments>),
     /// Analyze an experiment of the store, a table with one row a unit, or aggregates
     Analyze(Box<AnalyzeArguments>),
 }

@@ -1,4 +1,4 @@
-//! `sendlift experiment`: list, show, analyze.
+//! `sendlift experiment`: list, show, analyze; `plan` has a file of its own.
 
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
@@ -17,6 +17,7 @@ pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> a
     match &arguments.command {
         ExperimentCommand::List => list(context).await,
         ExperimentCommand::Show { id } => show(context, id).await,
+        ExperimentCommand::Plan(arguments) => super::plan::run(context, arguments),
         ExperimentCommand::Analyze(arguments) => analyze(context, arguments).await,
     }
 }

@@ -14,6 +14,8 @@ mod generate;
 mod ingest;
 
 mod output;
+mod plan;
+mod plan_arguments;
 mod quarantine;
 mod report;
 mod serve;

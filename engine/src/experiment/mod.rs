@@ -4,6 +4,8 @@
 //! ([`from_store`]), a table with one row a unit ([`from_units`]), a table of aggregates ([`from_arms`]). [`analysis`] turns
 //! them into comparisons with `sendlift-stats`, [`checks`] asks whether they can be trusted, [`decision`] says what to do.
 //!
+//! [`plan_experiment`] and [`plan_list`] come before: how many units, what power, which effect can be seen.
+//!
 //! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
 
 mod analysis;
@@ -13,7 +15,9 @@ mod from_arms;
 mod from_store;
 mod from_units;
 mod options;
+mod plan;
 mod sample;
+mod test_then_roll;
 
 pub use analysis::{
     ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
@@ -24,3 +28,8 @@ pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
 pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};
+pub use plan::{
+    DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
+    plan_experiment,
+};
+pub use test_then_roll::{ListPlan, ListRequest, plan_list};
