@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::bayesian::{BayesianComparison, BayesianMetric, outlook_against, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::decision::{Decision, decide};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::sequential::{AlwaysValid, always_valid};
 use crate::error::Result;
 use crate::stats::{Comparison, Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
@@ -76,6 +78,9 @@ pub struct MetricAnalysis {
     pub arms: Vec<ArmSummary>,
     /// Each other arm against the control.
     pub comparisons: Vec<ArmsComparison>,
+    /// The Bayesian reading of all arms, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bayesian: Option<BayesianMetric>,
     /// The same in each segment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentAnalysis>,
@@ -114,6 +119,27 @@ pub struct ArmsComparison {
     pub comparison: Comparison,
     /// The p value adjusted for the comparisons that belong together.
     pub p_value_adjusted: Option<f64>,
+    /// What holds at every look, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub always_valid: Option<AlwaysValid>,
+    /// The Bayesian reading, where it was asked for and the data say how sure to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bayesian: Option<BayesianComparison>,
+}
+
+impl ArmsComparison {
+    /// The p value that decides, adjusted for the comparisons that belong together: the always-valid one, where it was
+    /// asked for.
+    #[must_use]
+    pub fn decisive_p_value(&self) -> Option<f64> {
+        self.always_valid.as_ref().map_or(self.p_value_adjusted, |found| found.p_value_adjusted)
+    }
+
+    /// The interval of the difference that goes with it.
+    #[must_use]
+    pub fn decisive_difference(&self) -> &Estimate {
+        self.always_valid.as_ref().map_or(&self.comparison.difference, |found| &found.difference)
+    }
 }
 
 /// A metric in one segment.
@@ -156,6 +182,12 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     }
     adjust(&mut metrics, options)?;
     let checks = checks(&sample, options)?;
+    let mut notes = sample.notes;
+    if let Some(planned_units) = options.sequential {
+        notes.push(format!(
+            "always-valid intervals are tightest near {planned_units} units of both arms; keep that number at every look"
+        ));
+    }
     let decision = decide(&metrics, &checks, &control, options.alpha);
     let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
     let arms = sample.arms.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: false });
@@ -170,7 +202,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         checks,
         metrics,
         decision,
-        notes: sample.notes,
+        notes,
     })
 }
 
@@ -180,7 +212,12 @@ fn analyze_metric(
     treatments: &[String],
     options: &AnalysisOptions,
 ) -> Result<MetricAnalysis> {
-    let compare = |arms: &ByArm| compare_arms(metric.kind, arms, control, treatments, options.alpha);
+    let compare = |arms: &ByArm| compare_arms(metric, arms, control, treatments, options);
+    let higher_is_better = metric.role != MetricRole::Guardrail;
+    let bayesian = options
+        .bayesian
+        .then(|| outlook_of_arms(metric.kind, &metric.overall, higher_is_better, options.alpha))
+        .transpose()?;
     let mut segments = Vec::with_capacity(metric.segments.len());
     for ((column, value), arms) in &metric.segments {
         let value = value.as_ref().map_or(Value::Null, |value| Value::from(value.as_str()));
@@ -215,6 +252,7 @@ fn analyze_metric(
         role: metric.role,
         arms: summaries(&metric.overall)?,
         comparisons: compare(&metric.overall)?,
+        bayesian,
         segments,
         heterogeneity: first,
         heterogeneities,
@@ -232,22 +270,44 @@ fn summaries(arms: &ByArm) -> Result<Vec<ArmSummary>> {
 }
 
 fn compare_arms(
-    kind: MetricKind,
+    metric: &MetricSample,
     arms: &ByArm,
     control: &str,
     treatments: &[String],
-    alpha: f64,
+    options: &AnalysisOptions,
 ) -> Result<Vec<ArmsComparison>> {
-    let empty = ArmStatistic::empty(kind);
-    let baseline = arms.get(control).unwrap_or(&empty);
+    let empty = ArmStatistic::empty(metric.kind);
+    let of_arm = |arm: &str| arms.get(arm).unwrap_or(&empty);
     treatments
         .iter()
-        .map(|arm| {
-            let comparison = ArmStatistic::compare(baseline, arms.get(arm).unwrap_or(&empty), alpha)?;
-            let p_value_adjusted = comparison.p_value;
-            Ok(ArmsComparison { arm: arm.clone(), control: control.to_owned(), comparison, p_value_adjusted })
-        })
+        .map(|arm| compare_pair(metric, (control, of_arm(control)), (arm.as_str(), of_arm(arm)), options))
         .collect()
+}
+
+/// One arm against another, with all that was asked for.
+fn compare_pair(
+    metric: &MetricSample,
+    (control, baseline): (&str, &ArmStatistic),
+    (arm, treated): (&str, &ArmStatistic),
+    options: &AnalysisOptions,
+) -> Result<ArmsComparison> {
+    let alpha = options.alpha;
+    let comparison = ArmStatistic::compare(baseline, treated, alpha)?;
+    let sequential = options.sequential.map(|planned_units| always_valid(baseline, treated, planned_units, alpha));
+    let bayesian = if options.bayesian {
+        let higher_is_better = metric.role != MetricRole::Guardrail;
+        outlook_against(metric.kind, baseline, treated, higher_is_better, alpha)?
+    } else {
+        None
+    };
+    Ok(ArmsComparison {
+        arm: arm.to_owned(),
+        control: control.to_owned(),
+        p_value_adjusted: comparison.p_value,
+        comparison,
+        always_valid: sequential.transpose()?,
+        bayesian,
+    })
 }
 
 #[derive(Default)]
@@ -321,6 +381,12 @@ fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) 
     let p_values: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
     for (comparison, adjusted) in family.iter_mut().zip(options.correction.adjust(&p_values)?) {
         comparison.p_value_adjusted = adjusted;
+    }
+    let mut looks: Vec<&mut AlwaysValid> =
+        family.iter_mut().filter_map(|comparison| comparison.always_valid.as_mut()).collect();
+    let p_values: Vec<Option<f64>> = looks.iter().map(|look| look.p_value).collect();
+    for (look, adjusted) in looks.iter_mut().zip(options.correction.adjust(&p_values)?) {
+        look.p_value_adjusted = adjusted;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control.
 //! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
 //! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
-//! is kept. Otherwise the experiment goes on.
+//! is kept. Otherwise the experiment goes on. Where always-valid results were asked for, their p values decide.
 
 use serde::Serialize;
 
@@ -82,7 +82,8 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
         return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
     };
-    let is_certain = |comparison: &&ArmsComparison| comparison.p_value_adjusted.is_some_and(|p_value| p_value < alpha);
+    let is_certain =
+        |comparison: &&ArmsComparison| comparison.decisive_p_value().is_some_and(|p_value| p_value < alpha);
     let difference = |comparison: &ArmsComparison| comparison.comparison.difference.estimate.unwrap_or(0.0);
     let harmed = |arm: &str| {
         metrics.iter().filter(|metric| metric.is_guardrail()).find_map(|metric| {
@@ -132,6 +133,7 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         return format!("{} has no units", comparison.arm);
     };
     let found = &comparison.comparison;
+    let held = comparison.decisive_difference();
     type Words = fn(f64) -> String;
     let (value, step): (Words, Words) = match metric.kind {
         MetricKind::Proportion => (|share| format!("{:.2} %", share * 100.0), |share| format!("{:+.2}", share * 100.0)),
@@ -142,13 +144,14 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
     let interval = format!(
         "{}{points} [{}, {}] ({} interval)",
         found.difference.estimate.map_or_else(|| "no difference".to_owned(), step),
-        end(found.difference.low),
-        end(found.difference.high),
+        end(held.low),
+        end(held.high),
         interval_level(alpha)
     );
+    let which = if comparison.always_valid.is_some() { "always-valid adjusted p" } else { "adjusted p" };
     let p_value = comparison
-        .p_value_adjusted
-        .map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {}", p_value_in_words(p_value)));
+        .decisive_p_value()
+        .map_or_else(|| "no test".to_owned(), |p_value| format!("{which} {}", p_value_in_words(p_value)));
     format!(
         "{} {} against {} {}: {interval}, {p_value}",
         comparison.arm,

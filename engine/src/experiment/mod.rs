@@ -9,6 +9,7 @@
 //! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
 
 mod analysis;
+mod bayesian;
 mod checks;
 mod decision;
 mod from_arms;
@@ -17,11 +18,13 @@ mod from_units;
 mod options;
 mod plan;
 mod sample;
+mod sequential;
 mod test_then_roll;
 
 pub use analysis::{
     ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
 };
+pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
 pub use decision::{Decision, Recommendation};
 pub use from_arms::analyze_arms;
@@ -32,4 +35,5 @@ pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
+pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

@@ -100,6 +100,11 @@ pub struct AnalysisOptions {
     /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
     /// revenue and the guardrail `opt_out`.
     pub metrics: Vec<String>,
+    /// Always-valid intervals, tightest at so many units of both arms together, a number that must not follow the data;
+    /// none without them.
+    pub sequential: Option<u64>,
+    /// Whether the Bayesian reading stands beside the tests.
+    pub bayesian: bool,
 }
 
 impl Default for AnalysisOptions {
@@ -111,6 +116,8 @@ impl Default for AnalysisOptions {
             correction: Correction::default(),
             segments: Vec::new(),
             metrics: Vec::new(),
+            sequential: None,
+            bayesian: false,
         }
     }
 }
