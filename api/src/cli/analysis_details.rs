@@ -9,6 +9,7 @@ use super::output::say;
 pub(super) fn print_details(analysis: &ExperimentAnalysis) {
     for metric in &analysis.metrics {
         for comparison in &metric.comparisons {
+            print_exact(metric, comparison);
             print_always_valid(metric, comparison);
         }
         print_bayesian(metric);
@@ -18,6 +19,24 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
 /// `click: B against A`.
 fn subject(metric: &MetricAnalysis, comparison: &ArmsComparison) -> String {
     format!("{}: {} against {}", metric.metric, comparison.arm, comparison.control)
+}
+
+fn print_exact(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    let Some(found) = &comparison.exact else { return };
+    let difference = found.difference.as_ref().map(|difference| difference_in_words(metric.kind, difference));
+    let ratio = found.odds_ratio.as_ref().map(|ratio| {
+        let ratio = estimate_in_words(ratio, "", |odds| format!("{odds:.3}"));
+        format!("odds ratio {ratio}")
+    });
+    say!(
+        "{}, exact: {}, p {}, adjusted p {} ({}; {})",
+        subject(metric, comparison),
+        difference.or(ratio).unwrap_or_else(dash),
+        p_value_in_words(found.p_value),
+        p_value_in_words(found.p_value_adjusted),
+        found.reason,
+        found.note
+    );
 }
 
 fn print_always_valid(metric: &MetricAnalysis, comparison: &ArmsComparison) {

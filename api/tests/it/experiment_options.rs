@@ -82,3 +82,19 @@ fn unit_tables_have_them_too() {
         assert_eq!(metric["bayesian"]["arms"].as_array().unwrap().len(), 2);
     }
 }
+
+#[test]
+fn small_counts_carry_an_exact_test() {
+    let folder = tempfile::tempdir().unwrap();
+    // SciPy 1.17.1: boschloo_exact([[9, 3], [1, 7]]).
+    let found = analysis(folder.path(), "arm,n,successes\nA,10,3\nB,10,9\n", "--control A");
+    let exact = &found["metrics"][0]["comparisons"][0]["exact"];
+    assert_eq!(exact["test"], "boschloo");
+    close(&exact["p_value"], 0.007_955_551_147, 1e-9);
+    close(&exact["difference"]["low"], 0.160_768_257_586, 1e-8);
+    assert!(exact["reason"].as_str().unwrap().contains("below five"), "{exact}");
+    assert!(found["decision"]["why"][0].as_str().unwrap().contains("exact adjusted p 0.0080"), "{found}");
+    assert!(shown(folder.path(), "--control A").contains("read this p value"));
+    let large = analysis(folder.path(), "arm,n,successes\nA,100,30\nB,100,50\n", "--control A");
+    assert!(large["metrics"][0]["comparisons"][0].get("exact").is_none(), "{large}");
+}

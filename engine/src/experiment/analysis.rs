@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::bayesian::{BayesianComparison, BayesianMetric, outlook_against, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::decision::{Decision, decide};
+use super::exact::{ExactResult, Place, exact};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
 use super::sequential::{AlwaysValid, always_valid};
@@ -119,6 +120,9 @@ pub struct ArmsComparison {
     pub comparison: Comparison,
     /// The p value adjusted for the comparisons that belong together.
     pub p_value_adjusted: Option<f64>,
+    /// Exact, where a share's counts are too small for the headline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactResult>,
     /// What holds at every look, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub always_valid: Option<AlwaysValid>,
@@ -128,17 +132,26 @@ pub struct ArmsComparison {
 }
 
 impl ArmsComparison {
-    /// The p value that decides, adjusted for the comparisons that belong together: the always-valid one, where it was
-    /// asked for.
+    /// The p value that decides, adjusted for the comparisons that belong together: the always-valid one where it was
+    /// asked for, else the exact one where counts are small.
     #[must_use]
     pub fn decisive_p_value(&self) -> Option<f64> {
-        self.always_valid.as_ref().map_or(self.p_value_adjusted, |found| found.p_value_adjusted)
+        match (&self.always_valid, &self.exact) {
+            (Some(found), _) => found.p_value_adjusted,
+            (None, Some(found)) => found.p_value_adjusted,
+            (None, None) => self.p_value_adjusted,
+        }
     }
 
-    /// The interval of the difference that goes with it.
+    /// The interval of the difference that goes with it; that of the headline where Fisher's test has none.
     #[must_use]
     pub fn decisive_difference(&self) -> &Estimate {
-        self.always_valid.as_ref().map_or(&self.comparison.difference, |found| &found.difference)
+        let headline = &self.comparison.difference;
+        match (&self.always_valid, &self.exact) {
+            (Some(found), _) => &found.difference,
+            (None, Some(found)) => found.difference.as_ref().unwrap_or(headline),
+            (None, None) => headline,
+        }
     }
 }
 
@@ -212,7 +225,7 @@ fn analyze_metric(
     treatments: &[String],
     options: &AnalysisOptions,
 ) -> Result<MetricAnalysis> {
-    let compare = |arms: &ByArm| compare_arms(metric, arms, control, treatments, options);
+    let compare = |arms: &ByArm, place| compare_arms(metric, arms, place, control, treatments, options);
     let higher_is_better = metric.role != MetricRole::Guardrail;
     let bayesian = options
         .bayesian
@@ -224,7 +237,7 @@ fn analyze_metric(
         segments.push(SegmentAnalysis {
             segment: Map::from_iter([(column.clone(), value)]),
             arms: summaries(arms)?,
-            comparisons: compare(arms)?,
+            comparisons: compare(arms, Place::Segment)?,
             shrunk: None,
         });
     }
@@ -251,7 +264,7 @@ fn analyze_metric(
         kind: metric.kind,
         role: metric.role,
         arms: summaries(&metric.overall)?,
-        comparisons: compare(&metric.overall)?,
+        comparisons: compare(&metric.overall, Place::Overall)?,
         bayesian,
         segments,
         heterogeneity: first,
@@ -272,31 +285,34 @@ fn summaries(arms: &ByArm) -> Result<Vec<ArmSummary>> {
 fn compare_arms(
     metric: &MetricSample,
     arms: &ByArm,
+    place: Place,
     control: &str,
     treatments: &[String],
     options: &AnalysisOptions,
 ) -> Result<Vec<ArmsComparison>> {
     let empty = ArmStatistic::empty(metric.kind);
-    let of_arm = |arm: &str| arms.get(arm).unwrap_or(&empty);
+    let of_arm = |arm: &str| *arms.get(arm).unwrap_or(&empty);
+    let baseline = of_arm(control);
     treatments
         .iter()
-        .map(|arm| compare_pair(metric, (control, of_arm(control)), (arm.as_str(), of_arm(arm)), options))
+        .map(|arm| compare_pair(metric, place, (control, baseline), (arm.as_str(), of_arm(arm)), options))
         .collect()
 }
 
 /// One arm against another, with all that was asked for.
 fn compare_pair(
     metric: &MetricSample,
-    (control, baseline): (&str, &ArmStatistic),
-    (arm, treated): (&str, &ArmStatistic),
+    place: Place,
+    (control, baseline): (&str, ArmStatistic),
+    (arm, treated): (&str, ArmStatistic),
     options: &AnalysisOptions,
 ) -> Result<ArmsComparison> {
     let alpha = options.alpha;
-    let comparison = ArmStatistic::compare(baseline, treated, alpha)?;
-    let sequential = options.sequential.map(|planned_units| always_valid(baseline, treated, planned_units, alpha));
+    let comparison = ArmStatistic::compare(&baseline, &treated, alpha)?;
+    let sequential = options.sequential.map(|planned_units| always_valid(&baseline, &treated, planned_units, alpha));
     let bayesian = if options.bayesian {
         let higher_is_better = metric.role != MetricRole::Guardrail;
-        outlook_against(metric.kind, baseline, treated, higher_is_better, alpha)?
+        outlook_against(metric.kind, &baseline, &treated, higher_is_better, alpha)?
     } else {
         None
     };
@@ -305,6 +321,7 @@ fn compare_pair(
         control: control.to_owned(),
         p_value_adjusted: comparison.p_value,
         comparison,
+        exact: exact(&baseline, &treated, place, alpha)?,
         always_valid: sequential.transpose()?,
         bayesian,
     })
@@ -378,15 +395,26 @@ fn adjust(metrics: &mut [MetricAnalysis], options: &AnalysisOptions) -> Result<(
 }
 
 fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) -> Result<()> {
-    let p_values: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
-    for (comparison, adjusted) in family.iter_mut().zip(options.correction.adjust(&p_values)?) {
-        comparison.p_value_adjusted = adjusted;
-    }
-    let mut looks: Vec<&mut AlwaysValid> =
-        family.iter_mut().filter_map(|comparison| comparison.always_valid.as_mut()).collect();
-    let p_values: Vec<Option<f64>> = looks.iter().map(|look| look.p_value).collect();
-    for (look, adjusted) in looks.iter_mut().zip(options.correction.adjust(&p_values)?) {
-        look.p_value_adjusted = adjusted;
+    let headline: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
+    // Of small counts the exact test is read, in the same family.
+    let read: Vec<Option<f64>> = family
+        .iter()
+        .map(|comparison| comparison.exact.as_ref().map_or(comparison.comparison.p_value, |found| found.p_value))
+        .collect();
+    let looks: Vec<Option<f64>> =
+        family.iter().map(|comparison| comparison.always_valid.as_ref().and_then(|found| found.p_value)).collect();
+    let headline = options.correction.adjust(&headline)?;
+    let read = options.correction.adjust(&read)?;
+    let looks = options.correction.adjust(&looks)?;
+    for (position, comparison) in family.iter_mut().enumerate() {
+        let of = |adjusted: &[Option<f64>]| adjusted.get(position).copied().flatten();
+        comparison.p_value_adjusted = of(&headline);
+        if let Some(found) = &mut comparison.exact {
+            found.p_value_adjusted = of(&read);
+        }
+        if let Some(found) = &mut comparison.always_valid {
+            found.p_value_adjusted = of(&looks);
+        }
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control.
 //! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
 //! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
-//! is kept. Otherwise the experiment goes on. Where always-valid results were asked for, their p values decide.
+//! is kept. Otherwise the experiment goes on. Where always-valid results were asked for,
+//! their p values decide; else where counts are small, those of the exact tests.
 
 use serde::Serialize;
 
@@ -148,7 +149,11 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         end(held.high),
         interval_level(alpha)
     );
-    let which = if comparison.always_valid.is_some() { "always-valid adjusted p" } else { "adjusted p" };
+    let which = match (&comparison.always_valid, &comparison.exact) {
+        (Some(_), _) => "always-valid adjusted p",
+        (None, Some(_)) => "exact adjusted p",
+        (None, None) => "adjusted p",
+    };
     let p_value = comparison
         .decisive_p_value()
         .map_or_else(|| "no test".to_owned(), |p_value| format!("{which} {}", p_value_in_words(p_value)));

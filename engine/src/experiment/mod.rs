@@ -12,6 +12,7 @@ mod analysis;
 mod bayesian;
 mod checks;
 mod decision;
+mod exact;
 mod from_arms;
 mod from_store;
 mod from_units;
@@ -27,6 +28,7 @@ pub use analysis::{
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
 pub use decision::{Decision, Recommendation};
+pub use exact::ExactResult;
 pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
