@@ -11,6 +11,9 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
         for comparison in &metric.comparisons {
             print_exact(metric, comparison);
             print_always_valid(metric, comparison);
+            if let Some(margin) = &comparison.margin {
+                say!("{}", margin.words);
+            }
         }
         print_bayesian(metric);
     }

@@ -255,6 +255,10 @@ pub(super) struct AnalyzeArguments {
     /// Add the chance to win, the expected loss and credible intervals, under a stated prior
     #[arg(long)]
     pub(super) bayesian: bool,
+    /// How much worse an arm may be on a metric: in percentage points of a share (0.5pp), relative (5%), or in the metric's
+    /// own units; + before it says that a rise is worse, - that a fall is [default: a rise of a guardrail, else a fall]
+    #[arg(long, value_name = "METRIC=VALUE[pp|%]", value_delimiter = ',')]
+    pub(super) margin: Vec<String>,
     /// Exit with status 3 when a check fails
     #[arg(long)]
     pub(super) strict: bool,

@@ -2,8 +2,8 @@
 
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MetricAnalysis, MetricSpec,
-    Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
+    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MarginSpec, MetricAnalysis,
+    MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
     list_experiments, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
@@ -124,6 +124,7 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         metrics: if arguments.units.is_none() { arguments.metric.clone() } else { Vec::new() },
         sequential: arguments.sequential.then_some(arguments.planned_units),
         bayesian: arguments.bayesian,
+        margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
     })
 }
 

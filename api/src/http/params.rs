@@ -10,7 +10,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, parse_allocation};
+use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, MarginSpec, parse_allocation};
 use sendlift_engine::ingest::times::{TimeParser, zone};
 use sendlift_engine::report::ReportRequest;
 use sendlift_engine::store::At;
@@ -181,6 +181,10 @@ pub(super) struct AnalysisParams {
     /// Whether the chance to win, the expected loss and credible intervals are added, under a stated prior.
     #[param(value_type = Option<bool>)]
     bayesian: Option<String>,
+    /// How much worse an arm may be on a metric, with commas between several: `opt_out=0.5pp` in percentage points of a
+    /// share, `conversion=5%25` relative, `revenue=0.02` in the metric's own units; %2B before the value says that a rise
+    /// is worse, - that a fall is (a rise of a guardrail and a fall of any other unless given).
+    margin: Option<String>,
 }
 
 impl AnalysisParams {
@@ -193,6 +197,10 @@ impl AnalysisParams {
             segments: list(self.segment.as_deref()),
             metrics: list(metrics),
             bayesian: flag("bayesian", self.bayesian.as_deref())?,
+            margins: list(self.margin.as_deref())
+                .iter()
+                .map(|margin| margin.parse::<MarginSpec>())
+                .collect::<Result<Vec<_>, _>>()?,
             ..AnalysisOptions::default()
         };
         let planned_units = self.planned_units.as_deref().map(|text| units("planned_units", text)).transpose()?;

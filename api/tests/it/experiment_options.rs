@@ -98,3 +98,31 @@ fn small_counts_carry_an_exact_test() {
     let large = analysis(folder.path(), "arm,n,successes\nA,100,30\nB,100,50\n", "--control A");
     assert!(large["metrics"][0]["comparisons"][0].get("exact").is_none(), "{large}");
 }
+
+#[test]
+fn margins_guard_the_decision() {
+    let folder = tempfile::tempdir().unwrap();
+    // Clicks rise from 10 to 15 %; opt-outs 1.0 % and 1.1 %, of which half a point more would be too many.
+    let arms = |opt_outs: u64| {
+        format!(
+            "metric,arm,n,successes\nclick,A,10000,1000\nclick,B,10000,1500\nopt_out,A,10000,100\nopt_out,B,10000,{opt_outs}\n"
+        )
+    };
+    let held = analysis(folder.path(), &arms(110), "--control A --margin opt_out=+0.5pp");
+    let margin = &held["metrics"][1]["comparisons"][0]["margin"];
+    assert_eq!((&margin["verdict"], &margin["direction"]), (&"non_inferior".into(), &"lower_is_better".into()));
+    close(&margin["margin"]["absolute"], 0.005, 1e-15);
+    assert_eq!(held["decision"]["recommendation"], "ship");
+    let harmed = analysis(folder.path(), &arms(250), "--control A --margin opt_out=+0.5pp");
+    assert_eq!(harmed["decision"]["recommendation"], "keep_control");
+    assert!(harmed["decision"]["why"].to_string().contains("B is worse than A on opt_out by more than 0.5pp"));
+    let unsure = analysis(folder.path(), &arms(140), "--control A --margin opt_out=+0.5pp");
+    assert_eq!(unsure["decision"]["recommendation"], "keep_running");
+    assert!(
+        shown(folder.path(), "--control A --margin opt_out=+0.5pp").contains("the data do not say whether B is worse")
+    );
+    for (margin, expected) in [("spam=1pp", "no such metric; it has click, opt_out"), ("click=lots", "METRIC=VALUE")] {
+        let wrong = sendlift(folder.path(), &["experiment", "analyze", "--arms", "arms.csv", "--margin", margin]);
+        assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains(expected), "{}", stderr(&wrong));
+    }
+}

@@ -167,6 +167,7 @@ async fn the_contract_lists_every_path() {
         "sequential",
         "planned_units",
         "bayesian",
+        "margin",
         "at",
     ]);
     assert_eq!(names, expected);

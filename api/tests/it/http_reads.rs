@@ -239,7 +239,18 @@ async fn what_is_asked_for_stands_beside_the_headline() {
     // stats/tests/oracle/sequential.py: the formula in NumPy, 10,000 units planned.
     let p_value = analysis["metrics"][0]["comparisons"][0]["always_valid"]["p_value"].as_f64().unwrap();
     assert!((p_value - 0.259_290_720_710).abs() < 1e-9, "{p_value}");
-    for wrong in ["sequential=1", "bayesian=maybe", "planned_units=5", "sequential=true&planned_units=0"] {
+    let held =
+        server.get("/v1/experiments/subject/analysis?metric=click,delivery&margin=delivery=5%25").await.ok().json();
+    let margin = &held["metrics"][1]["comparisons"][0]["margin"];
+    assert_eq!((&margin["margin"]["relative"], &margin["direction"]), (&0.05.into(), &"higher_is_better".into()));
+    for wrong in [
+        "margin=joy=1pp",
+        "margin=click",
+        "sequential=1",
+        "bayesian=maybe",
+        "planned_units=5",
+        "sequential=true&planned_units=0",
+    ] {
         let uri = format!("/v1/experiments/subject/analysis?{wrong}");
         server.get(&uri).await.problem(StatusCode::BAD_REQUEST);
     }

@@ -10,10 +10,11 @@ use super::bayesian::{BayesianComparison, BayesianMetric, outlook_against, outlo
 use super::checks::{Check, checks};
 use super::decision::{Decision, decide};
 use super::exact::{ExactResult, Place, exact};
+use super::margins::{MarginResult, hold_against_margin};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
 use super::sequential::{AlwaysValid, always_valid};
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::stats::{Comparison, Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
 
@@ -129,6 +130,9 @@ pub struct ArmsComparison {
     /// The Bayesian reading, where it was asked for and the data say how sure to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bayesian: Option<BayesianComparison>,
+    /// Whether the arm is not worse by a margin, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<MarginResult>,
 }
 
 impl ArmsComparison {
@@ -189,6 +193,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     let control = sample.control(options.control.as_deref())?;
     let treatments: Vec<String> =
         sample.arms.iter().map(|(arm, _)| arm.clone()).filter(|arm| *arm != control).collect();
+    check_margins(&sample, options)?;
     let mut metrics = Vec::with_capacity(sample.metrics.len());
     for metric in &sample.metrics {
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
@@ -217,6 +222,23 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         decision,
         notes,
     })
+}
+
+/// Refuses margins of metrics that are not there, or that the kind of metric does not have.
+fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
+    for spec in &options.margins {
+        let Some(metric) = sample.metrics.iter().find(|metric| metric.name == spec.metric) else {
+            let names: Vec<&str> = sample.metrics.iter().map(|metric| metric.name.as_str()).collect();
+            return Err(EngineError::usage(format!(
+                "margin {}={}: the analysis has no such metric; it has {}",
+                spec.metric,
+                spec.text,
+                names.join(", ")
+            )));
+        };
+        spec.check(metric.kind)?;
+    }
+    Ok(())
 }
 
 fn analyze_metric(
@@ -316,6 +338,12 @@ fn compare_pair(
     } else {
         None
     };
+    let margin = match (place, options.margins.iter().find(|spec| spec.metric == metric.name)) {
+        (Place::Overall, Some(spec)) => {
+            Some(hold_against_margin(spec, metric.role, (control, &baseline), (arm, &treated), alpha)?)
+        }
+        _ => None,
+    };
     Ok(ArmsComparison {
         arm: arm.to_owned(),
         control: control.to_owned(),
@@ -324,6 +352,7 @@ fn compare_pair(
         exact: exact(&baseline, &treated, place, alpha)?,
         always_valid: sequential.transpose()?,
         bayesian,
+        margin,
     })
 }
 

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::margins::MarginSpec;
 use crate::error::EngineError;
 
 /// How p values are adjusted for the number of comparisons.
@@ -105,6 +106,8 @@ pub struct AnalysisOptions {
     pub sequential: Option<u64>,
     /// Whether the Bayesian reading stands beside the tests.
     pub bayesian: bool,
+    /// Margins by which an arm may be worse on a metric.
+    pub margins: Vec<MarginSpec>,
 }
 
 impl Default for AnalysisOptions {
@@ -118,6 +121,7 @@ impl Default for AnalysisOptions {
             metrics: Vec::new(),
             sequential: None,
             bayesian: false,
+            margins: Vec::new(),
         }
     }
 }
