@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sendlift_engine::experiment::DEFAULT_PLANNED_UNITS;
 use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 
 use super::plan_arguments::PlanArguments;
@@ -239,6 +240,25 @@ pub(super) struct AnalyzeArguments {
     /// Adjustment for several comparisons
     #[arg(long, default_value = "holm", value_name = "holm|bh|none")]
     pub(super) correction: String,
+    /// Add intervals and p values that hold however often one looks; the decision rests on them
+    #[arg(long)]
+    pub(super) sequential: bool,
+    /// With --sequential: units of both arms together near which its intervals are tightest, the same at every look
+    #[arg(
+        long,
+        value_name = "UNITS",
+        requires = "sequential",
+        default_value_t = DEFAULT_PLANNED_UNITS,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(super) planned_units: u64,
+    /// Add the chance to win, the expected loss and credible intervals, under a stated prior
+    #[arg(long)]
+    pub(super) bayesian: bool,
+    /// How much worse an arm may be on a metric: in percentage points of a share (0.5pp), relative (5%), or in the metric's
+    /// own units; + before it says that a rise is worse, - that a fall is [default: a rise of a guardrail, else a fall]
+    #[arg(long, value_name = "METRIC=VALUE[pp|%]", value_delimiter = ',')]
+    pub(super) margin: Vec<String>,
     /// Exit with status 3 when a check fails
     #[arg(long)]
     pub(super) strict: bool,

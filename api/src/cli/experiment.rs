@@ -2,7 +2,7 @@
 
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MetricAnalysis, MetricKind,
+    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MarginSpec, MetricAnalysis,
     MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
     list_experiments, parse_allocation,
 };
@@ -10,6 +10,7 @@ use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
+use super::analysis_details::{difference_in_words, lift_in_words, print_details, small, value};
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
@@ -121,6 +122,9 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         segments: arguments.segment.clone(),
         // The metrics of a unit table are columns; those of the store are known by name.
         metrics: if arguments.units.is_none() { arguments.metric.clone() } else { Vec::new() },
+        sequential: arguments.sequential.then_some(arguments.planned_units),
+        bayesian: arguments.bayesian,
+        margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
     })
 }
 
@@ -180,6 +184,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         }
     }
     rows.print(Format::Table)?;
+    print_details(analysis);
     print_segments(analysis)?;
     for check in &analysis.checks {
         let mark = match check.verdict {
@@ -266,46 +271,13 @@ fn print_heterogeneity(metric: &MetricAnalysis) {
 
 fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [String; 4] {
     let found = &comparison.comparison;
-    let step = |number: f64| match metric.kind {
-        MetricKind::Proportion => format!("{:+.2}", number * 100.0),
-        MetricKind::Mean => format!("{number:+.4}"),
-    };
-    let relative = |number: f64| format!("{:+.1}", number * 100.0);
-    let interval = |estimate: &sendlift_engine::stats::Estimate, text: &dyn Fn(f64) -> String, unit: &str| {
-        let end = |end: Option<f64>, open: &str| end.map_or_else(|| open.to_owned(), text);
-        match estimate.estimate {
-            Some(number) => {
-                format!("{}{unit} [{}, {}]", text(number), end(estimate.low, "-∞"), end(estimate.high, "∞"))
-            }
-            None => "-".to_owned(),
-        }
-    };
-    let points = if metric.kind == MetricKind::Proportion { " pp" } else { "" };
     let p_value = |p_value: Option<f64>| p_value.map_or_else(|| "-".to_owned(), small);
     [
-        interval(&found.difference, &step, points),
-        interval(&found.lift, &relative, " %"),
+        difference_in_words(metric.kind, &found.difference),
+        lift_in_words(&found.lift),
         p_value(found.p_value),
         p_value(comparison.p_value_adjusted),
     ]
-}
-
-fn value(kind: MetricKind, mean: f64) -> String {
-    match kind {
-        MetricKind::Proportion => format!("{:.2} %", mean * 100.0),
-        MetricKind::Mean => format!("{mean:.4}"),
-    }
-}
-
-/// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
-fn small(p_value: f64) -> String {
-    if p_value >= 0.0001 {
-        format!("{p_value:.4}")
-    } else if p_value >= 1e-15 {
-        format!("{p_value:.2e}")
-    } else {
-        "< 1e-15".to_owned()
-    }
 }
 
 /// One record a comparison, for CSV.
@@ -335,17 +307,4 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
         }
     }
     records
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p_values_are_never_written_as_zero() {
-        assert_eq!(
-            [0.0412, 3.664e-14, 1e-15, 9e-16, 0.0].map(small),
-            ["0.0412", "3.66e-14", "1.00e-15", "< 1e-15", "< 1e-15"]
-        );
-    }
 }

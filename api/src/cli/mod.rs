@@ -3,6 +3,7 @@
 //! Exit status: 0 done; 1 failed at run time; 2 wrong usage; 3 the data were refused. Errors go to standard error, what and
 //! where first, then what to do.
 
+mod analysis_details;
 mod arguments;
 mod care;
 mod chart;

@@ -10,7 +10,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sendlift_engine::experiment::{AnalysisOptions, parse_allocation};
+use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, MarginSpec, parse_allocation};
 use sendlift_engine::ingest::times::{TimeParser, zone};
 use sendlift_engine::report::ReportRequest;
 use sendlift_engine::store::At;
@@ -108,6 +108,23 @@ fn share(name: &str, text: &str) -> Result<f64, Problem> {
     }
 }
 
+/// Yes or no; no unless given.
+fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
+    match text {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Problem::bad_request(format!("{name} is {other}: write true or false"))),
+    }
+}
+
+/// A whole number above zero.
+fn units(name: &str, text: &str) -> Result<u64, Problem> {
+    match text.parse::<u64>() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(Problem::bad_request(format!("{name} is {text}: give a whole number above zero"))),
+    }
+}
+
 /// How a report is grouped and bounded.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -155,6 +172,19 @@ pub(super) struct AnalysisParams {
     correction: Option<String>,
     /// The planned share of each arm, as in `A=0.5,B=0.5` (equal shares unless given).
     allocation: Option<String>,
+    /// Whether intervals and p values are added that hold however often one looks; the decision then rests on them.
+    #[param(value_type = Option<bool>)]
+    sequential: Option<String>,
+    /// Units of both arms together near which these intervals are tightest, the same at every look (10,000 unless given).
+    #[param(value_type = Option<u64>)]
+    planned_units: Option<String>,
+    /// Whether the chance to win, the expected loss and credible intervals are added, under a stated prior.
+    #[param(value_type = Option<bool>)]
+    bayesian: Option<String>,
+    /// How much worse an arm may be on a metric, with commas between several: `opt_out=0.5pp` in percentage points of a
+    /// share, `conversion=5%25` relative, `revenue=0.02` in the metric's own units; %2B before the value says that a rise
+    /// is worse, - that a fall is (a rise of a guardrail and a fall of any other unless given).
+    margin: Option<String>,
 }
 
 impl AnalysisParams {
@@ -166,8 +196,19 @@ impl AnalysisParams {
             allocation: parse_allocation(self.allocation.as_deref().unwrap_or_default())?,
             segments: list(self.segment.as_deref()),
             metrics: list(metrics),
+            bayesian: flag("bayesian", self.bayesian.as_deref())?,
+            margins: list(self.margin.as_deref())
+                .iter()
+                .map(|margin| margin.parse::<MarginSpec>())
+                .collect::<Result<Vec<_>, _>>()?,
             ..AnalysisOptions::default()
         };
+        let planned_units = self.planned_units.as_deref().map(|text| units("planned_units", text)).transpose()?;
+        if flag("sequential", self.sequential.as_deref())? {
+            options.sequential = Some(planned_units.unwrap_or(DEFAULT_PLANNED_UNITS));
+        } else if planned_units.is_some() {
+            return Err(Problem::bad_request("planned_units is for sequential=true"));
+        }
         if let Some(alpha) = &self.alpha {
             options.alpha = share("alpha", alpha)?;
         }
@@ -244,5 +285,16 @@ mod tests {
             assert!(AnalysisParams { alpha: text(alpha), ..AnalysisParams::default() }.options(None).is_err());
         }
         assert!(AnalysisParams { correction: text("luck"), ..AnalysisParams::default() }.options(None).is_err());
+        let sequential = |sequential: &str, planned: Option<String>| {
+            let params =
+                AnalysisParams { sequential: text(sequential), planned_units: planned, ..AnalysisParams::default() };
+            params.options(None).map(|options| options.sequential)
+        };
+        assert_eq!(sequential("true", None).unwrap(), Some(DEFAULT_PLANNED_UNITS));
+        assert_eq!(sequential("true", text("500")).unwrap(), Some(500));
+        assert!(sequential("maybe", None).is_err() && sequential("true", text("0")).is_err());
+        assert!(sequential("false", text("500")).is_err());
+        let bayesian = AnalysisParams { bayesian: text("true"), ..AnalysisParams::default() };
+        assert!(bayesian.options(None).unwrap().bayesian);
     }
 }

@@ -156,7 +156,20 @@ async fn the_contract_lists_every_path() {
     let analysis = &document["paths"]["/v1/experiments/{id}/analysis"]["get"];
     let parameters = analysis["parameters"].as_array().unwrap();
     let names: BTreeSet<&str> = parameters.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
-    let expected = BTreeSet::from(["id", "segment", "metric", "control", "alpha", "correction", "allocation", "at"]);
+    let expected = BTreeSet::from([
+        "id",
+        "segment",
+        "metric",
+        "control",
+        "alpha",
+        "correction",
+        "allocation",
+        "sequential",
+        "planned_units",
+        "bayesian",
+        "margin",
+        "at",
+    ]);
     assert_eq!(names, expected);
     assert!(analysis["responses"]["304"].is_object());
     for status in ["404", "default"] {

@@ -219,6 +219,44 @@ async fn a_table_is_analysed_without_being_stored() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_stands_beside_the_headline() {
+    let server = Server::filled().await;
+    let plain = server.get("/v1/experiments/subject/analysis?metric=click").await.ok().json();
+    let comparison = &plain["metrics"][0]["comparisons"][0];
+    assert!(comparison.get("always_valid").is_none() && comparison.get("bayesian").is_none(), "{comparison}");
+    let uri = "/v1/experiments/subject/analysis?metric=click&sequential=true&planned_units=200&bayesian=true";
+    let asked = server.get(uri).await.ok().json();
+    let comparison = &asked["metrics"][0]["comparisons"][0];
+    assert_eq!(comparison["always_valid"]["planned_units"], 200);
+    assert!(comparison["always_valid"]["lift"]["low"].is_number(), "{comparison}");
+    let chances = asked["metrics"][0]["bayesian"]["arms"].as_array().unwrap();
+    let sum: f64 = chances.iter().map(|arm| arm["chance_to_win"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{asked}");
+
+    let arms = "arm,n,mean,variance\nC,3407,0.41,15.21\nT,3461,0.7,38.44\n";
+    let uri = "/v1/analyze?kind=arms&control=C&sequential=true&bayesian=true";
+    let analysis = server.post(uri, "text/csv", arms).await.ok().json();
+    // stats/tests/oracle/sequential.py: the formula in NumPy, 10,000 units planned.
+    let p_value = analysis["metrics"][0]["comparisons"][0]["always_valid"]["p_value"].as_f64().unwrap();
+    assert!((p_value - 0.259_290_720_710).abs() < 1e-9, "{p_value}");
+    let held =
+        server.get("/v1/experiments/subject/analysis?metric=click,delivery&margin=delivery=5%25").await.ok().json();
+    let margin = &held["metrics"][1]["comparisons"][0]["margin"];
+    assert_eq!((&margin["margin"]["relative"], &margin["direction"]), (&0.05.into(), &"higher_is_better".into()));
+    for wrong in [
+        "margin=joy=1pp",
+        "margin=click",
+        "sequential=1",
+        "bayesian=maybe",
+        "planned_units=5",
+        "sequential=true&planned_units=0",
+    ] {
+        let uri = format!("/v1/experiments/subject/analysis?{wrong}");
+        server.get(&uri).await.problem(StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
 async fn charts_are_drawn_in_both_formats() {
     let server = Server::filled().await;
     for chart in [

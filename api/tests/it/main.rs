@@ -4,6 +4,7 @@
 mod care;
 mod cluster;
 mod command_line;
+mod experiment_options;
 mod experiment_plan;
 mod http_access;
 mod http_logs;

@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::bayesian::{BayesianComparison, BayesianMetric, outlook_against, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::decision::{Decision, decide};
+use super::exact::{ExactResult, Place, exact};
+use super::margins::{MarginResult, hold_against_margin};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
-use crate::error::Result;
+use super::sequential::{AlwaysValid, always_valid};
+use crate::error::{EngineError, Result};
 use crate::stats::{Comparison, Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
 
@@ -76,6 +80,9 @@ pub struct MetricAnalysis {
     pub arms: Vec<ArmSummary>,
     /// Each other arm against the control.
     pub comparisons: Vec<ArmsComparison>,
+    /// The Bayesian reading of all arms, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bayesian: Option<BayesianMetric>,
     /// The same in each segment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentAnalysis>,
@@ -114,6 +121,42 @@ pub struct ArmsComparison {
     pub comparison: Comparison,
     /// The p value adjusted for the comparisons that belong together.
     pub p_value_adjusted: Option<f64>,
+    /// Exact, where a share's counts are too small for the headline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactResult>,
+    /// What holds at every look, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub always_valid: Option<AlwaysValid>,
+    /// The Bayesian reading, where it was asked for and the data say how sure to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bayesian: Option<BayesianComparison>,
+    /// Whether the arm is not worse by a margin, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<MarginResult>,
+}
+
+impl ArmsComparison {
+    /// The p value that decides, adjusted for the comparisons that belong together: the always-valid one where it was
+    /// asked for, else the exact one where counts are small.
+    #[must_use]
+    pub fn decisive_p_value(&self) -> Option<f64> {
+        match (&self.always_valid, &self.exact) {
+            (Some(found), _) => found.p_value_adjusted,
+            (None, Some(found)) => found.p_value_adjusted,
+            (None, None) => self.p_value_adjusted,
+        }
+    }
+
+    /// The interval of the difference that goes with it; that of the headline where Fisher's test has none.
+    #[must_use]
+    pub fn decisive_difference(&self) -> &Estimate {
+        let headline = &self.comparison.difference;
+        match (&self.always_valid, &self.exact) {
+            (Some(found), _) => &found.difference,
+            (None, Some(found)) => found.difference.as_ref().unwrap_or(headline),
+            (None, None) => headline,
+        }
+    }
 }
 
 /// A metric in one segment.
@@ -150,12 +193,19 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     let control = sample.control(options.control.as_deref())?;
     let treatments: Vec<String> =
         sample.arms.iter().map(|(arm, _)| arm.clone()).filter(|arm| *arm != control).collect();
+    check_margins(&sample, options)?;
     let mut metrics = Vec::with_capacity(sample.metrics.len());
     for metric in &sample.metrics {
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
     }
     adjust(&mut metrics, options)?;
     let checks = checks(&sample, options)?;
+    let mut notes = sample.notes;
+    if let Some(planned_units) = options.sequential {
+        notes.push(format!(
+            "always-valid intervals are tightest near {planned_units} units of both arms; keep that number at every look"
+        ));
+    }
     let decision = decide(&metrics, &checks, &control, options.alpha);
     let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
     let arms = sample.arms.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: false });
@@ -170,8 +220,25 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         checks,
         metrics,
         decision,
-        notes: sample.notes,
+        notes,
     })
+}
+
+/// Refuses margins of metrics that are not there, or that the kind of metric does not have.
+fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
+    for spec in &options.margins {
+        let Some(metric) = sample.metrics.iter().find(|metric| metric.name == spec.metric) else {
+            let names: Vec<&str> = sample.metrics.iter().map(|metric| metric.name.as_str()).collect();
+            return Err(EngineError::usage(format!(
+                "margin {}={}: the analysis has no such metric; it has {}",
+                spec.metric,
+                spec.text,
+                names.join(", ")
+            )));
+        };
+        spec.check(metric.kind)?;
+    }
+    Ok(())
 }
 
 fn analyze_metric(
@@ -180,14 +247,19 @@ fn analyze_metric(
     treatments: &[String],
     options: &AnalysisOptions,
 ) -> Result<MetricAnalysis> {
-    let compare = |arms: &ByArm| compare_arms(metric.kind, arms, control, treatments, options.alpha);
+    let compare = |arms: &ByArm, place| compare_arms(metric, arms, place, control, treatments, options);
+    let higher_is_better = metric.role != MetricRole::Guardrail;
+    let bayesian = options
+        .bayesian
+        .then(|| outlook_of_arms(metric.kind, &metric.overall, higher_is_better, options.alpha))
+        .transpose()?;
     let mut segments = Vec::with_capacity(metric.segments.len());
     for ((column, value), arms) in &metric.segments {
         let value = value.as_ref().map_or(Value::Null, |value| Value::from(value.as_str()));
         segments.push(SegmentAnalysis {
             segment: Map::from_iter([(column.clone(), value)]),
             arms: summaries(arms)?,
-            comparisons: compare(arms)?,
+            comparisons: compare(arms, Place::Segment)?,
             shrunk: None,
         });
     }
@@ -214,7 +286,8 @@ fn analyze_metric(
         kind: metric.kind,
         role: metric.role,
         arms: summaries(&metric.overall)?,
-        comparisons: compare(&metric.overall)?,
+        comparisons: compare(&metric.overall, Place::Overall)?,
+        bayesian,
         segments,
         heterogeneity: first,
         heterogeneities,
@@ -232,22 +305,55 @@ fn summaries(arms: &ByArm) -> Result<Vec<ArmSummary>> {
 }
 
 fn compare_arms(
-    kind: MetricKind,
+    metric: &MetricSample,
     arms: &ByArm,
+    place: Place,
     control: &str,
     treatments: &[String],
-    alpha: f64,
+    options: &AnalysisOptions,
 ) -> Result<Vec<ArmsComparison>> {
-    let empty = ArmStatistic::empty(kind);
-    let baseline = arms.get(control).unwrap_or(&empty);
+    let empty = ArmStatistic::empty(metric.kind);
+    let of_arm = |arm: &str| *arms.get(arm).unwrap_or(&empty);
+    let baseline = of_arm(control);
     treatments
         .iter()
-        .map(|arm| {
-            let comparison = ArmStatistic::compare(baseline, arms.get(arm).unwrap_or(&empty), alpha)?;
-            let p_value_adjusted = comparison.p_value;
-            Ok(ArmsComparison { arm: arm.clone(), control: control.to_owned(), comparison, p_value_adjusted })
-        })
+        .map(|arm| compare_pair(metric, place, (control, baseline), (arm.as_str(), of_arm(arm)), options))
         .collect()
+}
+
+/// One arm against another, with all that was asked for.
+fn compare_pair(
+    metric: &MetricSample,
+    place: Place,
+    (control, baseline): (&str, ArmStatistic),
+    (arm, treated): (&str, ArmStatistic),
+    options: &AnalysisOptions,
+) -> Result<ArmsComparison> {
+    let alpha = options.alpha;
+    let comparison = ArmStatistic::compare(&baseline, &treated, alpha)?;
+    let sequential = options.sequential.map(|planned_units| always_valid(&baseline, &treated, planned_units, alpha));
+    let bayesian = if options.bayesian {
+        let higher_is_better = metric.role != MetricRole::Guardrail;
+        outlook_against(metric.kind, &baseline, &treated, higher_is_better, alpha)?
+    } else {
+        None
+    };
+    let margin = match (place, options.margins.iter().find(|spec| spec.metric == metric.name)) {
+        (Place::Overall, Some(spec)) => {
+            Some(hold_against_margin(spec, metric.role, (control, &baseline), (arm, &treated), alpha)?)
+        }
+        _ => None,
+    };
+    Ok(ArmsComparison {
+        arm: arm.to_owned(),
+        control: control.to_owned(),
+        p_value_adjusted: comparison.p_value,
+        comparison,
+        exact: exact(&baseline, &treated, place, alpha)?,
+        always_valid: sequential.transpose()?,
+        bayesian,
+        margin,
+    })
 }
 
 #[derive(Default)]
@@ -318,9 +424,26 @@ fn adjust(metrics: &mut [MetricAnalysis], options: &AnalysisOptions) -> Result<(
 }
 
 fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) -> Result<()> {
-    let p_values: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
-    for (comparison, adjusted) in family.iter_mut().zip(options.correction.adjust(&p_values)?) {
-        comparison.p_value_adjusted = adjusted;
+    let headline: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
+    // Of small counts the exact test is read, in the same family.
+    let read: Vec<Option<f64>> = family
+        .iter()
+        .map(|comparison| comparison.exact.as_ref().map_or(comparison.comparison.p_value, |found| found.p_value))
+        .collect();
+    let looks: Vec<Option<f64>> =
+        family.iter().map(|comparison| comparison.always_valid.as_ref().and_then(|found| found.p_value)).collect();
+    let headline = options.correction.adjust(&headline)?;
+    let read = options.correction.adjust(&read)?;
+    let looks = options.correction.adjust(&looks)?;
+    for (position, comparison) in family.iter_mut().enumerate() {
+        let of = |adjusted: &[Option<f64>]| adjusted.get(position).copied().flatten();
+        comparison.p_value_adjusted = of(&headline);
+        if let Some(found) = &mut comparison.exact {
+            found.p_value_adjusted = of(&read);
+        }
+        if let Some(found) = &mut comparison.always_valid {
+            found.p_value_adjusted = of(&looks);
+        }
     }
     Ok(())
 }

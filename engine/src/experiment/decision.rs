@@ -1,9 +1,11 @@
 //! What to do, by one stated rule, with the numbers that speak for it.
 //!
-//! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control.
+//! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control;
+//! with a margin, one that got worse by the margin does, and one that is not shown to be within it waits.
 //! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
 //! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
-//! is kept. Otherwise the experiment goes on.
+//! is kept. Otherwise the experiment goes on. Where always-valid results were asked for,
+//! their p values decide; else where counts are small, those of the exact tests.
 
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use super::analysis::{ArmsComparison, ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
 use super::options::MetricKind;
 use super::sample::MetricRole;
+use crate::stats::MarginVerdict;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,15 +85,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
         return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
     };
-    let is_certain = |comparison: &&ArmsComparison| comparison.p_value_adjusted.is_some_and(|p_value| p_value < alpha);
-    let difference = |comparison: &ArmsComparison| comparison.comparison.difference.estimate.unwrap_or(0.0);
-    let harmed = |arm: &str| {
-        metrics.iter().filter(|metric| metric.is_guardrail()).find_map(|metric| {
-            let worse = metric.comparisons.iter().find(|comparison| comparison.arm == arm)?;
-            (is_certain(&worse) && difference(worse) > 0.0)
-                .then(|| format!("guardrail {} got worse: {}", metric.metric, in_words(metric, worse, alpha)))
-        })
-    };
+    let is_certain = |comparison: &&ArmsComparison| is_certain(comparison, alpha);
     let mut why: Vec<String> = primary
         .comparisons
         .iter()
@@ -99,21 +94,29 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     let mut winners: Vec<&ArmsComparison> =
         primary.comparisons.iter().filter(is_certain).filter(|comparison| difference(comparison) > 0.0).collect();
     winners.sort_by(|left, right| difference(right).total_cmp(&difference(left)));
-    let mut harm = Vec::new();
+    let (mut harm, mut waiting) = (Vec::new(), Vec::new());
     for winner in winners {
-        if let Some(reason) = harmed(&winner.arm) {
-            harm.push(reason);
-        } else {
-            let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
-            if let Some(open) = open {
-                why.push(format!("it is early: {}", open.detail));
-                return Decision { recommendation: Recommendation::KeepRunning, arm: Some(winner.arm.clone()), why };
+        match guard(metrics, &winner.arm, alpha) {
+            Guard::Harmed(reason) => harm.push(reason),
+            Guard::Unproven(reason) => waiting.push((winner.arm.clone(), reason)),
+            Guard::Clear => {
+                let arm = Some(winner.arm.clone());
+                let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
+                if let Some(open) = open {
+                    why.push(format!("it is early: {}", open.detail));
+                    return Decision { recommendation: Recommendation::KeepRunning, arm, why };
+                }
+                why.extend(within_margins(metrics, &winner.arm));
+                return Decision { recommendation: Recommendation::Ship, arm, why };
             }
-            return Decision { recommendation: Recommendation::Ship, arm: Some(winner.arm.clone()), why };
         }
     }
+    why.extend(harm.iter().cloned());
+    if let Some((arm, _)) = waiting.first().cloned() {
+        why.extend(waiting.into_iter().map(|(_, reason)| reason));
+        return Decision { recommendation: Recommendation::KeepRunning, arm: Some(arm), why };
+    }
     if !harm.is_empty() {
-        why.extend(harm);
         return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
     }
     let all_worse = !primary.comparisons.is_empty()
@@ -125,6 +128,50 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
 }
 
+fn is_certain(comparison: &ArmsComparison, alpha: f64) -> bool {
+    comparison.decisive_p_value().is_some_and(|p_value| p_value < alpha)
+}
+
+fn difference(comparison: &ArmsComparison) -> f64 {
+    comparison.comparison.difference.estimate.unwrap_or(0.0)
+}
+
+/// What guards an arm from being shipped.
+enum Guard {
+    /// Nothing.
+    Clear,
+    /// A guardrail, or a metric with a margin, got worse.
+    Harmed(String),
+    /// A margin that the data cannot tell to be kept.
+    Unproven(String),
+}
+
+/// The guardrails, and all metrics with a margin but the primary one.
+fn guard(metrics: &[MetricAnalysis], arm: &str, alpha: f64) -> Guard {
+    let mut unproven = None;
+    for metric in metrics.iter().filter(|metric| !metric.is_primary()) {
+        let Some(comparison) = metric.comparisons.iter().find(|comparison| comparison.arm == arm) else { continue };
+        if let Some(margin) = &comparison.margin {
+            match margin.test.verdict {
+                MarginVerdict::NonInferior => {}
+                MarginVerdict::Inferior => return Guard::Harmed(margin.words.clone()),
+                _ => unproven = unproven.or_else(|| Some(margin.words.clone())),
+            }
+        } else if metric.is_guardrail() && is_certain(comparison, alpha) && difference(comparison) > 0.0 {
+            let words = in_words(metric, comparison, alpha);
+            return Guard::Harmed(format!("guardrail {} got worse: {words}", metric.metric));
+        }
+    }
+    unproven.map_or(Guard::Clear, Guard::Unproven)
+}
+
+/// The margins that an arm keeps, in words.
+fn within_margins(metrics: &[MetricAnalysis], arm: &str) -> Vec<String> {
+    let others = metrics.iter().filter(|metric| !metric.is_primary());
+    let comparisons = others.flat_map(|metric| &metric.comparisons).filter(|comparison| comparison.arm == arm);
+    comparisons.filter_map(|comparison| comparison.margin.as_ref()).map(|margin| margin.words.clone()).collect()
+}
+
 /// A comparison in words: arm, the two means, difference with interval, p value.
 fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) -> String {
     let mean = |arm: &str| metric.arms.iter().find(|summary| summary.arm == arm).and_then(|summary| summary.mean);
@@ -132,6 +179,7 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         return format!("{} has no units", comparison.arm);
     };
     let found = &comparison.comparison;
+    let held = comparison.decisive_difference();
     type Words = fn(f64) -> String;
     let (value, step): (Words, Words) = match metric.kind {
         MetricKind::Proportion => (|share| format!("{:.2} %", share * 100.0), |share| format!("{:+.2}", share * 100.0)),
@@ -142,13 +190,18 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
     let interval = format!(
         "{}{points} [{}, {}] ({} interval)",
         found.difference.estimate.map_or_else(|| "no difference".to_owned(), step),
-        end(found.difference.low),
-        end(found.difference.high),
+        end(held.low),
+        end(held.high),
         interval_level(alpha)
     );
+    let which = match (&comparison.always_valid, &comparison.exact) {
+        (Some(_), _) => "always-valid adjusted p",
+        (None, Some(_)) => "exact adjusted p",
+        (None, None) => "adjusted p",
+    };
     let p_value = comparison
-        .p_value_adjusted
-        .map_or_else(|| "no test".to_owned(), |p_value| format!("adjusted p {}", p_value_in_words(p_value)));
+        .decisive_p_value()
+        .map_or_else(|| "no test".to_owned(), |p_value| format!("{which} {}", p_value_in_words(p_value)));
     format!(
         "{} {} against {} {}: {interval}, {p_value}",
         comparison.arm,

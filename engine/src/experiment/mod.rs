@@ -9,27 +9,35 @@
 //! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
 
 mod analysis;
+mod bayesian;
 mod checks;
 mod decision;
+mod exact;
 mod from_arms;
 mod from_store;
 mod from_units;
+mod margins;
 mod options;
 mod plan;
 mod sample;
+mod sequential;
 mod test_then_roll;
 
 pub use analysis::{
     ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
 };
+pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
 pub use decision::{Decision, Recommendation};
+pub use exact::ExactResult;
 pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
+pub use margins::{MarginResult, MarginSpec};
 pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
+pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

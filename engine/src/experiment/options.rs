@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::margins::MarginSpec;
 use crate::error::EngineError;
 
 /// How p values are adjusted for the number of comparisons.
@@ -100,6 +101,13 @@ pub struct AnalysisOptions {
     /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
     /// revenue and the guardrail `opt_out`.
     pub metrics: Vec<String>,
+    /// Always-valid intervals, tightest at so many units of both arms together, a number that must not follow the data;
+    /// none without them.
+    pub sequential: Option<u64>,
+    /// Whether the Bayesian reading stands beside the tests.
+    pub bayesian: bool,
+    /// Margins by which an arm may be worse on a metric.
+    pub margins: Vec<MarginSpec>,
 }
 
 impl Default for AnalysisOptions {
@@ -111,6 +119,9 @@ impl Default for AnalysisOptions {
             correction: Correction::default(),
             segments: Vec::new(),
             metrics: Vec::new(),
+            sequential: None,
+            bayesian: false,
+            margins: Vec::new(),
         }
     }
 }

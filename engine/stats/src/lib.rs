@@ -5,6 +5,8 @@
 //! with intervals ([`Estimate`]), tests ([`Comparison`]), checks and plans, ready to serialise. Nothing here reads a
 //! file, a clock, the environment or a random number: the same input gives the same answer to the last bit.
 //!
+//! Which method when, for the analyst, and how often each errs: `docs/statistics.md` at the root of the repository.
+//!
 //! Rules that hold everywhere:
 //!
 //! - **One test, and intervals that cannot contradict it.** `p < alpha` exactly when zero lies outside the interval of

@@ -1,0 +1,138 @@
+//! What was asked for beside the headline of an analysis, a line each; and how its numbers are written.
+
+use sendlift_engine::experiment::{ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind};
+use sendlift_engine::stats::Estimate;
+
+use super::output::say;
+
+/// Prints what stands beside the headline, metric by metric.
+pub(super) fn print_details(analysis: &ExperimentAnalysis) {
+    for metric in &analysis.metrics {
+        for comparison in &metric.comparisons {
+            print_exact(metric, comparison);
+            print_always_valid(metric, comparison);
+            if let Some(margin) = &comparison.margin {
+                say!("{}", margin.words);
+            }
+        }
+        print_bayesian(metric);
+    }
+}
+
+/// `click: B against A`.
+fn subject(metric: &MetricAnalysis, comparison: &ArmsComparison) -> String {
+    format!("{}: {} against {}", metric.metric, comparison.arm, comparison.control)
+}
+
+fn print_exact(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    let Some(found) = &comparison.exact else { return };
+    let difference = found.difference.as_ref().map(|difference| difference_in_words(metric.kind, difference));
+    let ratio = found.odds_ratio.as_ref().map(|ratio| {
+        let ratio = estimate_in_words(ratio, "", |odds| format!("{odds:.3}"));
+        format!("odds ratio {ratio}")
+    });
+    say!(
+        "{}, exact: {}, p {}, adjusted p {} ({}; {})",
+        subject(metric, comparison),
+        difference.or(ratio).unwrap_or_else(dash),
+        p_value_in_words(found.p_value),
+        p_value_in_words(found.p_value_adjusted),
+        found.reason,
+        found.note
+    );
+}
+
+fn print_always_valid(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    let Some(found) = &comparison.always_valid else { return };
+    say!(
+        "{}, always valid: {}, lift {}, p {}, adjusted p {}",
+        subject(metric, comparison),
+        difference_in_words(metric.kind, &found.difference),
+        lift_in_words(&found.lift),
+        p_value_in_words(found.p_value),
+        p_value_in_words(found.p_value_adjusted)
+    );
+}
+
+fn print_bayesian(metric: &MetricAnalysis) {
+    let Some(bayesian) = &metric.bayesian else { return };
+    if let Some(note) = bayesian.note {
+        say!("{}, Bayesian: {note}", metric.metric);
+        return;
+    }
+    say!("{}, Bayesian (prior {}):", metric.metric, bayesian.prior);
+    for arm in &bayesian.arms {
+        let ends =
+            [arm.posterior.low, arm.posterior.high].map(|end| end.map_or_else(dash, |end| value(metric.kind, end)));
+        say!(
+            "  {} is the best with chance {:.1} %, expected loss {}; {} [{}, {}]",
+            arm.arm,
+            arm.chance_to_win * 100.0,
+            value(metric.kind, arm.expected_loss),
+            arm.posterior.estimate.map_or_else(dash, |mean| value(metric.kind, mean)),
+            ends[0],
+            ends[1]
+        );
+    }
+}
+
+/// A difference in the metric's own units with its interval.
+pub(super) fn difference_in_words(kind: MetricKind, difference: &Estimate) -> String {
+    match kind {
+        MetricKind::Proportion => estimate_in_words(difference, " pp", |share| format!("{:+.2}", share * 100.0)),
+        MetricKind::Mean => estimate_in_words(difference, "", |number| format!("{number:+.4}")),
+    }
+}
+
+/// A lift in percent with its interval.
+pub(super) fn lift_in_words(lift: &Estimate) -> String {
+    estimate_in_words(lift, " %", |share| format!("{:+.1}", share * 100.0))
+}
+
+fn estimate_in_words(estimate: &Estimate, unit: &str, text: impl Fn(f64) -> String) -> String {
+    let end = |end: Option<f64>, open: &str| end.map_or_else(|| open.to_owned(), &text);
+    match estimate.estimate {
+        Some(number) => format!("{}{unit} [{}, {}]", text(number), end(estimate.low, "-∞"), end(estimate.high, "∞")),
+        None => dash(),
+    }
+}
+
+/// A value of the metric.
+pub(super) fn value(kind: MetricKind, mean: f64) -> String {
+    match kind {
+        MetricKind::Proportion => format!("{:.2} %", mean * 100.0),
+        MetricKind::Mean => format!("{mean:.4}"),
+    }
+}
+
+fn p_value_in_words(p_value: Option<f64>) -> String {
+    p_value.map_or_else(dash, small)
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
+pub(super) fn small(p_value: f64) -> String {
+    if p_value >= 0.0001 {
+        format!("{p_value:.4}")
+    } else if p_value >= 1e-15 {
+        format!("{p_value:.2e}")
+    } else {
+        "< 1e-15".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_values_are_never_written_as_zero() {
+        assert_eq!(
+            [0.0412, 3.664e-14, 1e-15, 9e-16, 0.0].map(small),
+            ["0.0412", "3.66e-14", "1.00e-15", "< 1e-15", "< 1e-15"]
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Non-inferiority: is an arm not worse than the control by a margin or more?
+//!
+//! Enters: `METRIC=VALUE`, a margin with the way in which the metric is better, and the statistics of two arms. Leaves: the
+//! one-sided test at half of alpha, whose interval is the headline's, and its verdict in words. The decision takes the
+//! verdict for a guardrail: what is worse by the margin keeps the control, what is not shown to be within it waits.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::options::MetricKind;
+use super::sample::{ArmStatistic, MetricRole};
+use crate::error::{EngineError, Result};
+use crate::stats::VarianceCorrection::Uncorrected;
+use crate::stats::equivalence::Arms;
+use crate::stats::{Direction, Margin, MarginTest, MarginVerdict, non_inferiority_test};
+
+/// A margin of a metric: `opt_out=0.5pp` (percentage points of a share), `conversion=5%` (of the control's value),
+/// `revenue=0.02` (the metric's own units). With a sign it says what is worse: `+` a rise, `-` a fall; without one, of a
+/// guardrail a rise is, and of any other metric a fall.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarginSpec {
+    /// The metric.
+    pub metric: String,
+    /// How far worse is still not worse.
+    pub margin: Margin,
+    /// Which way is better, if the sign says it.
+    pub direction: Option<Direction>,
+    /// As it was written, for the words of the verdict.
+    pub text: String,
+    /// Whether it is in percentage points, which only shares have.
+    pub in_points: bool,
+}
+
+impl FromStr for MarginSpec {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            EngineError::usage(format!(
+                "margin \"{text}\": write METRIC=VALUE, as in opt_out=0.5pp, conversion=5% or revenue=0.02"
+            ))
+        };
+        let (metric, value) = text.split_once('=').ok_or_else(wrong)?;
+        let (metric, value) = (metric.trim(), value.trim());
+        let (direction, size) = match value.strip_prefix(['+', '-']) {
+            Some(size) if value.starts_with('+') => (Some(Direction::LowerIsBetter), size),
+            Some(size) => (Some(Direction::HigherIsBetter), size),
+            None => (None, value),
+        };
+        let number = |text: &str| -> Result<f64> {
+            let number: f64 = text.trim().parse().map_err(|_| wrong())?;
+            if number.is_finite() && number >= 0.0 { Ok(number) } else { Err(wrong()) }
+        };
+        let points = size.strip_suffix("pp");
+        let margin = match (points, size.strip_suffix('%')) {
+            (Some(points), _) => Margin::Absolute(number(points)? / 100.0),
+            (None, Some(percent)) => Margin::Relative(number(percent)? / 100.0),
+            (None, None) => Margin::Absolute(number(size)?),
+        };
+        if metric.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { metric: metric.to_owned(), margin, direction, text: size.to_owned(), in_points: points.is_some() })
+    }
+}
+
+impl MarginSpec {
+    /// Refuses percentage points of what is no share.
+    pub(crate) fn check(&self, kind: MetricKind) -> Result<()> {
+        if self.in_points && kind != MetricKind::Proportion {
+            return Err(EngineError::usage(format!(
+                "margin {}={}: the metric is a mean and has no percentage points; give its own units, or %",
+                self.metric, self.text
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// An arm held against the control with a margin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MarginResult {
+    /// The margin, `absolute` in the metric's own units or `relative` to the control.
+    pub margin: Margin,
+    /// Which way is better.
+    pub direction: Direction,
+    /// The test: boundary, effect with its interval, one-sided p value, verdict.
+    #[serde(flatten)]
+    pub test: MarginTest,
+    /// The verdict in words.
+    pub words: String,
+}
+
+/// Whether an arm is not worse than the control by the margin or more.
+pub(crate) fn hold_against_margin(
+    spec: &MarginSpec,
+    role: MetricRole,
+    (control, baseline): (&str, &ArmStatistic),
+    (arm, treated): (&str, &ArmStatistic),
+    alpha: f64,
+) -> Result<MarginResult> {
+    let by_role = if role == MetricRole::Guardrail { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
+    let direction = spec.direction.unwrap_or(by_role);
+    let (left, right) = (baseline.moments()?, treated.moments()?);
+    let arms = match (baseline, treated) {
+        (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) => {
+            Arms::Proportions { control: *control, treatment: *treatment, correction: Uncorrected }
+        }
+        _ => Arms::Means { control: &left, treatment: &right },
+    };
+    let test = non_inferiority_test(arms, spec.margin, direction, alpha / 2.0)?;
+    let (metric, margin) = (&spec.metric, &spec.text);
+    let shown = match test.verdict {
+        MarginVerdict::NonInferior => format!("{arm} is not worse than {control} on {metric} by {margin} or more"),
+        MarginVerdict::Inferior => format!("{arm} is worse than {control} on {metric} by more than {margin}"),
+        _ => format!("the data do not say whether {arm} is worse than {control} on {metric} by {margin} or more"),
+    };
+    let p_value = test.p_value.map_or_else(|| "no test".to_owned(), |p_value| format!("one-sided p {p_value:.4}"));
+    Ok(MarginResult { margin: spec.margin, direction, test, words: format!("{shown} ({p_value})") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Moments, Proportion};
+
+    fn spec(text: &str) -> MarginSpec {
+        text.parse().unwrap()
+    }
+
+    fn share(n: u64, successes: u64) -> ArmStatistic {
+        ArmStatistic::Proportion(Proportion::new(n, successes).unwrap())
+    }
+
+    #[test]
+    fn margins_are_read() {
+        assert_eq!(spec("opt_out=0.5pp").margin, Margin::Absolute(0.005));
+        assert_eq!(spec("conversion = 5 %").margin, Margin::Relative(0.05));
+        let fall = spec("revenue=-0.25");
+        assert_eq!((fall.margin, fall.direction), (Margin::Absolute(0.25), Some(Direction::HigherIsBetter)));
+        assert_eq!(spec("spam=+1pp").direction, Some(Direction::LowerIsBetter));
+        for wrong in ["opt_out", "=1pp", "opt_out=", "opt_out=much", "opt_out=--1", "opt_out=NaN%"] {
+            assert!(wrong.parse::<MarginSpec>().is_err(), "{wrong}");
+        }
+        assert!(spec("revenue=1pp").check(MetricKind::Mean).is_err());
+        assert!(spec("revenue=1%").check(MetricKind::Mean).is_ok());
+    }
+
+    #[test]
+    fn verdicts_follow_the_way_that_is_better() {
+        let held = |text: &str, role, control, treatment| {
+            hold_against_margin(&spec(text), role, ("A", &control), ("B", &treatment), 0.05).unwrap()
+        };
+        // Opt-outs 1.0 % and 1.1 %, half a point would be too many: non-inferior, the example of stats::equivalence.
+        let few = held("opt_out=0.5pp", MetricRole::Guardrail, share(10_000, 100), share(10_000, 110));
+        assert_eq!(few.test.verdict, MarginVerdict::NonInferior);
+        assert!(few.words.starts_with("B is not worse than A on opt_out by 0.5pp or more (one-sided p 0.0"), "{few:?}");
+        let many = held("opt_out=0.5pp", MetricRole::Guardrail, share(10_000, 100), share(10_000, 250));
+        assert_eq!(many.test.verdict, MarginVerdict::Inferior);
+        let thin = held("opt_out=0.5pp", MetricRole::Guardrail, share(100, 1), share(100, 1));
+        assert_eq!(thin.test.verdict, MarginVerdict::NotShown);
+        // The same rise of a metric of which more is better is no harm.
+        let better = held("click=0.5pp", MetricRole::Primary, share(10_000, 100), share(10_000, 250));
+        assert_eq!(better.test.verdict, MarginVerdict::NonInferior);
+        let mean = |mean| ArmStatistic::Mean(Moments::from_n_mean_variance(10_000, mean, 4.0).unwrap());
+        let cost = held("cost=+2%", MetricRole::Secondary, mean(10.0), mean(10.5));
+        assert_eq!(cost.test.verdict, MarginVerdict::Inferior);
+    }
+}
