@@ -154,5 +154,5 @@ fn posterior(control: Proportion, treatment: Proportion) -> Result<Option<Normal
 /// Whether either arm is declared better.
 fn is_decided(posterior: NormalPosterior) -> bool {
     let chance_to_win = posterior.decision().chance_to_win;
-    chance_to_win > SURE || chance_to_win < 1.0 - SURE
+    !(1.0 - SURE..=SURE).contains(&chance_to_win)
 }

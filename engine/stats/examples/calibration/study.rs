@@ -135,7 +135,7 @@ impl Study {
             }
         };
         let parts = thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(&work)).collect();
+            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
                 .map(|worker| match worker.join() {
