@@ -14,6 +14,25 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
             if let Some(margin) = &comparison.margin {
                 say!("{}", margin.words);
             }
+            print_false_coverage(metric, comparison);
+        }
+        for pair in &metric.pairs {
+            say!(
+                "{}, pair: {}, p {}, adjusted p {}",
+                subject(metric, pair),
+                difference_in_words(metric.kind, &pair.comparison.difference),
+                p_value_in_words(pair.comparison.p_value),
+                p_value_in_words(pair.p_value_adjusted)
+            );
+        }
+        if let Some(best) = &metric.best_arm {
+            let difference = difference_in_words(metric.kind, &best.hybrid);
+            say!(
+                "{}: {} is the best arm; without its luck {difference} against {}",
+                metric.metric,
+                best.arm,
+                best.control
+            );
         }
         print_bayesian(metric);
     }
@@ -51,6 +70,18 @@ fn print_always_valid(metric: &MetricAnalysis, comparison: &ArmsComparison) {
         lift_in_words(&found.lift),
         p_value_in_words(found.p_value),
         p_value_in_words(found.p_value_adjusted)
+    );
+}
+
+fn print_false_coverage(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    let Some(found) = &comparison.false_coverage else { return };
+    say!(
+        "{}, one of {} significant among {}: {}, lift {}",
+        subject(metric, comparison),
+        found.picked,
+        found.comparisons,
+        difference_in_words(metric.kind, &found.difference),
+        lift_in_words(&found.lift)
     );
 }
 

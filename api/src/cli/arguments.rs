@@ -259,6 +259,9 @@ pub(super) struct AnalyzeArguments {
     /// own units; + before it says that a rise is worse, - that a fall is [default: a rise of a guardrail, else a fall]
     #[arg(long, value_name = "METRIC=VALUE[pp|%]", value_delimiter = ',')]
     pub(super) margin: Vec<String>,
+    /// Compare every arm with every other, too
+    #[arg(long)]
+    pub(super) all_pairs: bool,
     /// Exit with status 3 when a check fails
     #[arg(long)]
     pub(super) strict: bool,

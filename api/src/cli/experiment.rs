@@ -125,6 +125,7 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         sequential: arguments.sequential.then_some(arguments.planned_units),
         bayesian: arguments.bayesian,
         margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
+        all_pairs: arguments.all_pairs,
     })
 }
 
@@ -293,6 +294,13 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
     let mut records = Vec::new();
     for metric in &analysis.metrics {
         records.extend(metric.comparisons.iter().map(|comparison| FlatComparison {
+            metric: &metric.metric,
+            segment: String::new(),
+            comparison,
+        }));
+        // Those with the control are there already.
+        let between = metric.pairs.iter().filter(|pair| pair.control != analysis.control);
+        records.extend(between.map(|comparison| FlatComparison {
             metric: &metric.metric,
             segment: String::new(),
             comparison,

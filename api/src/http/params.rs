@@ -185,6 +185,9 @@ pub(super) struct AnalysisParams {
     /// share, `conversion=5%25` relative, `revenue=0.02` in the metric's own units; %2B before the value says that a rise
     /// is worse, - that a fall is (a rise of a guardrail and a fall of any other unless given).
     margin: Option<String>,
+    /// Whether every arm is compared with every other, too.
+    #[param(value_type = Option<bool>)]
+    all_pairs: Option<String>,
 }
 
 impl AnalysisParams {
@@ -197,6 +200,7 @@ impl AnalysisParams {
             segments: list(self.segment.as_deref()),
             metrics: list(metrics),
             bayesian: flag("bayesian", self.bayesian.as_deref())?,
+            all_pairs: flag("all_pairs", self.all_pairs.as_deref())?,
             margins: list(self.margin.as_deref())
                 .iter()
                 .map(|margin| margin.parse::<MarginSpec>())

@@ -126,3 +126,37 @@ fn margins_guard_the_decision() {
         assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains(expected), "{}", stderr(&wrong));
     }
 }
+
+#[test]
+fn several_arms_are_compared_with_each_other_and_the_best_loses_its_luck() {
+    let folder = tempfile::tempdir().unwrap();
+    let arms = "arm,n,successes\nA,10000,1000\nB,10000,1010\nC,10000,1150\n";
+    let plain = analysis(folder.path(), arms, "--control A");
+    let metric = &plain["metrics"][0];
+    assert!(metric.get("pairs").is_none());
+    // One of two is significant: its interval has confidence 1 − 0.05 × 1 / 2 (Benjamini and Yekutieli 2005).
+    let picked = &metric["comparisons"][1];
+    close(&picked["false_coverage"]["alpha"], 0.025, 1e-15);
+    assert!(metric["comparisons"][0].get("false_coverage").is_none(), "{metric}");
+    let narrow = picked["difference"]["low"].as_f64().unwrap();
+    assert!(picked["false_coverage"]["difference"]["low"].as_f64().unwrap() < narrow, "{picked}");
+    let best = &metric["best_arm"];
+    assert_eq!((&best["arm"], &best["control"]), (&"C".into(), &"A".into()));
+    assert!(best["hybrid"]["estimate"].as_f64().unwrap() <= 0.015 + 1e-12, "{best}");
+
+    let all = analysis(folder.path(), arms, "--control A --all-pairs");
+    let pairs = all["metrics"][0]["pairs"].as_array().unwrap();
+    let names: Vec<(&str, &str)> =
+        pairs.iter().map(|pair| (pair["arm"].as_str().unwrap(), pair["control"].as_str().unwrap())).collect();
+    assert_eq!(names, [("B", "A"), ("C", "A"), ("C", "B")]);
+    close(&pairs[2]["difference"]["estimate"], 0.014, 1e-12);
+    assert_eq!(pairs[1]["p_value"], all["metrics"][0]["comparisons"][1]["p_value"]);
+    let text = shown(folder.path(), "--control A --all-pairs");
+    assert!(text.contains("C against B, pair") && text.contains("C is the best arm"), "{text}");
+    let csv =
+        sendlift(folder.path(), &["--format", "csv", "experiment", "analyze", "--arms", "arms.csv", "--all-pairs"]);
+    assert_eq!(stdout(&csv).lines().count(), 4, "{}", stdout(&csv));
+    // Of two arms there is no best to be chosen.
+    let two = analysis(folder.path(), "arm,n,successes\nA,10000,1000\nB,10000,1150\n", "--control A");
+    assert!(two["metrics"][0].get("best_arm").is_none(), "{two}");
+}

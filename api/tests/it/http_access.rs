@@ -168,6 +168,7 @@ async fn the_contract_lists_every_path() {
         "planned_units",
         "bayesian",
         "margin",
+        "all_pairs",
         "at",
     ]);
     assert_eq!(names, expected);

@@ -13,6 +13,7 @@ use super::exact::{ExactResult, Place, exact};
 use super::margins::{MarginResult, hold_against_margin};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::selection::{BestOfArms, FalseCoverage, add_false_coverage, best_of_arms};
 use super::sequential::{AlwaysValid, always_valid};
 use crate::error::{EngineError, Result};
 use crate::stats::{Comparison, Estimate, SegmentEffect, heterogeneity, shrink};
@@ -83,6 +84,12 @@ pub struct MetricAnalysis {
     /// The Bayesian reading of all arms, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bayesian: Option<BayesianMetric>,
+    /// The best of several arms beside the control, without its luck.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_arm: Option<BestOfArms>,
+    /// Every arm against every other, where it was asked for; a family of its own for the adjustment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<ArmsComparison>,
     /// The same in each segment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentAnalysis>,
@@ -133,6 +140,9 @@ pub struct ArmsComparison {
     /// Whether the arm is not worse by a margin, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<MarginResult>,
+    /// Intervals that allow for its having been picked, where it was significant among others that were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_coverage: Option<FalseCoverage>,
 }
 
 impl ArmsComparison {
@@ -199,6 +209,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
     }
     adjust(&mut metrics, options)?;
+    add_false_coverage(&mut metrics, &sample.metrics, options.alpha)?;
     let checks = checks(&sample, options)?;
     let mut notes = sample.notes;
     if let Some(planned_units) = options.sequential {
@@ -288,6 +299,8 @@ fn analyze_metric(
         arms: summaries(&metric.overall)?,
         comparisons: compare(&metric.overall, Place::Overall)?,
         bayesian,
+        best_arm: best_of_arms(metric, control, treatments, options.alpha)?,
+        pairs: if options.all_pairs { all_pairs(metric, control, treatments, options)? } else { Vec::new() },
         segments,
         heterogeneity: first,
         heterogeneities,
@@ -319,6 +332,28 @@ fn compare_arms(
         .iter()
         .map(|arm| compare_pair(metric, place, (control, baseline), (arm.as_str(), of_arm(arm)), options))
         .collect()
+}
+
+/// Every arm against every other, the control first.
+fn all_pairs(
+    metric: &MetricSample,
+    control: &str,
+    treatments: &[String],
+    options: &AnalysisOptions,
+) -> Result<Vec<ArmsComparison>> {
+    let empty = ArmStatistic::empty(metric.kind);
+    let of_arm = |arm: &str| *metric.overall.get(arm).unwrap_or(&empty);
+    let arms: Vec<&str> = std::iter::once(control).chain(treatments.iter().map(String::as_str)).collect();
+    let mut pairs = Vec::new();
+    for (position, first) in arms.iter().copied().enumerate() {
+        for second in arms.iter().copied().skip(position + 1) {
+            let (left, right) = ((first, of_arm(first)), (second, of_arm(second)));
+            pairs.push(compare_pair(metric, Place::Pair, left, right, options)?);
+        }
+    }
+    let mut family: Vec<&mut ArmsComparison> = pairs.iter_mut().collect();
+    adjust_family(&mut family, options)?;
+    Ok(pairs)
 }
 
 /// One arm against another, with all that was asked for.
@@ -353,6 +388,7 @@ fn compare_pair(
         always_valid: sequential.transpose()?,
         bayesian,
         margin,
+        false_coverage: None,
     })
 }
 

@@ -41,6 +41,8 @@ pub struct ExactResult {
 pub(crate) enum Place {
     /// Of all units.
     Overall,
+    /// Of all units, one of all pairs of arms.
+    Pair,
     /// Of one segment among many.
     Segment,
 }

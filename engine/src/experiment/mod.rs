@@ -20,6 +20,7 @@ mod margins;
 mod options;
 mod plan;
 mod sample;
+mod selection;
 mod sequential;
 mod test_then_roll;
 
@@ -39,5 +40,6 @@ pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
+pub use selection::{BestOfArms, FalseCoverage};
 pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

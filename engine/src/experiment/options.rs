@@ -108,6 +108,8 @@ pub struct AnalysisOptions {
     pub bayesian: bool,
     /// Margins by which an arm may be worse on a metric.
     pub margins: Vec<MarginSpec>,
+    /// Whether every arm is also compared with every other.
+    pub all_pairs: bool,
 }
 
 impl Default for AnalysisOptions {
@@ -122,6 +124,7 @@ impl Default for AnalysisOptions {
             sequential: None,
             bayesian: false,
             margins: Vec::new(),
+            all_pairs: false,
         }
     }
 }
