@@ -227,6 +227,18 @@ impl Effect {
         }
     }
 
+    /// The same at a look before the last: where nothing has varied yet, the difference is not known to be nothing, and
+    /// an interval of no width would exclude whatever comes.
+    pub(crate) fn look_at(&self, critical: f64, p_value: Option<f64>, method: impl Into<String>) -> Comparison {
+        let mut look = self.comparison_at(critical, p_value, method);
+        if matches!(self, Self::Identical { .. }) {
+            let unknown =
+                |estimate: &Estimate| Estimate::from_parts(estimate.estimate, Interval::undefined(NOTHING_YET));
+            (look.difference, look.lift) = (unknown(&look.difference), unknown(&look.lift));
+        }
+        look
+    }
+
     fn difference_at(&self, critical: f64) -> Estimate {
         match self {
             Self::Estimated(effect) => {
@@ -285,6 +297,9 @@ pub(crate) fn welch_degrees_of_freedom(parts: &[(f64, u64)]) -> Option<f64> {
 fn lift(baseline: f64, difference: f64) -> Option<f64> {
     (baseline != 0.0).then(|| difference / baseline.abs())
 }
+
+/// Note of a look at arms in which nothing varies.
+const NOTHING_YET: &str = "nothing varies in either arm so far";
 
 fn no_difference() -> Estimate {
     Estimate::new(0.0, Interval::from_ends(0.0, 0.0).with_note(EQUAL_CONSTANTS))

@@ -92,7 +92,7 @@ impl MixtureBoundary {
             return Effect::untestable(NO_LOOK).comparison_at(f64::INFINITY, None, ALWAYS_VALID_METHOD);
         };
         let p_value = effect.statistic().map(|statistic| self.p_value(statistic, units));
-        effect.comparison_at(critical, p_value, ALWAYS_VALID_METHOD)
+        effect.look_at(critical, p_value, ALWAYS_VALID_METHOD)
     }
 
     /// Units so far on the scale of the mixture.
@@ -288,7 +288,16 @@ mod tests {
         let none = always_valid_proportions(Proportion::default(), Proportion::default(), 1_000, 0.05).unwrap();
         assert_eq!((none.p_value, none.difference.estimate), (None, None));
         let still = Proportion { n: 50, successes: 0 };
-        assert_eq!(always_valid_proportions(still, still, 1_000, 0.05).unwrap().p_value, Some(1.0));
+        let nothing = always_valid_proportions(still, still, 1_000, 0.05).unwrap();
+        assert_eq!(
+            (nothing.p_value, nothing.difference.estimate, nothing.difference.low),
+            (Some(1.0), Some(0.0), None)
+        );
+        // What comes after it is not held against it.
+        let boundary = MixtureBoundary::new(1_000, 0.05).unwrap();
+        let later = boundary.compare(&Effect::of_means(&moments(9_000, 2.0, 1.0), &some).unwrap(), 9_100);
+        let path = running_comparisons(&[nothing, later.clone()]);
+        assert_eq!((path[1].difference.low, path[1].difference.high), (later.difference.low, later.difference.high));
         assert!(always_valid_means(&some, &some, 0, 0.05).is_err());
         assert!(always_valid_means(&some, &some, 10, 1.0).is_err());
     }

@@ -72,7 +72,9 @@ impl GroupSequential {
         let last = index + 1 == fractions.len();
         let statistic = effect.statistic();
         let crossed = statistic.is_some_and(|statistic| statistic.abs() > bound);
-        let mut repeated = effect.comparison_at(bound, None, format!("repeated intervals; {}", self.method));
+        let method = format!("repeated intervals; {}", self.method);
+        let mut repeated =
+            if last { effect.comparison_at(bound, None, method) } else { effect.look_at(bound, None, method) };
         if bound.is_infinite() && effect.standard_error().is_some() {
             repeated.difference = Estimate::from_parts(repeated.difference.estimate, Interval::undefined(NO_BOUNDARY));
         }
