@@ -11,6 +11,7 @@ use super::checks::{Check, checks};
 use super::decision::{Decision, decide};
 use super::exact::{ExactResult, Place, exact};
 use super::margins::{MarginResult, hold_against_margin};
+use super::on_delivered::{EffectOnDelivered, effect_on_delivered};
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
 use super::selection::{BestOfArms, FalseCoverage, add_false_coverage, best_of_arms};
@@ -143,6 +144,9 @@ pub struct ArmsComparison {
     /// Intervals that allow for its having been picked, where it was significant among others that were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub false_coverage: Option<FalseCoverage>,
+    /// The effect on the delivered, a secondary, where the control was hardly delivered to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complier: Option<EffectOnDelivered>,
 }
 
 impl ArmsComparison {
@@ -389,6 +393,7 @@ fn compare_pair(
         bayesian,
         margin,
         false_coverage: None,
+        complier: if place == Place::Overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
     })
 }
 

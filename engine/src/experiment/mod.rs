@@ -17,6 +17,7 @@ mod from_arms;
 mod from_store;
 mod from_units;
 mod margins;
+mod on_delivered;
 mod options;
 mod plan;
 mod sample;
@@ -35,6 +36,7 @@ pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
 pub use margins::{MarginResult, MarginSpec};
+pub use on_delivered::EffectOnDelivered;
 pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
