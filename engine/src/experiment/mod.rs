@@ -11,6 +11,7 @@
 mod analysis;
 mod bayesian;
 mod checks;
+mod comparisons;
 mod decision;
 mod exact;
 mod from_arms;
@@ -25,11 +26,10 @@ mod selection;
 mod sequential;
 mod test_then_roll;
 
-pub use analysis::{
-    ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
-};
+pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
+pub use comparisons::ArmsComparison;
 pub use decision::{Decision, Recommendation};
 pub use exact::ExactResult;
 pub use from_arms::analyze_arms;
