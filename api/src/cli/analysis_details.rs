@@ -15,6 +15,11 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
                 say!("{}", margin.words);
             }
             print_false_coverage(metric, comparison);
+            if let Some(found) = &comparison.complier {
+                let effect = difference_in_words(metric.kind, &found.effect);
+                say!("{}, on the delivered: {effect} ({})", subject(metric, comparison), found.note);
+                say!("  if {}", found.assumptions.join("; "));
+            }
         }
         for pair in &metric.pairs {
             say!(

@@ -119,13 +119,45 @@ pub fn run() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             // The engine's errors tell their cause themselves.
-            match error.downcast_ref::<EngineError>() {
-                Some(known) => eprintln!("sendlift: {known}"),
-                None => eprintln!("sendlift: {error:#}"),
+            let told = match error.downcast_ref::<EngineError>() {
+                Some(known) => known.to_string(),
+                None => format!("{error:#}"),
+            };
+            // With RUST_BACKTRACE a library's error brings its backtrace along.
+            let told = told.split("\n\nbacktrace:").next().unwrap_or_default();
+            eprintln!("sendlift: {told}");
+            if let Some(advice) = advice(told) {
+                eprintln!("{advice}");
             }
             ExitCode::from(exit_status(&error))
         }
     }
+}
+
+/// What to do about a failure of the disk or of a file of the store, which the libraries below only name.
+fn advice(told: &str) -> Option<&'static str> {
+    const SIGNS: [(&[&str], &str); 3] = [
+        (
+            &["(os error 28)", "(os error 122)"],
+            "The disk is full. Free some space and run the same command again: what was taken in before is not taken in twice.",
+        ),
+        (
+            &["(os error 30)", "(os error 13)"],
+            "The place cannot be written to. Reports need that, too, where facts must be brought up to date; make it \
+             writable and run the same command again.",
+        ),
+        (
+            &[
+                "Invalid Parquet file",
+                "Json error",
+                "Failed to fetch metadata",
+                "data file",
+                "Failed to read delta log",
+            ],
+            "A file of the store is damaged or missing: `sendlift doctor` names it and says what to do.",
+        ),
+    ];
+    SIGNS.iter().find(|(signs, _)| signs.iter().any(|sign| told.contains(sign))).map(|(_, advice)| *advice)
 }
 
 fn exit_status(error: &anyhow::Error) -> u8 {

@@ -21,11 +21,27 @@ pub(super) fn run(context: &Context, arguments: &PlanArguments) -> anyhow::Resul
             Format::Table => print_list(&plan),
         };
     }
+    refuse_options_of_lists(arguments)?;
     let plan = plan_experiment(&request(arguments)?).map_err(of_usage)?;
     match format {
         Format::Json => print_json(&plan),
         Format::Csv => print_csv_of(&[plan]),
         Format::Table => print_plan(&plan),
+    }
+}
+
+/// Options that would change nothing. (An argument that conflicts with others is none that the parser can require.)
+fn refuse_options_of_lists(arguments: &PlanArguments) -> Result<()> {
+    let of_lists = [
+        ("--prior-sd", arguments.prior_sd.is_some()),
+        ("--value", arguments.value.is_some()),
+        ("--message-cost", !arguments.message_cost.is_empty()),
+        ("--opt-out-cost", arguments.opt_out_cost.is_some()),
+        ("--may-send-nothing", arguments.may_send_nothing),
+    ];
+    match of_lists.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(EngineError::usage(format!("{name} is for a plan with --list"))),
+        None => Ok(()),
     }
 }
 
@@ -46,10 +62,10 @@ fn metric(arguments: &PlanArguments) -> Result<MetricKind> {
 }
 
 fn request(arguments: &PlanArguments) -> Result<PlanRequest> {
-    let spending = match arguments.spending.as_str() {
-        "obrien-fleming" => Spending::OBrienFleming,
-        "pocock" => Spending::Pocock,
-        other => return Err(EngineError::usage(format!("--spending \"{other}\": use obrien-fleming or pocock"))),
+    let spending = match arguments.spending.as_deref() {
+        None | Some("obrien-fleming") => Spending::OBrienFleming,
+        Some("pocock") => Spending::Pocock,
+        Some(other) => return Err(EngineError::usage(format!("--spending \"{other}\": use obrien-fleming or pocock"))),
     };
     let looks = match (arguments.looks, arguments.sequential) {
         (Some(looks), _) => PlannedLooks::Group(looks, spending),

@@ -50,9 +50,9 @@ pub(super) struct PlanArguments {
     /// Looks, evenly spaced, the last at the end
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["sequential", "list"])]
     pub(super) looks: Option<u32>,
-    /// How the looks spend alpha: hardly any early, or more evenly
-    #[arg(long, value_name = "obrien-fleming|pocock", default_value = "obrien-fleming", requires = "looks")]
-    pub(super) spending: String,
+    /// How the looks spend alpha: hardly any early, or more evenly [default: obrien-fleming]
+    #[arg(long, value_name = "obrien-fleming|pocock", requires = "looks", conflicts_with_all = ["sequential", "list"])]
+    pub(super) spending: Option<String>,
     /// An always-valid analysis: anyone may look at any time
     #[arg(long, conflicts_with = "list")]
     pub(super) sequential: bool,
@@ -60,21 +60,21 @@ pub(super) struct PlanArguments {
     #[arg(long, value_name = "RECIPIENTS")]
     pub(super) list: Option<u64>,
     /// With --list: the standard deviation of texts' true responses [default: a tenth of the baseline]
-    #[arg(long, value_name = "VALUE", requires = "list")]
+    #[arg(long, value_name = "VALUE")]
     pub(super) prior_sd: Option<f64>,
     /// With --list: what one unit of response is worth [default: 1]
-    #[arg(long, requires = "list")]
+    #[arg(long)]
     pub(super) value: Option<f64>,
     /// With --list: the cost of a message, of both texts or of each
-    #[arg(long, value_name = "COST[,COST]", value_delimiter = ',', requires = "list")]
+    #[arg(long, value_name = "COST[,COST]", value_delimiter = ',')]
     pub(super) message_cost: Vec<f64>,
     /// With --list: the share of recipients that opt out, on both texts or on each
     #[arg(long, value_name = "SHARE[,SHARE]", value_delimiter = ',', requires = "opt_out_cost")]
     pub(super) opt_out_rate: Vec<f64>,
     /// With --list: what an opt-out costs
-    #[arg(long, value_name = "COST", requires_all = ["list", "opt_out_rate"])]
+    #[arg(long, value_name = "COST", requires = "opt_out_rate")]
     pub(super) opt_out_cost: Option<f64>,
     /// With --list: the rest may be sent nothing when both texts lose money
-    #[arg(long, requires = "list")]
+    #[arg(long)]
     pub(super) may_send_nothing: bool,
 }

@@ -9,8 +9,9 @@
 
 use serde::Serialize;
 
-use super::analysis::{ArmsComparison, ExperimentAnalysis, MetricAnalysis};
+use super::analysis::{ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
+use super::comparisons::ArmsComparison;
 use super::options::MetricKind;
 use super::sample::MetricRole;
 use crate::stats::MarginVerdict;

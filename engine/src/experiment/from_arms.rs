@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample, Segment};
+use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::query::{new_context, unit_table};
@@ -54,8 +54,7 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
         };
         let position = known.unwrap_or_else(|| {
             let role = if sample.metrics.is_empty() { MetricRole::Primary } else { MetricRole::Secondary };
-            let segments: BTreeMap<Segment, ByArm> = BTreeMap::new();
-            sample.metrics.push(MetricSample { name: row.metric.clone(), kind, role, overall: ByArm::new(), segments });
+            sample.metrics.push(MetricSample::new(row.metric.clone(), kind, role));
             sample.metrics.len() - 1
         });
         let metric = &mut sample.metrics[position];

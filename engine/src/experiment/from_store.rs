@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
+use super::on_delivered::SHARE_OF_DELIVERY;
 use super::options::{AnalysisOptions, MetricKind};
 use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
 use crate::error::{EngineError, Result};
@@ -94,7 +95,7 @@ fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result
 /// When the store has no such experiment, or a segment column does not exist.
 pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
     let name = format!(
-        "{} {} experiment {id:?} {:?} {:?}",
+        "{} {} experiment by delivery {id:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         options.metrics,
@@ -383,6 +384,20 @@ impl StoreExperiment<'_> {
             let by_segment = format!("SELECT arm, {key}{statistics} FROM {counted} GROUP BY arm, {key}");
             add_statistics(&mut sample.metrics, &self.session.collect(&by_segment).await?, Some(name))?;
         }
+        if self.at_hand.deliveries && delivery_differs(sample) {
+            let reached = "CASE WHEN stage_delivered > 0 THEN 'yes' ELSE 'no' END";
+            let by_delivery = format!("SELECT arm, {reached}{statistics} FROM {counted} GROUP BY arm, {reached}");
+            let mut found: Vec<MetricSample> = metrics
+                .iter()
+                .map(|metric| MetricSample::new(metric.name.to_owned(), metric.kind, metric.role))
+                .collect();
+            add_statistics(&mut found, &self.session.collect(&by_delivery).await?, Some("reached"))?;
+            for (metric, mut found) in sample.metrics.iter_mut().zip(found) {
+                let mut group = |value: &str| found.segments.remove(&("reached".to_owned(), Some(value.to_owned())));
+                metric.delivered = group("yes").unwrap_or_default();
+                metric.undelivered = group("no").unwrap_or_default();
+            }
+        }
         Ok(())
     }
 
@@ -445,4 +460,15 @@ impl StoreExperiment<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether some arm was delivered to so much less than another that delivery is what tells them apart.
+#[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+fn delivery_differs(sample: &ExperimentSample) -> bool {
+    let Some((_, delivered)) = sample.stages.iter().find(|(stage, _)| stage == "delivered") else { return false };
+    let arms = sample.arms.iter().filter(|(_, units)| *units > 0);
+    let shares = arms.map(|(arm, units)| delivered.get(arm).copied().unwrap_or(0) as f64 / *units as f64);
+    let (least, most) =
+        shares.fold((f64::INFINITY, 0.0_f64), |(least, most), share| (least.min(share), most.max(share)));
+    least < SHARE_OF_DELIVERY * most
 }

@@ -11,12 +11,14 @@
 mod analysis;
 mod bayesian;
 mod checks;
+mod comparisons;
 mod decision;
 mod exact;
 mod from_arms;
 mod from_store;
 mod from_units;
 mod margins;
+mod on_delivered;
 mod options;
 mod plan;
 mod sample;
@@ -24,17 +26,17 @@ mod selection;
 mod sequential;
 mod test_then_roll;
 
-pub use analysis::{
-    ArmCount, ArmSummary, ArmsComparison, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis,
-};
+pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
+pub use comparisons::ArmsComparison;
 pub use decision::{Decision, Recommendation};
 pub use exact::ExactResult;
 pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
 pub use margins::{MarginResult, MarginSpec};
+pub use on_delivered::EffectOnDelivered;
 pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,

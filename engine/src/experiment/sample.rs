@@ -137,12 +137,26 @@ pub(crate) struct MetricSample {
     pub(crate) overall: ByArm,
     #[serde(with = "pairs")]
     pub(crate) segments: BTreeMap<Segment, ByArm>,
+    /// Of the units that were delivered to, where delivery tells the arms apart.
+    #[serde(default)]
+    pub(crate) delivered: ByArm,
+    /// Of those that were not.
+    #[serde(default)]
+    pub(crate) undelivered: ByArm,
 }
 
 impl MetricSample {
     /// A metric without any statistics yet.
     pub(crate) fn new(name: String, kind: MetricKind, role: MetricRole) -> Self {
-        Self { name, kind, role, overall: ByArm::new(), segments: BTreeMap::new() }
+        Self {
+            name,
+            kind,
+            role,
+            overall: ByArm::new(),
+            segments: BTreeMap::new(),
+            delivered: ByArm::new(),
+            undelivered: ByArm::new(),
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::analysis::{ArmsComparison, MetricAnalysis};
+use super::analysis::MetricAnalysis;
+use super::comparisons::ArmsComparison;
 use super::sample::{ArmStatistic, ByArm, MetricRole, MetricSample};
 use crate::error::Result;
 use crate::stats::selection::false_coverage_alpha;

@@ -30,7 +30,7 @@ pub const FEEDING_LOGS: [Log; 7] =
     [Log::Recipients, Log::Sends, Log::Deliveries, Log::Clicks, Log::Conversions, Log::Replies, Log::OptOuts];
 
 /// The version of the rules in [`sql`]. Raise it with every change of what a fact means, so that stores are brought along.
-pub(crate) const RULES_VERSION: u32 = 2;
+pub(crate) const RULES_VERSION: u32 = 3;
 
 /// The column by which the table is partitioned: the UTC day of the send.
 pub const PARTITION: &str = "sent_date";
@@ -43,6 +43,21 @@ pub async fn reflected_version(facts: &DeltaTable, log: Log) -> Result<Option<u6
     let log_store = facts.log_store();
     let version = facts.snapshot()?.transaction_version(log_store.as_ref(), source_id(log)).await?;
     Ok(version.and_then(|version| u64::try_from(version).ok()))
+}
+
+/// The application id under which the facts remember which files a log had.
+fn content_id(log: Log) -> String {
+    format!("content:{log}")
+}
+
+/// A number that stands for the data files of a table: after a broken commit was removed, another may take its version
+/// number. The order of the files does not matter.
+fn content_of(table: &DeltaTable) -> Result<i64> {
+    let files = table.snapshot()?.log_data();
+    let sum =
+        files.iter().fold(0_u64, |sum, file| sum.wrapping_add(xxhash_rust::xxh3::xxh3_64(file.path().as_bytes())));
+    // Application transactions want a version that is not negative.
+    Ok(i64::from_be_bytes(sum.to_be_bytes()) & i64::MAX)
 }
 
 fn source_id(log: Log) -> String {

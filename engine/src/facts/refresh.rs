@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 
 use super::sql::{Inputs, Range, facts_query, moment};
 use super::touched::{new_rows, touched_days};
-use super::{FEEDING_LOGS, PARTITION, reflected_version, source_id};
+use super::{FEEDING_LOGS, PARTITION, content_id, content_of, reflected_version, source_id};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
@@ -52,6 +52,8 @@ struct LogState {
     log: Log,
     table: Option<DeltaTable>,
     reflected: Option<u64>,
+    /// What stood for the log's files at the reflected version.
+    content: Option<i64>,
 }
 
 impl LogState {
@@ -61,6 +63,24 @@ impl LogState {
 
     fn is_behind(&self) -> bool {
         self.version() != self.reflected
+    }
+
+    /// Whether the version that the facts reflect is still what it was: one that could not be read may have been removed,
+    /// and another have taken its number.
+    async fn is_as_reflected(&self, store: &Store) -> Result<bool> {
+        let Some(reflected) = self.reflected else { return Ok(true) };
+        let Some(table) = &self.table else { return Ok(false) };
+        if !self.is_behind() {
+            return Ok(Some(content_of(table)?) == self.content);
+        }
+        if table.version() < Some(reflected) {
+            return Ok(false);
+        }
+        // A version that is no longer kept cannot have been replaced without the ones after it.
+        match store.table_at_version(self.log.name(), reflected).await {
+            Ok(then) => Ok(Some(content_of(&then)?) == self.content),
+            Err(_) => Ok(true),
+        }
     }
 }
 
@@ -83,11 +103,15 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     let facts = store.table(MESSAGE_FACTS).await?;
     let mut states = Vec::with_capacity(FEEDING_LOGS.len());
     for log in FEEDING_LOGS {
-        let reflected = match &facts {
-            Some(facts) => reflected_version(facts, log).await?,
-            None => None,
+        let (reflected, content) = match &facts {
+            Some(facts) => {
+                let log_store = facts.log_store();
+                let content = facts.snapshot()?.transaction_version(log_store.as_ref(), content_id(log)).await?;
+                (reflected_version(facts, log).await?, content)
+            }
+            None => (None, None),
         };
-        states.push(LogState { log, table: store.table(log.name()).await?, reflected });
+        states.push(LogState { log, table: store.table(log.name()).await?, reflected, content });
     }
     if !states.iter().any(|state| state.log == Log::Sends && state.table.is_some()) {
         return Ok(Some(Refreshed { days: 0, from_scratch: false, version: None }));
@@ -100,7 +124,11 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
         }
         None => false,
     };
-    if same_settings && !states.iter().any(LogState::is_behind) {
+    let mut as_reflected = true;
+    for state in &states {
+        as_reflected &= state.is_as_reflected(store).await?;
+    }
+    if same_settings && as_reflected && !states.iter().any(LogState::is_behind) {
         let version = facts.as_ref().and_then(DeltaTable::version);
         return Ok(Some(Refreshed { days: 0, from_scratch: false, version }));
     }
@@ -109,13 +137,16 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
 
     let changes = match &facts {
-        Some(facts) if same_settings => register_new_rows(&mut session, facts, &states).await?,
+        Some(facts) if same_settings && as_reflected => register_new_rows(&mut session, facts, &states).await?,
         _ => None,
     };
     let incremental = changes.is_some();
-    let changed: Vec<Log> = match &changes {
-        Some(changes) => changes.gained.clone(),
-        None => states.iter().filter(|state| state.is_behind()).map(|state| state.log).collect(),
+    let changed: Vec<Log> = if let Some(changes) = &changes {
+        changes.gained.clone()
+    } else {
+        // A log may have other rows under the same version.
+        let may_differ = states.iter().filter(|state| state.is_behind() || (!as_reflected && state.table.is_some()));
+        may_differ.map(|state| state.log).collect()
     };
     let corrected = note_corrections(store, &mut session, incremental, &changed).await?;
     let mut days = match &facts {
@@ -123,11 +154,13 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
         _ => BTreeSet::new(),
     };
     days.extend(changes.into_iter().flat_map(|changes| changes.erased));
-    let reflects = states
-        .iter()
-        .filter_map(|state| Some((source_id(state.log), i64::try_from(state.version()?).ok()?)))
-        .chain([(SETTINGS_ID.to_owned(), settings.fingerprint())])
-        .collect();
+    let mut reflects = vec![(SETTINGS_ID.to_owned(), settings.fingerprint())];
+    for state in &states {
+        if let (Some(table), Some(version)) = (&state.table, state.version()) {
+            reflects.push((source_id(state.log), i64::try_from(version).unwrap_or(i64::MAX)));
+            reflects.push((content_id(state.log), content_of(table)?));
+        }
+    }
     if let (Some(facts), true) = (&facts, incremental && days.is_empty()) {
         // Rows were rearranged, or concern no message: the facts are those of these versions, too.
         let replacement = Replacement { reflects, ..Replacement::default() };

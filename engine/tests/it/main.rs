@@ -3,6 +3,7 @@
 
 mod care;
 mod exactly_once;
+mod experiment_delivery;
 mod facts_laws;
 mod formats;
 mod known_truth;
