@@ -142,6 +142,13 @@ impl Answers {
         }
     }
 
+    /// How long it takes to make again what was asked a moment ago.
+    pub(super) fn time_to_make_again(&self) -> Duration {
+        let kept = self.kept();
+        let is_due = |answer: &&Answer| answer.question.of_now && answer.question.asked_at.elapsed() < A_MOMENT;
+        kept.values().filter(is_due).filter_map(|answer| answer.took).sum()
+    }
+
     /// What was asked at these versions a moment ago, the latest first, as far as there is time to make it again.
     fn asked_lately(&self, before: &View) -> Vec<Question> {
         let kept = self.kept();

@@ -46,7 +46,7 @@ const LEAST_REST: Duration = Duration::from_millis(200);
 /// The longest.
 const MOST_REST: Duration = Duration::from_secs(10);
 /// A renewal of at most this length is worth waiting for.
-const QUICK: Duration = Duration::from_millis(250);
+const QUICK: Duration = Duration::from_millis(500);
 /// The header that tells how many acknowledged commits an answer may lack.
 const BEHIND: HeaderName = HeaderName::from_static("sendlift-behind");
 
@@ -133,11 +133,6 @@ impl Latest {
         // What is shown was committed before: in this order the difference is never too small.
         let shown = self.shown.load(Ordering::SeqCst);
         self.committed.load(Ordering::SeqCst).saturating_sub(shown)
-    }
-
-    /// Whether the last renewal was, and so the next one may be.
-    fn is_renewed_quickly(&self) -> bool {
-        Duration::from_millis(self.renewal_took.load(Ordering::Relaxed)) <= QUICK
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
@@ -275,13 +270,19 @@ impl AppState {
         }
     }
 
+    /// Whether the next renewal is expected to be quick: the last one was, and so is making again what was asked.
+    fn is_renewed_quickly(&self) -> bool {
+        let last = Duration::from_millis(self.latest.renewal_took.load(Ordering::Relaxed));
+        last.max(self.answers.time_to_make_again()) <= QUICK
+    }
+
     /// Waits for what was acknowledged before the call, as far as a read must. Returns how many commits it may lack.
     async fn catch_up(&self, always: bool) -> Result<u64, Problem> {
         let behind = self.latest.commits_behind();
         if !always && (behind == 0 || self.commits.is_busy()) {
             return Ok(behind);
         }
-        if !always && !self.latest.is_renewed_quickly() {
+        if !always && !self.is_renewed_quickly() {
             self.follow_commits();
             return Ok(behind);
         }
