@@ -1,6 +1,6 @@
 //! What was asked for beside the headline of an analysis, a line each; and how its numbers are written.
 
-use sendlift_engine::experiment::{ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind};
+use sendlift_engine::experiment::{ArmsComparison, ExperimentAnalysis, MetricAnalysis, MetricKind, p_value_in_words};
 use sendlift_engine::stats::Estimate;
 
 use super::output::say;
@@ -26,8 +26,8 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
                 "{}, pair: {}, p {}, adjusted p {}",
                 subject(metric, pair),
                 difference_in_words(metric.kind, &pair.comparison.difference),
-                p_value_in_words(pair.comparison.p_value),
-                p_value_in_words(pair.p_value_adjusted)
+                p_value_or_dash(pair.comparison.p_value),
+                p_value_or_dash(pair.p_value_adjusted)
             );
         }
         if let Some(best) = &metric.best_arm {
@@ -59,8 +59,8 @@ fn print_exact(metric: &MetricAnalysis, comparison: &ArmsComparison) {
         "{}, exact: {}, p {}, adjusted p {} ({}; {})",
         subject(metric, comparison),
         difference.or(ratio).unwrap_or_else(dash),
-        p_value_in_words(found.p_value),
-        p_value_in_words(found.p_value_adjusted),
+        p_value_or_dash(found.p_value),
+        p_value_or_dash(found.p_value_adjusted),
         found.reason,
         found.note
     );
@@ -73,8 +73,8 @@ fn print_always_valid(metric: &MetricAnalysis, comparison: &ArmsComparison) {
         subject(metric, comparison),
         difference_in_words(metric.kind, &found.difference),
         lift_in_words(&found.lift),
-        p_value_in_words(found.p_value),
-        p_value_in_words(found.p_value_adjusted)
+        p_value_or_dash(found.p_value),
+        p_value_or_dash(found.p_value_adjusted)
     );
 }
 
@@ -141,34 +141,10 @@ pub(super) fn value(kind: MetricKind, mean: f64) -> String {
     }
 }
 
-fn p_value_in_words(p_value: Option<f64>) -> String {
-    p_value.map_or_else(dash, small)
+fn p_value_or_dash(p_value: Option<f64>) -> String {
+    p_value.map_or_else(dash, p_value_in_words)
 }
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-/// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
-pub(super) fn small(p_value: f64) -> String {
-    if p_value >= 0.0001 {
-        format!("{p_value:.4}")
-    } else if p_value >= 1e-15 {
-        format!("{p_value:.2e}")
-    } else {
-        "< 1e-15".to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p_values_are_never_written_as_zero() {
-        assert_eq!(
-            [0.0412, 3.664e-14, 1e-15, 9e-16, 0.0].map(small),
-            ["0.0412", "3.66e-14", "1.00e-15", "< 1e-15", "< 1e-15"]
-        );
-    }
 }

@@ -4,13 +4,13 @@ use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
     AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MarginSpec, MetricAnalysis,
     MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
-    list_experiments, parse_allocation,
+    list_experiments, p_value_in_words, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
-use super::analysis_details::{difference_in_words, lift_in_words, print_details, small, value};
+use super::analysis_details::{difference_in_words, lift_in_words, print_details, value};
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
@@ -194,7 +194,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
             Verdict::Fail => "FAIL",
         };
         let stage = check.stage.as_ref().map(|stage| format!(" ({stage})")).unwrap_or_default();
-        let p_value = check.p_value.map(|p_value| format!(", p {}", small(p_value))).unwrap_or_default();
+        let p_value = check.p_value.map(|p_value| format!(", p {}", p_value_in_words(p_value))).unwrap_or_default();
         say!("{mark} {}{stage}: {}{p_value}", check.check, check.detail);
     }
     for note in &analysis.notes {
@@ -264,7 +264,7 @@ fn print_heterogeneity(metric: &MetricAnalysis) {
             metric.metric,
             found.column,
             found.q,
-            small(found.p_value),
+            p_value_in_words(found.p_value),
             found.i_squared * 100.0
         );
     }
@@ -272,7 +272,7 @@ fn print_heterogeneity(metric: &MetricAnalysis) {
 
 fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [String; 4] {
     let found = &comparison.comparison;
-    let p_value = |p_value: Option<f64>| p_value.map_or_else(|| "-".to_owned(), small);
+    let p_value = |p_value: Option<f64>| p_value.map_or_else(|| "-".to_owned(), p_value_in_words);
     [
         difference_in_words(metric.kind, &found.difference),
         lift_in_words(&found.lift),

@@ -213,7 +213,8 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
 }
 
 /// A p value: plain where that can be read, with an exponent where it is small, a bound where its digits say nothing.
-fn p_value_in_words(p_value: f64) -> String {
+#[must_use]
+pub fn p_value_in_words(p_value: f64) -> String {
     if p_value >= 0.0001 {
         format!("{p_value:.4}")
     } else if p_value >= 1e-15 {
@@ -229,9 +230,16 @@ mod tests {
 
     #[test]
     fn p_values_and_levels_are_readable() {
-        for (p_value, words) in
-            [(0.04123, "0.0412"), (1.0, "1.0000"), (3.664e-14, "3.66e-14"), (1e-40, "< 1e-15"), (0.0, "< 1e-15")]
-        {
+        for (p_value, words) in [
+            (0.04123, "0.0412"),
+            (0.0412, "0.0412"),
+            (1.0, "1.0000"),
+            (3.664e-14, "3.66e-14"),
+            (1e-15, "1.00e-15"),
+            (9e-16, "< 1e-15"),
+            (1e-40, "< 1e-15"),
+            (0.0, "< 1e-15"),
+        ] {
             assert_eq!(p_value_in_words(p_value), words);
         }
         for (alpha, level) in [(0.05, "95 %"), (0.1, "90 %"), (0.001, "99.9 %"), (0.5, "50 %")] {

@@ -30,7 +30,7 @@ pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, Seg
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
 pub use comparisons::ArmsComparison;
-pub use decision::{Decision, Recommendation};
+pub use decision::{Decision, Recommendation, p_value_in_words};
 pub use exact::ExactResult;
 pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
