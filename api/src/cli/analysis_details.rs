@@ -10,6 +10,8 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
     for metric in &analysis.metrics {
         for comparison in &metric.comparisons {
             print_exact(metric, comparison);
+            print_adjusted(metric, comparison);
+            print_planned_look(metric, comparison);
             print_always_valid(metric, comparison);
             if let Some(margin) = &comparison.margin {
                 say!("{}", margin.words);
@@ -28,6 +30,16 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
                 difference_in_words(metric.kind, &pair.comparison.difference),
                 p_value_or_dash(pair.comparison.p_value),
                 p_value_or_dash(pair.p_value_adjusted)
+            );
+        }
+        if let Some(cut) = &metric.cut {
+            let units: Vec<String> = cut.units.iter().map(|(arm, n)| format!("{n} of {arm}")).collect();
+            say!(
+                "{}: values above {} are set to it: {}, {:.4} taken away in all",
+                metric_label(metric),
+                cut.limit,
+                if units.is_empty() { "none".to_owned() } else { units.join(", ") },
+                cut.amount
             );
         }
         if let Some(best) = &metric.best_arm {
@@ -112,11 +124,57 @@ fn print_bayesian(metric: &MetricAnalysis) {
     }
 }
 
+fn print_adjusted(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    for (found, how) in [(&comparison.adjusted, "adjusted for"), (&comparison.post_stratified, "post-stratified by")] {
+        let Some(found) = found else { continue };
+        let removed = found
+            .variance_reduction
+            .map(|share| format!("; {:.1} % of the variance removed", share * 100.0))
+            .unwrap_or_default();
+        let covariates = if found.covariates.is_empty() { "nothing".to_owned() } else { found.covariates.join(", ") };
+        say!(
+            "{}, {how} {covariates}: {}, p {}, adjusted p {}{removed}",
+            subject(metric, comparison),
+            difference_in_words(metric.kind, &found.difference),
+            p_value_or_dash(found.p_value),
+            p_value_or_dash(found.p_value_adjusted)
+        );
+        if let Some(note) = &found.note {
+            say!("  {note}");
+        }
+    }
+}
+
+fn print_planned_look(metric: &MetricAnalysis, comparison: &ArmsComparison) {
+    let Some(found) = &comparison.planned_look else { return };
+    let state = match (found.crossed, found.p_value) {
+        (true, Some(p_value)) => format!("stop: p {}", p_value_in_words(p_value)),
+        _ => "go on".to_owned(),
+    };
+    say!(
+        "{}, look {} at {:.0} % of the plan: |z| {:.3} against {}, {state}; {}",
+        subject(metric, comparison),
+        found.look,
+        found.information_fraction * 100.0,
+        comparison.comparison.statistic.unwrap_or(0.0).abs(),
+        found.critical_value.map_or_else(|| "no boundary yet".to_owned(), |value| format!("{value:.3}")),
+        difference_in_words(metric.kind, &found.difference)
+    );
+}
+
+/// A metric's name, with what tells it from others of the same name.
+pub(super) fn metric_label(metric: &MetricAnalysis) -> String {
+    match &metric.detail {
+        Some(detail) => format!("{} ({detail})", metric.metric),
+        None => metric.metric.clone(),
+    }
+}
+
 /// A difference in the metric's own units with its interval.
 pub(super) fn difference_in_words(kind: MetricKind, difference: &Estimate) -> String {
     match kind {
         MetricKind::Proportion => estimate_in_words(difference, " pp", |share| format!("{:+.2}", share * 100.0)),
-        MetricKind::Mean => estimate_in_words(difference, "", |number| format!("{number:+.4}")),
+        _ => estimate_in_words(difference, "", |number| format!("{number:+.4}")),
     }
 }
 
@@ -137,7 +195,7 @@ fn estimate_in_words(estimate: &Estimate, unit: &str, text: impl Fn(f64) -> Stri
 pub(super) fn value(kind: MetricKind, mean: f64) -> String {
     match kind {
         MetricKind::Proportion => format!("{:.2} %", mean * 100.0),
-        MetricKind::Mean => format!("{mean:.4}"),
+        _ => format!("{mean:.4}"),
     }
 }
 

@@ -215,9 +215,10 @@ pub(super) struct AnalyzeArguments {
     /// The control arm [default: the one named control or A, else the first]
     #[arg(long, value_name = "VALUE")]
     pub(super) control: Option<String>,
-    /// Of a unit table a column, with its kind if the values do not tell; of the store click, conversion, revenue, delivery,
-    /// reply, cost or `opt_out`; the first decides
-    #[arg(long, value_name = "NAME[:proportion|mean]", value_delimiter = ',')]
+    /// Of a unit table a column, of the store click, conversion, revenue, delivery, reply, cost, `opt_out`, clicks,
+    /// conversions or messages; after a colon what is compared: proportion, mean, winsorised[=SHARE], log, quantile=Q or
+    /// ratio=DENOMINATOR [default: by the values]; the first decides
+    #[arg(long, value_name = "NAME[:KIND]", value_delimiter = ',')]
     pub(super) metric: Vec<String>,
     /// The column of a unit table that names the unit
     #[arg(long, value_name = "COLUMN", requires = "units")]
@@ -225,6 +226,16 @@ pub(super) struct AnalyzeArguments {
     /// A column whose values are looked at one by one
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(super) segment: Vec<String>,
+    /// Columns of a unit table that were known before the assignment: results are adjusted for them (CUPED, Lin) and then
+    /// decide; of the store `pre_period`, the same metric in the 28 days before
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "arms")]
+    pub(super) covariate: Vec<String>,
+    /// A column known before the assignment, by whose values results are post-stratified
+    #[arg(long, value_name = "COLUMN", conflicts_with = "arms")]
+    pub(super) post_stratify: Option<String>,
+    /// The column that names what was randomised where that is more than a row: a shop, a household
+    #[arg(long, value_name = "COLUMN", requires = "units", visible_alias = "randomized-by")]
+    pub(super) randomised_by: Option<String>,
     /// Only rows of a unit table that fulfil this condition
     #[arg(long, value_name = "SQL", requires = "units")]
     pub(super) filter: Option<String>,
@@ -252,6 +263,12 @@ pub(super) struct AnalyzeArguments {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub(super) planned_units: u64,
+    /// The share of the planned units at each look so far, this one last: results hold over all looks, and decide
+    #[arg(long, value_name = "SHARE,…", conflicts_with = "sequential")]
+    pub(super) looks: Option<String>,
+    /// With --looks: how the error is spent over them, the same at every look
+    #[arg(long, default_value = "obrien-fleming", value_name = "obrien-fleming|pocock|even", requires = "looks")]
+    pub(super) spending: String,
     /// Add the chance to win, the expected loss and credible intervals, under a stated prior
     #[arg(long)]
     pub(super) bayesian: bool,

@@ -2,15 +2,15 @@
 
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, MarginSpec, MetricAnalysis,
-    MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units,
-    list_experiments, p_value_in_words, parse_allocation,
+    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, LooksSpec, MarginSpec,
+    MetricAnalysis, MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store,
+    analyze_units, list_experiments, p_value_in_words, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
-use super::analysis_details::{difference_in_words, lift_in_words, print_details, value};
+use super::analysis_details::{difference_in_words, lift_in_words, metric_label, print_details, value};
 use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
@@ -126,6 +126,10 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         bayesian: arguments.bayesian,
         margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
         all_pairs: arguments.all_pairs,
+        covariates: arguments.covariate.clone(),
+        strata: arguments.post_stratify.clone(),
+        randomised_by: arguments.randomised_by.clone(),
+        looks: arguments.looks.as_deref().map(|looks| LooksSpec::read(looks, &arguments.spending)).transpose()?,
     })
 }
 
@@ -171,7 +175,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         for arm in arms {
             let comparison = metric.comparisons.iter().find(|comparison| comparison.arm == arm.arm);
             let mut cells = vec![
-                Cell::from(metric.metric.as_str()),
+                Cell::from(metric_label(metric)),
                 Cell::from(arm.arm.as_str()),
                 Cell::count(arm.n),
                 Cell::from(arm.mean.map(|mean| value(metric.kind, mean))),
@@ -232,7 +236,7 @@ fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {
             comparisons.sort_by(|left, right| compare_naturally(&left.arm, &right.arm));
             for comparison in comparisons {
                 let mut cells = vec![
-                    Cell::from(metric.metric.as_str()),
+                    Cell::from(metric_label(metric)),
                     Cell::from(label.join(", ")),
                     Cell::from(comparison.arm.as_str()),
                     Cell::count(units),

@@ -114,7 +114,7 @@ fn print_plan(plan: &ExperimentPlan) -> anyhow::Result<()> {
     };
     let own_units = |number: f64| match plan.metric {
         MetricKind::Proportion => format!("{:.3} pp", number * 100.0),
-        MetricKind::Mean => format!("{number:.4}"),
+        _ => format!("{number:.4}"),
     };
     let effect = |difference: f64, lift: Option<f64>| match lift {
         Some(lift) => format!("{} ({})", own_units(difference), percent(lift)),

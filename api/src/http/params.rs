@@ -10,7 +10,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, MarginSpec, parse_allocation};
+use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, LooksSpec, MarginSpec, parse_allocation};
 use sendlift_engine::ingest::times::{TimeParser, zone};
 use sendlift_engine::report::ReportRequest;
 use sendlift_engine::store::At;
@@ -188,6 +188,17 @@ pub(super) struct AnalysisParams {
     /// Whether every arm is compared with every other, too.
     #[param(value_type = Option<bool>)]
     all_pairs: Option<String>,
+    /// Columns of a table of units that were known before the assignment, with commas between them: results are adjusted
+    /// for them and then decide; of the store `pre_period`.
+    covariate: Option<String>,
+    /// A column known before the assignment, by whose values results are post-stratified.
+    post_stratify: Option<String>,
+    /// The column of a table of units that names what was randomised where that is more than a row.
+    randomised_by: Option<String>,
+    /// The share of the planned units at each look so far, this one last, with commas between them.
+    looks: Option<String>,
+    /// How the error is spent over the looks: obrien-fleming (unless given), pocock or even.
+    spending: Option<String>,
 }
 
 impl AnalysisParams {
@@ -205,8 +216,14 @@ impl AnalysisParams {
                 .iter()
                 .map(|margin| margin.parse::<MarginSpec>())
                 .collect::<Result<Vec<_>, _>>()?,
+            covariates: list(self.covariate.as_deref()),
+            strata: self.post_stratify.clone(),
+            randomised_by: self.randomised_by.clone(),
             ..AnalysisOptions::default()
         };
+        if let Some(looks) = &self.looks {
+            options.looks = Some(LooksSpec::read(looks, self.spending.as_deref().unwrap_or("obrien-fleming"))?);
+        }
         let planned_units = self.planned_units.as_deref().map(|text| units("planned_units", text)).transpose()?;
         if flag("sequential", self.sequential.as_deref())? {
             options.sequential = Some(planned_units.unwrap_or(DEFAULT_PLANNED_UNITS));

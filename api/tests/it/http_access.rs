@@ -169,6 +169,11 @@ async fn the_contract_lists_every_path() {
         "bayesian",
         "margin",
         "all_pairs",
+        "covariate",
+        "post_stratify",
+        "randomised_by",
+        "looks",
+        "spending",
         "at",
     ]);
     assert_eq!(names, expected);

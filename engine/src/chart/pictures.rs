@@ -148,7 +148,7 @@ pub fn segments(analysis: &ExperimentAnalysis, metric: Option<&str>) -> Result<C
     columns.dedup();
     let (unit, of_unit) = match metric.kind {
         MetricKind::Proportion => (AxisUnit::PercentagePoints, " in percentage points"),
-        MetricKind::Mean => (AxisUnit::Plain, ""),
+        _ => (AxisUnit::Plain, ""),
     };
     Ok(Chart::Intervals {
         title: format!("{} by {}: {arm} against {}", metric.metric, columns.join(", "), analysis.control),

@@ -11,8 +11,9 @@ use super::checks::{Check, checks};
 use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
 use super::decision::{Decision, decide};
 use super::exact::Place;
-use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::metric::MetricKind;
+use super::options::AnalysisOptions;
+use super::sample::{ByArm, Cut, ExperimentSample, MetricRole, MetricSample};
 use super::selection::{BestOfArms, add_false_coverage, best_of_arms};
 use crate::error::{EngineError, Result};
 use crate::stats::{Estimate, SegmentEffect, heterogeneity, shrink};
@@ -74,8 +75,14 @@ pub struct MetricAnalysis {
     pub metric: String,
     /// Its kind.
     pub kind: MetricKind,
+    /// What tells it from other metrics of the same name: `per clicks`, `quantile 0.9`, `winsorised 0.01`, `log`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What it is for.
     pub role: MetricRole,
+    /// What was cut, of a winsorised mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
     /// Its statistics in each arm.
     pub arms: Vec<ArmSummary>,
     /// Each other arm against the control.
@@ -107,7 +114,7 @@ pub struct ArmSummary {
     pub arm: String,
     /// Units with a value.
     pub n: u64,
-    /// The mean, which for a proportion is the share.
+    /// The mean, which for a proportion is the share; of a ratio the ratio, of a quantile the quantile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
     /// The sample variance.
@@ -241,7 +248,9 @@ fn analyze_metric(
     Ok(MetricAnalysis {
         metric: metric.name.clone(),
         kind: metric.kind,
+        detail: metric.detail.clone(),
         role: metric.role,
+        cut: metric.cut.clone(),
         arms: summaries(&metric.overall)?,
         comparisons: compare(&metric.overall, Place::Overall)?,
         bayesian,
@@ -256,9 +265,8 @@ fn analyze_metric(
 fn summaries(arms: &ByArm) -> Result<Vec<ArmSummary>> {
     arms.iter()
         .map(|(arm, statistic)| {
-            let moments = statistic.moments()?;
-            let mean = (moments.n > 0).then_some(moments.mean);
-            Ok(ArmSummary { arm: arm.clone(), n: moments.n, mean, variance: moments.variance() })
+            let shown = statistic.shown()?;
+            Ok(ArmSummary { arm: arm.clone(), n: shown.n, mean: shown.value, variance: shown.variance })
         })
         .collect()
 }

@@ -6,8 +6,9 @@
 
 use serde::Serialize;
 
-use super::options::MetricKind;
-use super::sample::{ArmStatistic, ByArm};
+use super::metric::MetricKind;
+use super::sample::ByArm;
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::bayes::{outlooks_of_means, outlooks_of_proportions};
 use crate::stats::{ArmOutlook, BetaPosterior, BetaPrior, Estimate, NormalPosterior, NormalPrior, Proportion};
@@ -64,7 +65,7 @@ pub(crate) fn outlook_of_arms(
     alpha: f64,
 ) -> Result<BayesianMetric> {
     let statistics: Vec<&ArmStatistic> = arms.values().collect();
-    let posteriors = Posteriors::of(kind, &statistics)?;
+    let posteriors = Posteriors::of(&statistics)?;
     let mut outlook = BayesianMetric { prior: prior_of(kind), higher_is_better, arms: Vec::new(), note: None };
     let Some(posteriors) = posteriors else {
         outlook.note = Some(NO_POSTERIOR);
@@ -91,7 +92,7 @@ pub(crate) fn outlook_against(
     alpha: f64,
 ) -> Result<Option<BayesianComparison>> {
     let arms = [control, treatment];
-    let Some(posteriors) = Posteriors::of(kind, &arms)? else { return Ok(None) };
+    let Some(posteriors) = Posteriors::of(&arms)? else { return Ok(None) };
     let outlooks = posteriors.outlooks(&arms, higher_is_better)?;
     let (Some(outlook), Some(difference)) = (outlooks.last(), posteriors.difference()) else { return Ok(None) };
     Ok(Some(BayesianComparison {
@@ -105,7 +106,7 @@ pub(crate) fn outlook_against(
 fn prior_of(kind: MetricKind) -> &'static str {
     match kind {
         MetricKind::Proportion => UNIFORM_PRIOR,
-        MetricKind::Mean => FLAT_PRIOR,
+        _ => FLAT_PRIOR,
     }
 }
 
@@ -117,8 +118,9 @@ enum Posteriors {
 
 impl Posteriors {
     /// None where an arm has no posterior.
-    fn of(kind: MetricKind, arms: &[&ArmStatistic]) -> Result<Option<Self>> {
-        if kind == MetricKind::Proportion {
+    fn of(arms: &[&ArmStatistic]) -> Result<Option<Self>> {
+        // Shares of clusters have the normal posterior of a mean.
+        if arms.iter().all(|arm| matches!(arm, ArmStatistic::Proportion(_))) {
             let rates: Vec<BetaPosterior> = arms
                 .iter()
                 .map(|arm| Ok(BetaPosterior::new(counts_of(arm), BetaPrior::default())?))
@@ -186,7 +188,7 @@ impl Posteriors {
 fn counts_of(arm: &ArmStatistic) -> Proportion {
     match arm {
         ArmStatistic::Proportion(proportion) => *proportion,
-        ArmStatistic::Mean(_) => Proportion::default(),
+        _ => Proportion::default(),
     }
 }
 

@@ -5,15 +5,17 @@
 
 use serde::Serialize;
 
+use super::adjusted::{AdjustedResult, adjusted_for_covariates, post_stratified};
 use super::analysis::MetricAnalysis;
 use super::bayesian::{BayesianComparison, outlook_against};
 use super::exact::{ExactResult, Place, exact};
 use super::margins::{MarginResult, hold_against_margin};
 use super::on_delivered::{EffectOnDelivered, effect_on_delivered};
 use super::options::AnalysisOptions;
-use super::sample::{ArmStatistic, ByArm, MetricRole, MetricSample};
+use super::sample::{ByArm, MetricRole, MetricSample};
 use super::selection::FalseCoverage;
-use super::sequential::{AlwaysValid, always_valid};
+use super::sequential::{AlwaysValid, PlannedLook, always_valid, at_planned_look};
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::{Comparison, Estimate};
 
@@ -32,6 +34,15 @@ pub struct ArmsComparison {
     /// Exact, where a share's counts are too small for the headline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactResult>,
+    /// Adjusted for what was known of the units before: CUPED or Lin's regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjusted: Option<AdjustedResult>,
+    /// Adjusted by strata, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post_stratified: Option<AdjustedResult>,
+    /// What holds at this look among those of a plan, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_look: Option<PlannedLook>,
     /// What holds at every look, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub always_valid: Option<AlwaysValid>,
@@ -49,27 +60,54 @@ pub struct ArmsComparison {
     pub complier: Option<EffectOnDelivered>,
 }
 
+/// The result on which a decision rests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deciding<'a> {
+    /// Adjusted for the comparisons that belong together.
+    pub(crate) p_value: Option<f64>,
+    /// With its interval; that of the headline where the deciding test has none.
+    pub(crate) difference: &'a Estimate,
+    /// What the p value is called.
+    pub(crate) name: &'static str,
+}
+
 impl ArmsComparison {
-    /// The p value that decides, adjusted for the comparisons that belong together: the always-valid one where it was
-    /// asked for, else the exact one where counts are small.
-    #[must_use]
-    pub fn decisive_p_value(&self) -> Option<f64> {
-        match (&self.always_valid, &self.exact) {
-            (Some(found), _) => found.p_value_adjusted,
-            (None, Some(found)) => found.p_value_adjusted,
-            (None, None) => self.p_value_adjusted,
+    /// The result that decides: that of the planned look or the always-valid one where they were asked for, else the
+    /// exact one where counts are small, else the adjusted one where the analyst named what to adjust for.
+    pub(crate) fn deciding(&self) -> Deciding<'_> {
+        let headline = &self.comparison.difference;
+        if let Some(found) = &self.planned_look {
+            return Deciding {
+                p_value: found.p_value_adjusted,
+                difference: &found.difference,
+                name: "stagewise adjusted p",
+            };
         }
+        if let Some(found) = &self.always_valid {
+            return Deciding {
+                p_value: found.p_value_adjusted,
+                difference: &found.difference,
+                name: "always-valid adjusted p",
+            };
+        }
+        if let Some(found) = &self.exact {
+            let difference = found.difference.as_ref().unwrap_or(headline);
+            return Deciding { p_value: found.p_value_adjusted, difference, name: "exact adjusted p" };
+        }
+        for (found, name) in
+            [(&self.adjusted, "covariate-adjusted, adjusted p"), (&self.post_stratified, "post-stratified, adjusted p")]
+        {
+            if let Some(found) = found.as_ref().filter(|found| found.decides) {
+                return Deciding { p_value: found.p_value_adjusted, difference: &found.difference, name };
+            }
+        }
+        Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p" }
     }
 
-    /// The interval of the difference that goes with it; that of the headline where Fisher's test has none.
+    /// The p value that decides, adjusted for the comparisons that belong together.
     #[must_use]
-    pub fn decisive_difference(&self) -> &Estimate {
-        let headline = &self.comparison.difference;
-        match (&self.always_valid, &self.exact) {
-            (Some(found), _) => &found.difference,
-            (None, Some(found)) => found.difference.as_ref().unwrap_or(headline),
-            (None, None) => headline,
-        }
+    pub fn decisive_p_value(&self) -> Option<f64> {
+        self.deciding().p_value
     }
 }
 
@@ -83,7 +121,7 @@ pub(crate) fn compare_arms(
     options: &AnalysisOptions,
 ) -> Result<Vec<ArmsComparison>> {
     let empty = ArmStatistic::empty(metric.kind);
-    let of_arm = |arm: &str| *arms.get(arm).unwrap_or(&empty);
+    let of_arm = |arm: &str| arms.get(arm).unwrap_or(&empty);
     let baseline = of_arm(control);
     treatments
         .iter()
@@ -99,7 +137,7 @@ pub(crate) fn all_pairs(
     options: &AnalysisOptions,
 ) -> Result<Vec<ArmsComparison>> {
     let empty = ArmStatistic::empty(metric.kind);
-    let of_arm = |arm: &str| *metric.overall.get(arm).unwrap_or(&empty);
+    let of_arm = |arm: &str| metric.overall.get(arm).unwrap_or(&empty);
     let arms: Vec<&str> = std::iter::once(control).chain(treatments.iter().map(String::as_str)).collect();
     let mut pairs = Vec::new();
     for (position, first) in arms.iter().copied().enumerate() {
@@ -117,23 +155,34 @@ pub(crate) fn all_pairs(
 fn compare_pair(
     metric: &MetricSample,
     place: Place,
-    (control, baseline): (&str, ArmStatistic),
-    (arm, treated): (&str, ArmStatistic),
+    (control, baseline): (&str, &ArmStatistic),
+    (arm, treated): (&str, &ArmStatistic),
     options: &AnalysisOptions,
 ) -> Result<ArmsComparison> {
     let alpha = options.alpha;
-    let comparison = ArmStatistic::compare(&baseline, &treated, alpha)?;
-    let sequential = options.sequential.map(|planned_units| always_valid(&baseline, &treated, planned_units, alpha));
+    let mut comparison = ArmStatistic::compare(baseline, treated, alpha)?;
+    if metric.cut.is_some() {
+        comparison.method = format!("{}; values above one limit for all arms cut to it", comparison.method);
+    }
+    let mut always = None;
+    if let Some(planned_units) = options.sequential {
+        always = always_valid(baseline, treated, planned_units, alpha)?;
+    }
     let bayesian = if options.bayesian {
         let higher_is_better = metric.role != MetricRole::Guardrail;
-        outlook_against(metric.kind, &baseline, &treated, higher_is_better, alpha)?
+        outlook_against(metric.kind, baseline, treated, higher_is_better, alpha)?
     } else {
         None
     };
-    let margin = match (place, options.margins.iter().find(|spec| spec.metric == metric.name)) {
-        (Place::Overall, Some(spec)) => {
-            Some(hold_against_margin(spec, metric.role, (control, &baseline), (arm, &treated), alpha)?)
+    let overall = place == Place::Overall;
+    let margin = match options.margins.iter().find(|spec| spec.metric == metric.name) {
+        Some(spec) if overall => {
+            Some(hold_against_margin(spec, metric.role, (control, baseline), (arm, treated), alpha)?)
         }
+        _ => None,
+    };
+    let planned_look = match &options.looks {
+        Some(looks) if overall => at_planned_look(looks, baseline, treated, alpha)?,
         _ => None,
     };
     Ok(ArmsComparison {
@@ -141,12 +190,19 @@ fn compare_pair(
         control: control.to_owned(),
         p_value_adjusted: comparison.p_value,
         comparison,
-        exact: exact(&baseline, &treated, place, alpha)?,
-        always_valid: sequential.transpose()?,
+        exact: exact(baseline, treated, place, alpha)?,
+        adjusted: if overall { adjusted_for_covariates(metric, control, arm, alpha)? } else { None },
+        post_stratified: if overall {
+            post_stratified(metric, options.strata.as_deref(), control, arm, alpha)?
+        } else {
+            None
+        },
+        planned_look,
+        always_valid: always,
         bayesian,
         margin,
         false_coverage: None,
-        complier: if place == Place::Overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
+        complier: if overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
     })
 }
 
@@ -171,24 +227,44 @@ pub(crate) fn adjust(metrics: &mut [MetricAnalysis], options: &AnalysisOptions) 
 
 fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) -> Result<()> {
     let headline: Vec<Option<f64>> = family.iter().map(|comparison| comparison.comparison.p_value).collect();
-    // Of small counts the exact test is read, in the same family.
-    let read: Vec<Option<f64>> = family
-        .iter()
-        .map(|comparison| comparison.exact.as_ref().map_or(comparison.comparison.p_value, |found| found.p_value))
-        .collect();
-    let looks: Vec<Option<f64>> =
-        family.iter().map(|comparison| comparison.always_valid.as_ref().and_then(|found| found.p_value)).collect();
     let headline = options.correction.adjust(&headline)?;
-    let read = options.correction.adjust(&read)?;
-    let looks = options.correction.adjust(&looks)?;
-    for (position, comparison) in family.iter_mut().enumerate() {
-        let of = |adjusted: &[Option<f64>]| adjusted.get(position).copied().flatten();
-        comparison.p_value_adjusted = of(&headline);
-        if let Some(found) = &mut comparison.exact {
-            found.p_value_adjusted = of(&read);
-        }
-        if let Some(found) = &mut comparison.always_valid {
-            found.p_value_adjusted = of(&looks);
+    for (comparison, adjusted) in family.iter_mut().zip(headline) {
+        comparison.p_value_adjusted = adjusted;
+    }
+    // Each other way of testing is a family of its own; where a comparison has not got it, its headline stands in.
+    adjust_kind(family, options, |comparison| {
+        comparison.exact.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+    })?;
+    adjust_kind(family, options, |comparison| {
+        comparison.adjusted.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+    })?;
+    adjust_kind(family, options, |comparison| {
+        comparison.post_stratified.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+    })?;
+    adjust_kind(family, options, |comparison| {
+        comparison.planned_look.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+    })?;
+    adjust_kind(family, options, |comparison| {
+        comparison.always_valid.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+    })
+}
+
+/// A p value, and where it is to stand once adjusted.
+type PValues<'a> = (Option<f64>, &'a mut Option<f64>);
+
+fn adjust_kind(
+    family: &mut [&mut ArmsComparison],
+    options: &AnalysisOptions,
+    of: impl for<'a> Fn(&'a mut ArmsComparison) -> Option<PValues<'a>>,
+) -> Result<()> {
+    let mut found = Vec::with_capacity(family.len());
+    for comparison in family.iter_mut() {
+        let headline = comparison.comparison.p_value;
+        found.push(of(comparison).map_or(headline, |(p_value, _)| p_value));
+    }
+    for (comparison, adjusted) in family.iter_mut().zip(options.correction.adjust(&found)?) {
+        if let Some((_, place)) = of(comparison) {
+            *place = adjusted;
         }
     }
     Ok(())

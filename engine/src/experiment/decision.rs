@@ -5,14 +5,15 @@
 //! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
 //! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
 //! is kept. Otherwise the experiment goes on. Where always-valid results were asked for,
-//! their p values decide; else where counts are small, those of the exact tests.
+//! their p values decide, as do those of a planned look; else where counts are small, those of the exact tests; else where
+//! covariates or strata were named, those of the adjusted comparison.
 
 use serde::Serialize;
 
 use super::analysis::{ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
 use super::comparisons::ArmsComparison;
-use super::options::MetricKind;
+use super::metric::MetricKind;
 use super::sample::MetricRole;
 use crate::stats::MarginVerdict;
 
@@ -134,7 +135,8 @@ fn is_certain(comparison: &ArmsComparison, alpha: f64) -> bool {
 }
 
 fn difference(comparison: &ArmsComparison) -> f64 {
-    comparison.comparison.difference.estimate.unwrap_or(0.0)
+    let deciding = comparison.deciding().difference.estimate;
+    deciding.or(comparison.comparison.difference.estimate).unwrap_or(0.0)
 }
 
 /// What guards an arm from being shipped.
@@ -180,29 +182,25 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
         return format!("{} has no units", comparison.arm);
     };
     let found = &comparison.comparison;
-    let held = comparison.decisive_difference();
+    let deciding = comparison.deciding();
+    let held = deciding.difference;
     type Words = fn(f64) -> String;
     let (value, step): (Words, Words) = match metric.kind {
         MetricKind::Proportion => (|share| format!("{:.2} %", share * 100.0), |share| format!("{:+.2}", share * 100.0)),
-        MetricKind::Mean => (|number| format!("{number:.4}"), |number| format!("{number:+.4}")),
+        _ => (|number| format!("{number:.4}"), |number| format!("{number:+.4}")),
     };
     let points = if metric.kind == MetricKind::Proportion { " points" } else { "" };
     let end = |end: Option<f64>| end.map_or_else(|| "unbounded".to_owned(), step);
     let interval = format!(
         "{}{points} [{}, {}] ({} interval)",
-        found.difference.estimate.map_or_else(|| "no difference".to_owned(), step),
+        held.estimate.or(found.difference.estimate).map_or_else(|| "no difference".to_owned(), step),
         end(held.low),
         end(held.high),
         interval_level(alpha)
     );
-    let which = match (&comparison.always_valid, &comparison.exact) {
-        (Some(_), _) => "always-valid adjusted p",
-        (None, Some(_)) => "exact adjusted p",
-        (None, None) => "adjusted p",
-    };
-    let p_value = comparison
-        .decisive_p_value()
-        .map_or_else(|| "no test".to_owned(), |p_value| format!("{which} {}", p_value_in_words(p_value)));
+    let p_value = deciding
+        .p_value
+        .map_or_else(|| "no test".to_owned(), |p_value| format!("{} {}", deciding.name, p_value_in_words(p_value)));
     format!(
         "{} {} against {} {}: {interval}, {p_value}",
         comparison.arm,

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::sample::ArmStatistic;
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::proportion::{

@@ -7,8 +7,10 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::analysis::{ExperimentAnalysis, analyze};
-use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ArmStatistic, ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::metric::MetricKind;
+use super::options::AnalysisOptions;
+use super::sample::{ByArm, ExperimentSample, MetricRole, MetricSample};
+use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::query::{new_context, unit_table};
@@ -50,7 +52,7 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
         let known = sample.metrics.iter().position(|metric| metric.name == row.metric);
         let kind = match row.statistic {
             ArmStatistic::Proportion(_) => MetricKind::Proportion,
-            ArmStatistic::Mean(_) => MetricKind::Mean,
+            _ => MetricKind::Mean,
         };
         let position = known.unwrap_or_else(|| {
             let role = if sample.metrics.is_empty() { MetricRole::Primary } else { MetricRole::Secondary };
@@ -66,13 +68,13 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
         }
         if let Some(segment) = &row.segment {
             let arms = metric.segments.entry((SEGMENT.to_owned(), Some(segment.clone()))).or_default();
-            add(arms, &row.arm, row.statistic)?;
+            add(arms, &row.arm, row.statistic.clone())?;
         }
         // Rows without a segment are the whole; beside them those of segments must not be added to it again.
         let is_total = row.segment.is_none();
         let has_totals = rows.iter().any(|other| other.metric == row.metric && other.segment.is_none());
         if is_total || !has_totals {
-            add(&mut metric.overall, &row.arm, row.statistic)?;
+            add(&mut metric.overall, &row.arm, row.statistic.clone())?;
         }
     }
     let mut units: BTreeMap<String, u64> = BTreeMap::new();
@@ -90,7 +92,7 @@ fn add(arms: &mut ByArm, arm: &str, statistic: ArmStatistic) -> Result<()> {
     let merged = match (arms.get(arm), statistic) {
         (None, statistic) => statistic,
         (Some(ArmStatistic::Proportion(known)), ArmStatistic::Proportion(more)) => {
-            ArmStatistic::Proportion(known.merge(more))
+            ArmStatistic::Proportion((*known).merge(more))
         }
         (Some(known), more) => ArmStatistic::Mean(known.moments()?.merge(more.moments()?)),
     };

@@ -13,9 +13,12 @@ use std::collections::BTreeMap;
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
+use super::covariates::{CovariateColumn, read_covariates};
+use super::metric::{MetricForm, MetricKind, MetricSpec};
 use super::on_delivered::SHARE_OF_DELIVERY;
-use super::options::{AnalysisOptions, MetricKind};
-use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
+use super::options::AnalysisOptions;
+use super::sample::{ExperimentSample, MetricRole, MetricSample};
+use super::unit_columns::{MetricColumns, UnitColumns};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
@@ -95,18 +98,20 @@ fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result
 /// When the store has no such experiment, or a segment column does not exist.
 pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
     let name = format!(
-        "{} {} experiment by delivery {id:?} {:?} {:?}",
+        "{} {} experiment with covariates {id:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         options.metrics,
-        options.segments
+        options.segments,
+        options.strata,
+        options.covariates,
     );
     let mut sample = if let Some(sample) = session.kept_for(&name).await {
         sample
     } else {
         let sample = sample_of(session, id, options).await?;
-        let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len()).sum();
-        if statistics <= MOST_KEPT_STATISTICS {
+        let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len() + metric.strata.len()).sum();
+        if statistics <= MOST_KEPT_STATISTICS && sample.metrics.iter().all(MetricSample::can_be_kept) {
             session.keep(&name, &sample).await;
         }
         sample
@@ -130,7 +135,20 @@ async fn sample_of(session: &QuerySession, id: &str, options: &AnalysisOptions) 
         };
         return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
     };
-    let grouping = Grouping::resolve(session, &options.segments, "UTC").await?.with_history(session).await?;
+    if let Some(other) = options.covariates.iter().find(|name| *name != PRE_PERIOD) {
+        return Err(EngineError::usage(format!(
+            "covariate \"{other}\": of an experiment of the store the covariates are made of the {DAYS_BEFORE} days before \
+             it; write {PRE_PERIOD} to have the decision rest on them, or --post-stratify for a column of the contacts"
+        )));
+    }
+    if options.randomised_by.is_some() {
+        return Err(EngineError::usage(
+            "recipients are what the store's experiments randomise: --randomised-by is for a table of units",
+        ));
+    }
+    // The strata are one more key, the last.
+    let by: Vec<String> = options.segments.iter().chain(&options.strata).cloned().collect();
+    let grouping = Grouping::resolve(session, &by, "UTC").await?.with_history(session).await?;
     let at_hand = LogsAtHand::of(session).await?;
     StoreExperiment { session, id, source, grouping, at_hand }.sample(options).await
 }
@@ -160,11 +178,28 @@ struct StoreExperiment<'a> {
     at_hand: LogsAtHand,
 }
 
-/// A metric of the store: its name, kind, role and column in the units query.
+/// A metric of the store.
 struct StoreMetric {
-    name: &'static str,
+    spec: MetricSpec,
     kind: MetricKind,
     role: MetricRole,
+}
+
+/// Days before an experiment in which the same metric is looked at.
+const DAYS_BEFORE: i64 = 28;
+/// Reasons for which a click is surely a machine's; with any other it is probably one.
+const CERTAIN_MACHINES: [&str; 2] = ["preview user agent", "HEAD request"];
+/// What an analyst calls the covariates that the store makes of the time before.
+pub const PRE_PERIOD: &str = "pre_period";
+
+/// A column of the units: its name, the SQL of its value, that of the same before the experiment, and whether the logs at
+/// hand tell it.
+struct StoreColumn {
+    name: &'static str,
+    value: &'static str,
+    before: Option<&'static str>,
+    kind: MetricKind,
+    at_hand: bool,
 }
 
 impl StoreExperiment<'_> {
@@ -176,86 +211,143 @@ impl StoreExperiment<'_> {
             versions: self.session.versions.clone(),
             ..ExperimentSample::default()
         };
-        let metrics = self.metrics(&options.metrics, &mut sample.notes).await?;
+        let (metrics, available) = self.metrics(&options.metrics, &mut sample.notes).await?;
         let names = |role: Option<MetricRole>| {
             let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
-            of_role.map(|metric| metric.name).collect::<Vec<_>>().join(", ")
+            of_role.map(|metric| metric.spec.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         let guardrails = names(Some(MetricRole::Guardrail));
         let guardrails = if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") };
         sample.notes.push(format!(
             "metrics {}; decided by {}{guardrails}; window {} days",
             names(None),
-            metrics.iter().find(|metric| metric.role == MetricRole::Primary).map_or("none", |metric| metric.name),
+            metrics
+                .iter()
+                .find(|metric| metric.role == MetricRole::Primary)
+                .map_or("none", |metric| metric.spec.name.as_str()),
             self.session.settings.attribution.window_days
         ));
-        let units = self.session.sql(&self.units_query(&metrics)).await?.cache().await?;
+        let begins_at = self.begins_at().await?;
+        let units = self.session.sql(&self.units_query(&available, begins_at)).await?.cache().await?;
         let context = self.session.context();
         // One analysis at a time reads this name; a table of another analysis must not be in the way.
         let table = format!("units_{}", uuid::Uuid::new_v4().simple());
         context.register_table(table.as_str(), units.into_view())?;
-        let read = self.read(&table, &metrics, options, &mut sample).await;
+        let read = self.read(&table, &metrics, &available, options, &mut sample).await;
         context.deregister_table(table.as_str())?;
         read?;
         Ok(sample)
     }
 
+    /// What the store knows of each unit.
+    fn columns(&self, currencies: usize, cost_currencies: usize) -> Vec<StoreColumn> {
+        let column = |name, kind, value, before, at_hand| StoreColumn { name, value, before, kind, at_hand };
+        let (share, number) = (MetricKind::Proportion, MetricKind::Mean);
+        let (goals, clicks) = (self.at_hand.conversions, self.at_hand.clicks);
+        vec![
+            column("click", share, "s.click", Some("b.clicks"), clicks),
+            column("conversion", share, "CASE WHEN o.conversions > 0 THEN 1 ELSE 0 END", Some("g.conversions"), goals),
+            column("revenue", number, "o.revenue", Some("g.revenue"), goals && currencies == 1),
+            column("delivery", share, "s.delivered", Some("b.delivered"), self.at_hand.deliveries),
+            column("reply", share, "s.reply", None, self.at_hand.replies),
+            column("cost", number, "s.cost", None, cost_currencies == 1),
+            column("opt_out", share, "s.opt_out", None, self.at_hand.opt_outs),
+            column("clicks", number, "s.clicks", Some("b.clicks"), clicks),
+            column("conversions", number, "o.conversions", Some("g.conversions"), goals),
+            column("messages", number, "s.messages", Some("b.messages"), true),
+        ]
+    }
+
     /// The metrics to analyse: those asked for, else click, conversion, revenue and the guardrail `opt_out`. The first is
     /// the primary one.
-    async fn metrics(&self, wanted: &[String], notes: &mut Vec<String>) -> Result<Vec<StoreMetric>> {
+    async fn metrics(
+        &self,
+        wanted: &[String],
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<StoreMetric>, Vec<StoreColumn>)> {
         let currencies = self.count_rows("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
         let cost_currencies =
             self.count_rows("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
-        let available: Vec<(&'static str, MetricKind, bool)> = vec![
-            ("click", MetricKind::Proportion, self.at_hand.clicks),
-            ("conversion", MetricKind::Proportion, self.at_hand.conversions),
-            ("revenue", MetricKind::Mean, self.at_hand.conversions && currencies == 1),
-            ("delivery", MetricKind::Proportion, self.at_hand.deliveries),
-            ("reply", MetricKind::Proportion, self.at_hand.replies),
-            ("cost", MetricKind::Mean, cost_currencies == 1),
-            ("opt_out", MetricKind::Proportion, self.at_hand.opt_outs),
-        ];
+        let available = self.columns(currencies, cost_currencies);
         let names: Vec<String> =
             if wanted.is_empty() { DEFAULT_METRICS.map(str::to_owned).into() } else { wanted.to_vec() };
         let mut metrics: Vec<StoreMetric> = Vec::new();
-        for name in &names {
-            let Some((name, kind, at_hand)) = available.iter().find(|(known, _, _)| known == name) else {
-                let known: Vec<&str> = available.iter().map(|(known, _, _)| *known).collect();
-                return Err(EngineError::usage(format!(
-                    "the store knows no metric \"{name}\"; it knows {}",
-                    known.join(", ")
-                )));
-            };
-            if !at_hand {
-                let several = (*name == "revenue" && currencies > 1) || (*name == "cost" && cost_currencies > 1);
-                let why = if several {
-                    "amounts are in several currencies, which are not added up"
-                } else {
-                    "the logs at hand do not tell it"
+        for text in &names {
+            let spec: MetricSpec = text.parse()?;
+            let mut left_out = None;
+            for name in [Some(spec.name.as_str()), spec.denominator()].into_iter().flatten() {
+                let Some(column) = available.iter().find(|column| column.name == name) else {
+                    let known: Vec<&str> = available.iter().map(|column| column.name).collect();
+                    return Err(EngineError::usage(format!(
+                        "the store knows no metric \"{name}\"; it knows {}",
+                        known.join(", ")
+                    )));
                 };
-                notes.push(format!("{name} is left out: {why}"));
+                if !column.at_hand {
+                    let several = (name == "revenue" && currencies > 1) || (name == "cost" && cost_currencies > 1);
+                    left_out = Some(if several {
+                        "amounts are in several currencies, which are not added up"
+                    } else {
+                        "the logs at hand do not tell it"
+                    });
+                }
+            }
+            if let Some(why) = left_out {
+                notes.push(format!("{text} is left out: {why}"));
                 continue;
             }
+            let by_column = available.iter().find(|column| column.name == spec.name).map(|column| column.kind);
+            let kind = match &spec.form {
+                MetricForm::Ratio { .. } => MetricKind::Ratio,
+                MetricForm::Quantile { .. } => MetricKind::Quantile,
+                MetricForm::Proportion if by_column == Some(MetricKind::Mean) => {
+                    return Err(EngineError::usage(format!("metric \"{text}\" is no proportion: use {}", spec.name)));
+                }
+                MetricForm::ByValues | MetricForm::Proportion => by_column.unwrap_or(MetricKind::Mean),
+                _ => MetricKind::Mean,
+            };
             // Less of these is better: they can alarm, they cannot win.
-            let role = if matches!(*name, "opt_out" | "cost") {
+            let role = if matches!(spec.name.as_str(), "opt_out" | "cost") {
                 MetricRole::Guardrail
-            } else if metrics.is_empty() {
+            } else if metrics.iter().all(|metric| metric.role != MetricRole::Primary) {
                 MetricRole::Primary
             } else {
                 MetricRole::Secondary
             };
-            metrics.push(StoreMetric { name, kind: *kind, role });
+            metrics.push(StoreMetric { spec, kind, role });
         }
-        Ok(metrics)
+        Ok((metrics, available))
     }
 
     async fn count_rows(&self, query: &str) -> Result<usize> {
         Ok(self.session.collect(query).await?.iter().map(RecordBatch::num_rows).sum())
     }
 
-    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`, `stage_delivered`, `last_sent`,
-    /// `m_NAME` for each metric, and `k0`… for the segments.
-    fn units_query(&self, metrics: &[StoreMetric]) -> String {
+    /// The first assignment or send of the experiment, in microseconds since 1970; none where it has no times.
+    async fn begins_at(&self) -> Result<Option<i64>> {
+        let id = text_literal(self.id);
+        let belongs = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
+        let sent =
+            format!("SELECT arrow_cast(min(sent_at), 'Int64') AS moment FROM message_facts WHERE {belongs} = {id}");
+        let query = if self.source == "assignments" {
+            format!(
+                "SELECT min(moment) FROM ({sent} UNION ALL \
+                 SELECT arrow_cast(min(assigned_at), 'Int64') FROM assignments WHERE experiment_id = {id})"
+            )
+        } else {
+            sent
+        };
+        let found = self.session.collect(&query).await?;
+        Ok(found.first().and_then(|batch| {
+            let moments = batch.column(0).as_primitive::<Int64Type>();
+            (batch.num_rows() > 0 && !moments.is_null(0)).then(|| moments.value(0))
+        }))
+    }
+
+    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
+    /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
+    /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
+    fn units_query(&self, available: &[StoreColumn], begins_at: Option<i64>) -> String {
         let id = text_literal(self.id);
         let window = self.session.settings.attribution.window_microseconds();
         let belongs = if self.source == "campaign" { "f.campaign_id" } else { "f.experiment_id" };
@@ -279,10 +371,15 @@ impl StoreExperiment<'_> {
                 "sent AS (SELECT recipient_id, min(variant) AS variant, {variants} AS variants,\n  \
                  max(sent_at) AS last_sent, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
                  max(CASE WHEN clicks > 0 THEN 1 ELSE 0 END) AS click, max(CASE WHEN replies > 0 THEN 1 ELSE 0 END) AS reply,\n  \
-                 max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)",
+                 max(CASE WHEN clicks + machine_clicks > 0 THEN 1 ELSE 0 END) AS click_all,\n  \
+                 max(CASE WHEN clicks > 0 OR (machine_clicks > 0 AND machine_click_reason NOT IN ({strict})) THEN 1 ELSE 0 END) AS click_strict,\n  \
+                 count(*) AS messages, sum(clicks) AS clicks, max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)",
                 variants = none_one_or_several("variant"),
+                strict = CERTAIN_MACHINES.map(text_literal).join(", "),
             ),
         ];
+        let before = begins_at.map(|begins_at| self.before(begins_at));
+        with.extend(before.iter().flatten().cloned());
         if self.at_hand.conversions {
             with.push(self.outcomes(window));
         }
@@ -309,26 +406,55 @@ impl StoreExperiment<'_> {
         } else {
             String::new()
         };
-        let values: String = metrics
-            .iter()
-            .map(|metric| {
-                let value = match metric.name {
-                    "conversion" => "CASE WHEN o.conversions > 0 THEN 1 ELSE 0 END",
-                    "revenue" => "o.revenue",
-                    "delivery" => "s.delivered",
-                    "click" => "s.click",
-                    "reply" => "s.reply",
-                    "cost" => "s.cost",
-                    _ => "s.opt_out",
-                };
-                format!(", arrow_cast(coalesce({value}, 0), 'Float64') AS m_{}", metric.name)
-            })
-            .collect();
+        let mut joins = outcomes;
+        let mut values = String::new();
+        for column in available.iter().filter(|column| column.at_hand) {
+            values.push_str(&format!(", arrow_cast(coalesce({}, 0), 'Float64') AS m_{}", column.value, column.name));
+            if let Some(value) = column.before.filter(|_| before.is_some()) {
+                values.push_str(&format!(", arrow_cast(coalesce({value}, 0), 'Float64') AS x_{}", column.name));
+            }
+        }
+        if self.at_hand.clicks {
+            for rule in ["click_all", "click_strict"] {
+                values.push_str(&format!(", arrow_cast(coalesce(s.{rule}, 0), 'Float64') AS m_{rule}"));
+            }
+        }
+        if before.is_some() {
+            joins.push_str(&format!(" LEFT JOIN before_messages AS b ON b.recipient_id = {unit}"));
+            if self.at_hand.conversions {
+                joins.push_str(&format!(" LEFT JOIN before_goals AS g ON g.recipient_id = {unit}"));
+            }
+        }
         format!(
-            "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{outcomes}",
+            "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
             with.join(",\n"),
             first_keys("s."),
         )
+    }
+
+    /// What the recipients did in the days before the experiment: messages and their clicks, conversions.
+    fn before(&self, begins_at: i64) -> Vec<String> {
+        let from = begins_at - DAYS_BEFORE * 86_400_000_000;
+        let within = |column: &str| {
+            format!("arrow_cast({column}, 'Int64') >= {from} AND arrow_cast({column}, 'Int64') < {begins_at}")
+        };
+        let mut parts = vec![format!(
+            "before_messages AS (SELECT recipient_id, count(*) AS messages,\n  \
+             sum(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
+             sum(CASE WHEN arrow_cast(first_click_at, 'Int64') < {begins_at} THEN 1 ELSE 0 END) AS clicks\n  \
+             FROM message_facts WHERE {} AND recipient_id IS NOT NULL GROUP BY recipient_id)",
+            within("sent_at")
+        )];
+        if self.at_hand.conversions {
+            parts.push(format!(
+                "before_goals AS (SELECT recipient_id, count(*) AS conversions, sum(arrow_cast(value, 'Float64')) AS revenue\n  \
+                 FROM {} WHERE {} AND {} GROUP BY recipient_id)",
+                crate::facts::latest_rows(Log::Conversions, "conversion_id, recipient_id, event, occurred_at, value"),
+                crate::facts::counted_events(&self.session.settings),
+                within("occurred_at")
+            ));
+        }
+        parts
     }
 
     /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
@@ -368,37 +494,91 @@ impl StoreExperiment<'_> {
         &self,
         table: &str,
         metrics: &[StoreMetric],
+        available: &[StoreColumn],
         options: &AnalysisOptions,
         sample: &mut ExperimentSample,
     ) -> Result<()> {
         self.read_arms(table, sample).await?;
         let counted = format!("{table} WHERE arms = 1 AND NOT apart AND arm IS NOT NULL");
-        sample
-            .metrics
-            .extend(metrics.iter().map(|metric| MetricSample::new(metric.name.to_owned(), metric.kind, metric.role)));
-        let statistics: String =
-            metrics.iter().map(|metric| format!(", {}", statistic_sql(&format!("m_{}", metric.name)))).collect();
-        let overall = format!("SELECT arm{statistics} FROM {counted} GROUP BY arm");
-        add_statistics(&mut sample.metrics, &self.session.collect(&overall).await?, None)?;
-        for (name, key) in options.segments.iter().zip(self.grouping.keys()) {
-            let by_segment = format!("SELECT arm, {key}{statistics} FROM {counted} GROUP BY arm, {key}");
-            add_statistics(&mut sample.metrics, &self.session.collect(&by_segment).await?, Some(name))?;
+        sample.metrics.extend(metrics.iter().map(|metric| {
+            let mut sample = MetricSample::new(metric.spec.name.clone(), metric.kind, metric.role);
+            sample.detail = metric.spec.detail();
+            sample
+        }));
+        let columns = metrics.iter().map(|metric| {
+            let denominator = metric.spec.denominator().unwrap_or_default();
+            MetricColumns::new(&metric.spec, metric.kind, format!("m_{}", metric.spec.name), format!("m_{denominator}"))
+        });
+        let mut units =
+            UnitColumns { rows: self.session, from: counted.clone(), metrics: columns.collect(), cluster: None };
+        let mut keys = self.grouping.keys();
+        let stratum = options.strata.as_ref().and_then(|_| keys.pop());
+        let segments: Vec<(String, String)> = options.segments.iter().cloned().zip(keys).collect();
+        units.read(&mut sample.metrics, &segments).await?;
+        if let Some(stratum) = stratum {
+            let strata = units.read_by(&sample.metrics, &stratum).await?;
+            for (metric, strata) in sample.metrics.iter_mut().zip(strata) {
+                metric.strata = strata;
+            }
         }
+        self.read_before(&units, available, options, sample).await?;
         if self.at_hand.deliveries && delivery_differs(sample) {
             let reached = "CASE WHEN stage_delivered > 0 THEN 'yes' ELSE 'no' END";
-            let by_delivery = format!("SELECT arm, {reached}{statistics} FROM {counted} GROUP BY arm, {reached}");
-            let mut found: Vec<MetricSample> = metrics
-                .iter()
-                .map(|metric| MetricSample::new(metric.name.to_owned(), metric.kind, metric.role))
-                .collect();
-            add_statistics(&mut found, &self.session.collect(&by_delivery).await?, Some("reached"))?;
-            for (metric, mut found) in sample.metrics.iter_mut().zip(found) {
-                let mut group = |value: &str| found.segments.remove(&("reached".to_owned(), Some(value.to_owned())));
-                metric.delivered = group("yes").unwrap_or_default();
-                metric.undelivered = group("no").unwrap_or_default();
+            let by_delivery = units.read_by(&sample.metrics, reached).await?;
+            for (metric, mut found) in sample.metrics.iter_mut().zip(by_delivery) {
+                if matches!(metric.kind, MetricKind::Proportion | MetricKind::Mean) {
+                    let mut group = |value: &str| found.remove(&Some(value.to_owned())).unwrap_or_default();
+                    (metric.delivered, metric.undelivered) = (group("yes"), group("no"));
+                }
             }
         }
         Ok(())
+    }
+
+    /// The same metric in the days before the experiment, as a covariate of each metric that has one which varies.
+    async fn read_before(
+        &self,
+        units: &UnitColumns<'_, QuerySession>,
+        available: &[StoreColumn],
+        options: &AnalysisOptions,
+        sample: &mut ExperimentSample,
+    ) -> Result<()> {
+        let named = options.covariates.iter().any(|name| name == PRE_PERIOD);
+        for (columns, metric) in units.metrics.iter().zip(&mut sample.metrics) {
+            let used = [Some(&columns.value), columns.denominator.as_ref()];
+            let names = used.into_iter().flatten().filter_map(|column| column.strip_prefix("m_"));
+            let mut covariates = Vec::new();
+            for name in names {
+                let column = format!("x_{name}");
+                let known = available.iter().any(|known| known.name == name && known.at_hand && known.before.is_some());
+                if !known || !self.has_column(&units.from, &column).await? {
+                    continue;
+                }
+                covariates.push(CovariateColumn { name: format!("{name} before"), column, text: false });
+            }
+            if covariates.is_empty() {
+                continue;
+            }
+            let alone = UnitColumns {
+                rows: self.session,
+                from: units.from.clone(),
+                metrics: vec![columns.clone()],
+                cluster: None,
+            };
+            let metric = std::slice::from_mut(metric);
+            read_covariates(&alone, &sample.arms, &mut sample.checks, metric, &covariates, named).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a column of the units is there and not zero throughout.
+    async fn has_column(&self, from: &str, column: &str) -> Result<bool> {
+        let table = from.split(' ').next().unwrap_or_default();
+        if self.session.context().table(table).await?.schema().field_with_unqualified_name(column).is_err() {
+            return Ok(false);
+        }
+        let query = format!("SELECT 1 FROM {from} AND {column} <> 0 LIMIT 1");
+        Ok(self.count_rows(&query).await? > 0)
     }
 
     async fn read_arms(&self, table: &str, sample: &mut ExperimentSample) -> Result<()> {

@@ -1,13 +1,16 @@
 //! Experiments from a table with one row a unit: the columns say the arm, the metrics and the segments.
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::AsArray as _;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::prelude::{SessionConfig, SessionContext, col};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
-use super::options::{AnalysisOptions, MetricKind, MetricSpec};
-use super::sample::{ExperimentSample, MetricRole, MetricSample, add_statistics, statistic_sql};
+use super::covariates::{CovariateColumn, read_covariates};
+use super::metric::{MetricForm, MetricKind, MetricSpec};
+use super::options::AnalysisOptions;
+use super::sample::{ExperimentSample, MetricRole, MetricSample};
+use super::unit_columns::{MetricColumns, Rows as _, UnitColumns};
 use crate::error::{EngineError, Result};
 use crate::facts::has_repeated_ids;
 use crate::ingest::input::Input;
@@ -38,8 +41,8 @@ pub async fn analyze_units(request: &UnitRequest, options: &AnalysisOptions) -> 
     analyze(sample, options)
 }
 
-/// The columns that the analysis needs, held in memory under plain names: `arm`, `m0`…, `s0`…, and `unit` where some have
-/// several rows.
+/// The columns that the analysis needs, held in memory under plain names: `arm`, `m0`… with the denominators `d0`…, the
+/// segments `s0`…, the covariates `x0`…, `stratum`, `cluster`, and `unit` where some have several rows.
 struct UnitTable {
     context: SessionContext,
     has_repeated_units: bool,
@@ -62,7 +65,23 @@ impl UnitTable {
         let mut columns = vec![arm.clone()];
         for (position, metric) in request.metrics.iter().enumerate() {
             let column = known(&schema, &metric.name, request)?;
-            columns.push(format!("{} AS m{position}", metric_value(&schema, metric, &column)?));
+            columns.push(format!("{} AS m{position}", metric_value(&schema, &metric.name, &column)?));
+            if let Some(denominator) = metric.denominator() {
+                let column = known(&schema, denominator, request)?;
+                columns.push(format!("{} AS d{position}", metric_value(&schema, denominator, &column)?));
+            }
+        }
+        for (position, covariate) in options.covariates.iter().enumerate() {
+            let column = known(&schema, covariate, request)?;
+            let text = schema.field_with_name(covariate)?.data_type() == &DataType::Utf8View;
+            let value =
+                if text { format!("arrow_cast({column}, 'Utf8')") } else { metric_value(&schema, covariate, &column)? };
+            columns.push(format!("{value} AS x{position}"));
+        }
+        for (name, column) in [("stratum", &options.strata), ("cluster", &options.randomised_by)] {
+            if let Some(column) = column {
+                columns.push(format!("arrow_cast({}, 'Utf8') AS {name}", known(&schema, column, request)?));
+            }
         }
         for (position, segment) in options.segments.iter().enumerate() {
             columns.push(format!("arrow_cast({}, 'Utf8') AS s{position}", known(&schema, segment, request)?));
@@ -90,6 +109,10 @@ impl UnitTable {
                 kept = select(&columns).await?.cache().await.map_err(reader_error)?;
             }
         }
+        // Of clusters it matters that none is in two arms; its rows are many.
+        if options.randomised_by.is_some() {
+            has_repeated_units = true;
+        }
         context.register_table("kept", kept.into_view())?;
         let rows_without_arm = count(&context, "SELECT count(*) FROM kept WHERE arm IS NULL").await?;
         Ok(Self { context, has_repeated_units, rows_without_arm })
@@ -106,9 +129,21 @@ impl UnitTable {
             let detail = format!("{} rows without an arm are left out", self.rows_without_arm);
             sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
         }
-        let source = if self.has_repeated_units { self.check_units(&mut sample).await? } else { "kept" };
+        let clusters = options.randomised_by.is_some();
+        if let Some(column) = &options.randomised_by {
+            sample.unit.clone_from(column);
+            let without =
+                count(&self.context, "SELECT count(*) FROM kept WHERE arm IS NOT NULL AND cluster IS NULL").await?;
+            if without > 0 {
+                let detail = format!("{without} rows without a {column} are left out");
+                sample.checks.push(Check::new("missing_cluster", Verdict::Warn, detail));
+            }
+        }
+        let source = if self.has_repeated_units { self.check_units(&mut sample, clusters).await? } else { "kept" };
+        let units = if clusters { "count(DISTINCT cluster)" } else { "count(*)" };
         let arms = self
-            .rows(&format!("SELECT arm, count(*) FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
+            .context
+            .rows(&format!("SELECT arm, {units} FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
             .await?;
         for batch in &arms {
             let (names, counts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -124,48 +159,82 @@ impl UnitTable {
             )));
         }
         sample.metrics = self.metrics(source, request, &mut sample.checks).await?;
-        let statistics: String =
-            (0..sample.metrics.len()).map(|position| format!(", {}", statistic_sql(&format!("m{position}")))).collect();
-        let overall = format!("SELECT arm{statistics} FROM {source} WHERE arm IS NOT NULL GROUP BY arm");
-        add_statistics(&mut sample.metrics, &self.rows(&overall).await?, None)?;
-        for (index, name) in options.segments.iter().enumerate() {
-            let by_segment =
-                format!("SELECT arm, s{index}{statistics} FROM {source} WHERE arm IS NOT NULL GROUP BY arm, s{index}");
-            add_statistics(&mut sample.metrics, &self.rows(&by_segment).await?, Some(name))?;
+        let columns = request.metrics.iter().zip(&sample.metrics).enumerate().map(|(position, (spec, metric))| {
+            MetricColumns::new(spec, metric.kind, format!("m{position}"), format!("d{position}"))
+        });
+        let mut table = UnitColumns {
+            rows: &self.context,
+            from: format!("{source} WHERE arm IS NOT NULL"),
+            metrics: columns.collect(),
+            cluster: clusters.then(|| "cluster".to_owned()),
+        };
+        let segments: Vec<(String, String)> =
+            options.segments.iter().enumerate().map(|(index, name)| (name.clone(), format!("s{index}"))).collect();
+        table.read(&mut sample.metrics, &segments).await?;
+        if options.strata.is_some() {
+            let strata = table.read_by(&sample.metrics, "stratum").await?;
+            for (metric, strata) in sample.metrics.iter_mut().zip(strata) {
+                metric.strata = strata;
+            }
+        }
+        let schema = self.context.table("kept").await?;
+        let named = options.covariates.iter().enumerate().map(|(position, name)| {
+            let column = format!("x{position}");
+            let text = schema
+                .schema()
+                .field_with_unqualified_name(&column)
+                .is_ok_and(|field| field.data_type() == &DataType::Utf8);
+            CovariateColumn { name: name.clone(), column, text }
+        });
+        let named: Vec<CovariateColumn> = named.collect();
+        if !named.is_empty() {
+            if clusters {
+                return Err(EngineError::usage(
+                    "covariates are not available where clusters were randomised: leave --covariate or --randomised-by out",
+                ));
+            }
+            let (arms, checks) = (&sample.arms, &mut sample.checks);
+            read_covariates(&table, arms, checks, &mut sample.metrics, &named, true).await?;
         }
         Ok(sample)
     }
 
     /// Units in several arms are crossed: counted and left out. A unit that is there twice in one arm makes the rows
     /// something else than units.
-    async fn check_units(&self, sample: &mut ExperimentSample) -> Result<&'static str> {
+    async fn check_units(&self, sample: &mut ExperimentSample, clusters: bool) -> Result<&'static str> {
+        let unit = if clusters { "cluster" } else { "unit" };
         let crossed = count(
             &self.context,
-            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING min(arm) < max(arm))",
+            &format!("SELECT count(*) FROM (SELECT {unit} FROM kept WHERE arm IS NOT NULL AND {unit} IS NOT NULL GROUP BY {unit} HAVING min(arm) < max(arm))"),
         )
         .await?;
-        let repeated = count(
-            &self.context,
-            "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(*) > 1 AND min(arm) = max(arm))",
-        )
-        .await?;
+        let repeated = if clusters {
+            0
+        } else {
+            count(
+                &self.context,
+                "SELECT count(*) FROM (SELECT unit FROM kept WHERE arm IS NOT NULL GROUP BY unit HAVING count(*) > 1 AND min(arm) = max(arm))",
+            )
+            .await?
+        };
         if repeated > 0 {
             let detail = format!(
-                "{repeated} units have more than one row: an analysis of rows would count them several times; give one row a unit"
+                "{repeated} units have more than one row: an analysis of rows would count them several times; give one row a unit, or --randomised-by with the column of the unit"
             );
             sample.checks.push(Check::new("duplicate_units", Verdict::Fail, detail));
         }
         if crossed == 0 {
             return Ok("kept");
         }
-        let detail = format!("{crossed} units are in more than one arm and are left out");
+        let what = if clusters { "clusters" } else { "units" };
+        let detail = format!("{crossed} {what} are in more than one arm and are left out");
         sample.checks.push(Check::new("crossed_units", Verdict::Warn, detail));
         let uncrossed = self
             .context
-            .sql(
-                "SELECT * FROM kept WHERE unit NOT IN (SELECT unit FROM kept WHERE arm IS NOT NULL AND unit IS NOT NULL \
-                 GROUP BY unit HAVING min(arm) < max(arm))",
-            )
+            .sql(&format!(
+                "SELECT * FROM kept WHERE {unit} NOT IN (SELECT {unit} FROM kept WHERE arm IS NOT NULL AND {unit} IS NOT NULL \
+                 GROUP BY {unit} HAVING min(arm) < max(arm))",
+            ))
             .await?;
         self.context.register_table("uncrossed", uncrossed.into_view())?;
         Ok("uncrossed")
@@ -173,45 +242,51 @@ impl UnitTable {
 
     /// The metrics with their kinds and roles, without statistics yet.
     async fn metrics(&self, source: &str, request: &UnitRequest, checks: &mut Vec<Check>) -> Result<Vec<MetricSample>> {
-        let shapes: Vec<String> = (0..request.metrics.len())
-            .map(|position| {
-                format!(
-                    "count(*) FILTER (WHERE m{position} IS NULL), count(*) FILTER (WHERE m{position} NOT IN (0, 1))"
-                )
+        let shapes: Vec<String> = request
+            .metrics
+            .iter()
+            .enumerate()
+            .map(|(position, spec)| {
+                let missing = match spec.denominator() {
+                    Some(_) => format!("m{position} IS NULL OR d{position} IS NULL"),
+                    None => format!("m{position} IS NULL"),
+                };
+                format!("count(*) FILTER (WHERE {missing}), count(*) FILTER (WHERE m{position} NOT IN (0, 1))")
             })
             .collect();
         if shapes.is_empty() {
             return Ok(Vec::new());
         }
-        let counted = self.rows(&format!("SELECT {} FROM {source} WHERE arm IS NOT NULL", shapes.join(", "))).await?;
+        let query = format!("SELECT {} FROM {source} WHERE arm IS NOT NULL", shapes.join(", "));
+        let counted = self.context.rows(&query).await?;
         let number =
             |at: usize| counted.first().map_or(0, |batch| batch.column(at).as_primitive::<Int64Type>().value(0));
         let mut metrics = Vec::new();
         for (position, spec) in request.metrics.iter().enumerate() {
             let (missing, neither) = (number(2 * position), number(2 * position + 1));
-            let kind = match spec.kind {
-                Some(MetricKind::Proportion) if neither > 0 => {
+            let kind = match spec.form {
+                MetricForm::Proportion if neither > 0 => {
                     return Err(EngineError::usage(format!(
                         "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
                         spec.name
                     )));
                 }
-                Some(kind) => kind,
-                None if neither == 0 => MetricKind::Proportion,
-                None => MetricKind::Mean,
+                MetricForm::Proportion => MetricKind::Proportion,
+                MetricForm::ByValues if neither == 0 => MetricKind::Proportion,
+                MetricForm::Ratio { .. } => MetricKind::Ratio,
+                MetricForm::Quantile { .. } => MetricKind::Quantile,
+                _ => MetricKind::Mean,
             };
             if missing > 0 {
                 let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
                 checks.push(Check::new("missing_values", Verdict::Warn, detail));
             }
             let role = if position == 0 { MetricRole::Primary } else { MetricRole::Secondary };
-            metrics.push(MetricSample::new(spec.name.clone(), kind, role));
+            let mut metric = MetricSample::new(spec.name.clone(), kind, role);
+            metric.detail = spec.detail();
+            metrics.push(metric);
         }
         Ok(metrics)
-    }
-
-    async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        Ok(self.context.sql(sql).await?.collect().await?)
     }
 }
 
@@ -240,12 +315,11 @@ fn known(schema: &SchemaRef, column: &str, request: &UnitRequest) -> Result<Stri
     Err(EngineError::usage(format!("{} has no column \"{column}\"; it has {}", request.input.name, names.join(", "))))
 }
 
-fn metric_value(schema: &SchemaRef, metric: &MetricSpec, column: &str) -> Result<String> {
-    let kind = schema.field_with_name(&metric.name)?.data_type();
+fn metric_value(schema: &SchemaRef, name: &str, column: &str) -> Result<String> {
+    let kind = schema.field_with_name(name)?.data_type();
     if kind == &DataType::Utf8View {
         return Err(EngineError::usage(format!(
-            "metric \"{}\" is not a column of numbers: some cells are text (write yes as 1 and no as 0)",
-            metric.name
+            "metric \"{name}\" is not a column of numbers: some cells are text (write yes as 1 and no as 0)"
         )));
     }
     let number = format!("arrow_cast({column}, 'Float64')");

@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::options::MetricKind;
-use super::sample::{ArmStatistic, MetricRole};
+use super::metric::MetricKind;
+use super::sample::MetricRole;
+use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::stats::VarianceCorrection::Uncorrected;
 use crate::stats::equivalence::Arms;

@@ -8,24 +8,30 @@
 //!
 //! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
 
+mod adjusted;
 mod analysis;
 mod bayesian;
 mod checks;
 mod comparisons;
+mod covariates;
 mod decision;
 mod exact;
 mod from_arms;
 mod from_store;
 mod from_units;
 mod margins;
+mod metric;
 mod on_delivered;
 mod options;
 mod plan;
 mod sample;
 mod selection;
 mod sequential;
+mod statistic;
 mod test_then_roll;
+mod unit_columns;
 
+pub use adjusted::AdjustedResult;
 pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
@@ -36,12 +42,14 @@ pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
 pub use margins::{MarginResult, MarginSpec};
+pub use metric::{MetricForm, MetricKind, MetricSpec};
 pub use on_delivered::EffectOnDelivered;
-pub use options::{AnalysisOptions, Correction, MetricKind, MetricSpec, parse_allocation};
+pub use options::{AnalysisOptions, Correction, parse_allocation};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
+pub use sample::Cut;
 pub use selection::{BestOfArms, FalseCoverage};
-pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS};
+pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS, LooksSpec, PlannedLook};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
-use super::options::MetricKind;
-use super::sample::{ArmStatistic, MetricSample};
+use super::metric::MetricKind;
+use super::sample::MetricSample;
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::{ComplierTest, DeliveryArm, Estimate, Moments, complier_effect};
 
@@ -62,7 +63,7 @@ pub(crate) fn effect_on_delivered(
     }
     let test = match metric.kind {
         MetricKind::Proportion => ComplierTest::PooledZ,
-        MetricKind::Mean => ComplierTest::Welch,
+        _ => ComplierTest::Welch,
     };
     let found = complier_effect(&baseline, &treated, test, alpha)?;
     Ok(Some(EffectOnDelivered {

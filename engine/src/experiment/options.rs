@@ -1,10 +1,11 @@
-//! What an analyst may choose about an analysis, and how metrics are named.
+//! What an analyst may choose about an analysis, and how p values are adjusted.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::margins::MarginSpec;
+use super::sequential::LooksSpec;
 use crate::error::EngineError;
 
 /// How p values are adjusted for the number of comparisons.
@@ -44,47 +45,6 @@ impl Correction {
     }
 }
 
-/// The kind of a metric, which decides how arms are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricKind {
-    /// Yes or no for each unit.
-    Proportion,
-    /// A number for each unit.
-    Mean,
-}
-
-/// A metric of a unit table: `NAME`, `NAME:proportion` or `NAME:mean`. Without a kind, a column of zeros and ones is a
-/// proportion and any other a mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetricSpec {
-    /// The column.
-    pub name: String,
-    /// The kind, if the user says it.
-    pub kind: Option<MetricKind>,
-}
-
-impl FromStr for MetricSpec {
-    type Err = EngineError;
-
-    fn from_str(text: &str) -> Result<Self, EngineError> {
-        let (name, kind) = match text.rsplit_once(':') {
-            None => (text, None),
-            Some((name, "proportion")) => (name, Some(MetricKind::Proportion)),
-            Some((name, "mean")) => (name, Some(MetricKind::Mean)),
-            Some((_, kind)) => {
-                return Err(EngineError::usage(format!(
-                    "metric \"{text}\": kind \"{kind}\" is not available in this version; use NAME, NAME:proportion or NAME:mean"
-                )));
-            }
-        };
-        if name.is_empty() {
-            return Err(EngineError::usage(format!("metric \"{text}\" has no name")));
-        }
-        Ok(Self { name: name.to_owned(), kind })
-    }
-}
-
 /// What an analyst may choose about an analysis.
 #[derive(Debug, Clone)]
 pub struct AnalysisOptions {
@@ -104,12 +64,20 @@ pub struct AnalysisOptions {
     /// Always-valid intervals, tightest at so many units of both arms together, a number that must not follow the data;
     /// none without them.
     pub sequential: Option<u64>,
+    /// The looks made so far at a group-sequential plan, this one last; the decision rests on them.
+    pub looks: Option<LooksSpec>,
     /// Whether the Bayesian reading stands beside the tests.
     pub bayesian: bool,
     /// Margins by which an arm may be worse on a metric.
     pub margins: Vec<MarginSpec>,
     /// Whether every arm is also compared with every other.
     pub all_pairs: bool,
+    /// Columns of a unit table that were known before the assignment; results are adjusted for them, and then decide.
+    pub covariates: Vec<String>,
+    /// A column known before the assignment, by whose values results are post-stratified.
+    pub strata: Option<String>,
+    /// The column of a unit table that names what was randomised, where that is more than a row: a shop, a household.
+    pub randomised_by: Option<String>,
 }
 
 impl Default for AnalysisOptions {
@@ -122,9 +90,13 @@ impl Default for AnalysisOptions {
             segments: Vec::new(),
             metrics: Vec::new(),
             sequential: None,
+            looks: None,
             bayesian: false,
             margins: Vec::new(),
             all_pairs: false,
+            covariates: Vec::new(),
+            strata: None,
+            randomised_by: None,
         }
     }
 }
@@ -153,10 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_and_allocations_are_read() {
-        assert_eq!("visit".parse::<MetricSpec>().unwrap().kind, None);
-        assert_eq!("spend:mean".parse::<MetricSpec>().unwrap().kind, Some(MetricKind::Mean));
-        assert!("spend:median".parse::<MetricSpec>().unwrap_err().to_string().contains("median"));
+    fn allocations_are_read() {
         assert_eq!(parse_allocation("A=0.95, B=0.05").unwrap()[1], ("B".to_owned(), 0.05));
         assert!(parse_allocation("A:1").is_err() && parse_allocation("A=x").is_err());
     }

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::options::MetricKind;
+use super::metric::MetricKind;
 use crate::error::{EngineError, Result};
 use crate::stats::distribution::normal;
 use crate::stats::plan_campaign::{
@@ -258,7 +258,7 @@ fn planned_metric(request: &PlanRequest) -> Result<PlannedMetric> {
             })?;
             Ok(PlannedMetric::Proportion { baseline })
         }
-        MetricKind::Mean => {
+        _ => {
             let variance = request.variance.ok_or_else(|| {
                 EngineError::usage("the spread is missing: give the metric's variance or its standard deviation")
             })?;

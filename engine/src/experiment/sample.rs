@@ -3,112 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
 use super::checks::Check;
-use super::options::MetricKind;
+use super::metric::MetricKind;
+use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
-use crate::report::precise::{moments, pairs, shares};
-use crate::stats::{Comparison, Moments, Proportion, compare_means, compare_proportions};
-
-/// The statistics of one metric in one arm.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) enum ArmStatistic {
-    /// Successes among units.
-    Proportion(Proportion),
-    /// Count, mean and spread over units.
-    Mean(#[serde(with = "moments")] Moments),
-}
-
-impl ArmStatistic {
-    /// Statistics from what an aggregation gives: count, mean and sample variance of the values.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    pub(crate) fn from_aggregate(kind: MetricKind, n: u64, mean: f64, variance: f64) -> Result<Self> {
-        if n == 0 {
-            return Ok(Self::empty(kind));
-        }
-        Ok(match kind {
-            // A mean of zeros and ones is successes / n, exact in a double for every n that fits into memory.
-            MetricKind::Proportion => Self::Proportion(Proportion::new(n, (mean * n as f64).round() as u64)?),
-            MetricKind::Mean => {
-                let variance = if n == 1 { 0.0 } else { variance };
-                Self::Mean(Moments::from_n_mean_variance(n, mean, variance)?)
-            }
-        })
-    }
-
-    pub(crate) fn empty(kind: MetricKind) -> Self {
-        match kind {
-            MetricKind::Proportion => Self::Proportion(Proportion::default()),
-            MetricKind::Mean => Self::Mean(Moments::default()),
-        }
-    }
-
-    pub(crate) fn n(&self) -> u64 {
-        match self {
-            Self::Proportion(proportion) => proportion.n,
-            Self::Mean(moments) => moments.n,
-        }
-    }
-
-    pub(crate) fn moments(&self) -> Result<Moments> {
-        Ok(match self {
-            Self::Proportion(proportion) => proportion.to_moments()?,
-            Self::Mean(moments) => *moments,
-        })
-    }
-
-    pub(crate) fn compare(control: &Self, treatment: &Self, alpha: f64) -> Result<Comparison> {
-        Ok(match (control, treatment) {
-            (Self::Proportion(control), Self::Proportion(treatment)) => {
-                compare_proportions(*control, *treatment, alpha)?
-            }
-            _ => compare_means(&control.moments()?, &treatment.moments()?, alpha)?,
-        })
-    }
-}
-
-/// The aggregates of a column of values, which [`read_statistic`] reads: count, mean, sample variance.
-pub(crate) fn statistic_sql(column: &str) -> String {
-    format!("count({column}), avg({column}), var_samp({column})")
-}
-
-/// Reads the aggregates of one row, which begin at a column.
-pub(crate) fn read_statistic(batch: &RecordBatch, row: usize, first: usize, kind: MetricKind) -> Result<ArmStatistic> {
-    let n = batch.column(first).as_primitive::<Int64Type>().value(row).unsigned_abs();
-    let number = |column: usize| {
-        let column = batch.column(column).as_primitive::<Float64Type>();
-        if column.is_null(row) { 0.0 } else { column.value(row) }
-    };
-    ArmStatistic::from_aggregate(kind, n, number(first + 1), number(first + 2))
-}
-
-/// Adds the rows of an aggregation by arm and, after it, by the column of a segment if one is named, to the metrics in
-/// their order.
-pub(crate) fn add_statistics(
-    metrics: &mut [MetricSample],
-    batches: &[RecordBatch],
-    segment: Option<&str>,
-) -> Result<()> {
-    let first = if segment.is_some() { 2 } else { 1 };
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
-            let value = if segment.is_some() { crate::report::cell_text(batch, 1, row)? } else { None };
-            for (position, metric) in metrics.iter_mut().enumerate() {
-                let statistic = read_statistic(batch, row, first + 3 * position, metric.kind)?;
-                let arms = match segment {
-                    Some(name) => metric.segments.entry((name.to_owned(), value.clone())).or_default(),
-                    None => &mut metric.overall,
-                };
-                arms.insert(arm.clone(), statistic);
-            }
-        }
-    }
-    Ok(())
-}
+use crate::report::precise::{cross_moments, pairs, shares};
+use crate::stats::CrossMoments;
 
 /// What a metric is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,11 +30,42 @@ pub(crate) type ByArm = BTreeMap<String, ArmStatistic>;
 /// A segment: a column and one of its values.
 pub(crate) type Segment = (String, Option<String>);
 
+/// What winsorising did to a metric.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cut {
+    /// Greater values were set to it, in the metric's units.
+    pub limit: f64,
+    /// Of the values that are not zero, the share that was to lie beyond it.
+    pub share_cut: f64,
+    /// Units whose value was changed, by arm.
+    pub units: BTreeMap<String, u64>,
+    /// By how much all values were lowered together, in the metric's units.
+    pub amount: f64,
+}
+
+/// The covariates of a metric's units, by arm.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Covariates {
+    /// Their names, in the order of the columns after those of the outcome.
+    pub(crate) names: Vec<String>,
+    /// Outcome (numerator and denominator of a ratio) and covariates.
+    #[serde(with = "cross_moments")]
+    pub(crate) moments: BTreeMap<String, CrossMoments>,
+    /// The same of each unit, row after row, where there are several covariates and not too many units.
+    #[serde(skip)]
+    pub(crate) units: BTreeMap<String, Vec<f64>>,
+    /// Whether the analyst named them, so that the adjusted result decides.
+    pub(crate) named: bool,
+}
+
 /// One metric of an experiment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MetricSample {
     pub(crate) name: String,
     pub(crate) kind: MetricKind,
+    /// What tells it from other metrics of the same name.
+    #[serde(default)]
+    pub(crate) detail: Option<String>,
     pub(crate) role: MetricRole,
     pub(crate) overall: ByArm,
     #[serde(with = "pairs")]
@@ -143,6 +76,15 @@ pub(crate) struct MetricSample {
     /// Of those that were not.
     #[serde(default)]
     pub(crate) undelivered: ByArm,
+    /// What was cut, of a winsorised mean.
+    #[serde(default)]
+    pub(crate) cut: Option<Cut>,
+    /// What was known of the units before.
+    #[serde(default)]
+    pub(crate) covariates: Option<Covariates>,
+    /// By the values of the column of the strata.
+    #[serde(default, with = "pairs")]
+    pub(crate) strata: BTreeMap<Option<String>, ByArm>,
 }
 
 impl MetricSample {
@@ -151,12 +93,24 @@ impl MetricSample {
         Self {
             name,
             kind,
+            detail: None,
             role,
             overall: ByArm::new(),
             segments: BTreeMap::new(),
             delivered: ByArm::new(),
             undelivered: ByArm::new(),
+            cut: None,
+            covariates: None,
+            strata: BTreeMap::new(),
         }
+    }
+
+    /// Whether all that it holds can be written and read back to the last bit.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        let arms = self.overall.values().chain(self.segments.values().flat_map(ByArm::values));
+        let plain = |statistic: &ArmStatistic| matches!(statistic, ArmStatistic::Proportion(_) | ArmStatistic::Mean(_));
+        let units_kept = self.covariates.as_ref().is_some_and(|covariates| !covariates.units.is_empty());
+        arms.chain(self.strata.values().flat_map(ByArm::values)).all(plain) && self.cut.is_none() && !units_kept
     }
 }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::analysis::MetricAnalysis;
 use super::comparisons::ArmsComparison;
-use super::sample::{ArmStatistic, ByArm, MetricRole, MetricSample};
+use super::sample::{ByArm, MetricRole, MetricSample};
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::selection::false_coverage_alpha;
 use crate::stats::{Contender, Estimate, Interval, best_arm};

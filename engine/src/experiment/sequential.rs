@@ -1,14 +1,16 @@
 //! Always-valid results, for experiments that are looked at whenever somebody likes.
 //!
 //! Enters: the statistics of two arms, and the size at which the intervals should be tightest, chosen before the first
-//! look. Leaves: intervals and a p value that hold at all looks together (asymptotic confidence sequences). Where they are
-//! asked for, the decision rests on them.
+//! look. Leaves: intervals and a p value that hold at all looks together (asymptotic confidence sequences). Or the looks
+//! so far as shares of the planned size; leaves what holds at the last of them, alpha being spent by a function that was
+//! fixed beforehand. Where they are asked for, the decision rests on them.
 
 use serde::Serialize;
 
-use super::sample::ArmStatistic;
-use crate::error::Result;
-use crate::stats::{Estimate, always_valid_means};
+use super::statistic::ArmStatistic;
+use crate::error::{EngineError, Result};
+use crate::stats::sequential::Spending;
+use crate::stats::{Effect, Estimate, GroupSequential, always_valid_means};
 
 /// Units of both arms together at which the intervals are tightest where no plan says it. It must not follow the data: a
 /// boundary that moves with every look is none.
@@ -31,23 +33,120 @@ pub struct AlwaysValid {
     pub method: String,
 }
 
-/// Holds an arm against the control at one of any number of looks.
+/// The looks made so far at a plan by alpha spending.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LooksSpec {
+    /// The share of the planned units that was there at each look, this one last: ascending, above 0.
+    pub shares: Vec<f64>,
+    /// How alpha is spent over them; the same at every look.
+    pub spending: Spending,
+}
+
+impl LooksSpec {
+    /// Reads the shares, as in `0.25,0.5`, and the spending function: `obrien-fleming`, `pocock` or `even`.
+    ///
+    /// # Errors
+    /// When a share is no number above the one before it, or there is no such function.
+    pub fn read(shares: &str, spending: &str) -> Result<Self> {
+        let wrong = || {
+            EngineError::usage(format!(
+                "looks \"{shares}\": write the share of the planned units at each look so far, ascending, as in 0.25,0.5"
+            ))
+        };
+        let shares = shares
+            .split(',')
+            .map(|share| share.trim().parse::<f64>().map_err(|_| wrong()))
+            .collect::<Result<Vec<_>>>()?;
+        let ascending = shares.first().is_some_and(|first| *first > 0.0)
+            && shares.iter().all(|share| share.is_finite())
+            && shares.windows(2).all(|pair| matches!(pair, [before, after] if before < after));
+        if !ascending {
+            return Err(wrong());
+        }
+        let spending = match spending {
+            "obrien-fleming" => Spending::OBrienFleming,
+            "pocock" => Spending::Pocock,
+            "even" => Spending::Power { exponent: 1.0 },
+            other => {
+                return Err(EngineError::usage(format!(
+                    "spending \"{other}\" is not known: use obrien-fleming, pocock or even"
+                )));
+            }
+        };
+        Ok(Self { shares, spending })
+    }
+}
+
+/// What holds at a look among those of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedLook {
+    /// Which look it is, the first being 1.
+    pub look: usize,
+    /// The share of the planned units that is there.
+    pub information_fraction: f64,
+    /// The z that stops the experiment; none where no alpha is spent yet.
+    pub critical_value: Option<f64>,
+    /// Whether the difference lies beyond it.
+    pub crossed: bool,
+    /// The difference: when the experiment stops, median-unbiased; before, with an interval that holds at every look.
+    pub difference: Estimate,
+    /// By stage-wise ordering, where the experiment stops; none before.
+    pub p_value: Option<f64>,
+    /// The same, adjusted for the comparisons that belong together.
+    pub p_value_adjusted: Option<f64>,
+    /// The boundaries, in words.
+    pub method: String,
+}
+
+/// Holds an arm against the control at the last of some looks.
+pub(crate) fn at_planned_look(
+    spec: &LooksSpec,
+    control: &ArmStatistic,
+    treatment: &ArmStatistic,
+    alpha: f64,
+) -> Result<Option<PlannedLook>> {
+    let plan = GroupSequential::alpha_spending(spec.spending, &spec.shares, alpha)?;
+    let look = spec.shares.len();
+    let found = plan.analyse(look, &Effect::of_means(&control.moments()?, &treatment.moments()?)?)?;
+    let Some(information_fraction) = spec.shares.last().copied() else { return Ok(None) };
+    // The last of the looks so far is the end only where all planned units are there.
+    let stops = found.crossed || information_fraction >= 1.0;
+    let (difference, p_value) = match found.stopped.filter(|_| stops) {
+        Some(stopped) => (stopped.difference, Some(stopped.p_value)),
+        None => (found.repeated.difference, None),
+    };
+    Ok(Some(PlannedLook {
+        look,
+        information_fraction,
+        critical_value: found.critical_value,
+        crossed: found.crossed,
+        difference,
+        p_value,
+        p_value_adjusted: p_value,
+        method: plan.method,
+    }))
+}
+
+/// Holds an arm against the control at one of any number of looks; none where the metric has no standard error.
 pub(crate) fn always_valid(
     control: &ArmStatistic,
     treatment: &ArmStatistic,
     planned_units: u64,
     alpha: f64,
-) -> Result<AlwaysValid> {
+) -> Result<Option<AlwaysValid>> {
+    if matches!(control, ArmStatistic::Quantile { .. } | ArmStatistic::ClusteredQuantile { .. }) {
+        return Ok(None);
+    }
     // Of zeros and ones these are the sequences of proportions.
     let found = always_valid_means(&control.moments()?, &treatment.moments()?, planned_units, alpha)?;
-    Ok(AlwaysValid {
+    Ok(Some(AlwaysValid {
         difference: found.difference,
         lift: found.lift,
         p_value: found.p_value,
         p_value_adjusted: found.p_value,
         planned_units,
         method: found.method,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -59,7 +158,7 @@ mod tests {
     fn means_and_shares_have_one() {
         // stats/tests/oracle/sequential.py: the formulas in NumPy, the lift by inverting z with brentq.
         let mean = |n, mean, variance| ArmStatistic::Mean(Moments::from_n_mean_variance(n, mean, variance).unwrap());
-        let look = always_valid(&mean(3407, 0.41, 15.21), &mean(3461, 0.7, 38.44), 10_000, 0.05).unwrap();
+        let look = always_valid(&mean(3407, 0.41, 15.21), &mean(3461, 0.7, 38.44), 10_000, 0.05).unwrap().unwrap();
         for (actual, expected) in [
             (look.p_value, 0.259_290_720_710),
             (look.difference.low, -0.090_475_184_591),
@@ -70,9 +169,9 @@ mod tests {
             assert!((actual.unwrap() - expected).abs() < 1e-9, "{actual:?} is not {expected}");
         }
         let share = |n, successes| ArmStatistic::Proportion(Proportion::new(n, successes).unwrap());
-        let look = always_valid(&share(5_000, 500), &share(5_000, 750), 10_000, 0.05).unwrap();
+        let look = always_valid(&share(5_000, 500), &share(5_000, 750), 10_000, 0.05).unwrap().unwrap();
         assert!(look.p_value.unwrap() < 1e-6 && !look.difference.contains_zero() && !look.lift.contains_zero());
-        let thin = always_valid(&share(5_000, 500), &share(0, 0), 10_000, 0.05).unwrap();
+        let thin = always_valid(&share(5_000, 500), &share(0, 0), 10_000, 0.05).unwrap().unwrap();
         assert!(thin.p_value.is_none() && thin.difference.note.is_some());
     }
 }

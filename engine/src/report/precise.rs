@@ -32,6 +32,33 @@ pub(crate) mod moments {
     }
 }
 
+/// Cross moments by name, with their numbers as texts.
+pub(crate) mod cross_moments {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::stats::CrossMoments;
+
+    type Written = (String, u64, Vec<String>, Vec<String>);
+
+    pub(crate) fn serialize<S: Serializer>(moments: &BTreeMap<String, CrossMoments>, to: S) -> Result<S::Ok, S::Error> {
+        let texts = |numbers: &[f64]| numbers.iter().map(f64::to_string).collect::<Vec<_>>();
+        to.collect_seq(moments.iter().map(|(name, found)| (name, found.n, texts(&found.means), texts(&found.products))))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, CrossMoments>, D::Error> {
+        let numbers = |texts: Vec<String>| {
+            let parsed: Result<Vec<f64>, _> = texts.iter().map(|text| text.parse()).collect();
+            parsed.map_err(serde::de::Error::custom)
+        };
+        let read = |(name, n, means, products): Written| {
+            Ok((name, CrossMoments { n, means: numbers(means)?, products: numbers(products)? }))
+        };
+        Vec::<Written>::deserialize(from)?.into_iter().map(read).collect()
+    }
+}
+
 /// A map whose keys are no texts, as a list of pairs.
 pub(crate) mod pairs {
     use std::collections::BTreeMap;

@@ -1,0 +1,401 @@
+//! From a table with one row a unit to the statistics of each metric, by arm and segment, in a few queries.
+//!
+//! The table has a column `arm`, and for each metric a column of numbers and, of a ratio, one of denominators. Where whole
+//! clusters were randomised a column names each row's cluster: then totals and values are kept by cluster.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type};
+
+use super::metric::{MetricForm, MetricKind, MetricSpec};
+use super::sample::{ByArm, Cut, MetricSample};
+use super::statistic::ArmStatistic;
+use crate::error::{EngineError, Result};
+use crate::query::QuerySession;
+use crate::stats::{ClusterTotal, CrossMoments, RatioMoments, ValueCounts};
+
+/// What queries are asked of.
+pub(crate) trait Rows {
+    /// All rows of a query.
+    async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>>;
+}
+
+impl Rows for QuerySession {
+    async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        self.collect(sql).await
+    }
+}
+
+impl Rows for datafusion::prelude::SessionContext {
+    async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        Ok(self.sql(sql).await?.collect().await?)
+    }
+}
+
+/// Statistics by arm for each value of a column.
+pub(crate) type ByValue = BTreeMap<Option<String>, ByArm>;
+
+/// The columns of one metric.
+#[derive(Debug, Clone)]
+pub(crate) struct MetricColumns {
+    /// The number of each unit.
+    pub(crate) value: String,
+    /// What it is divided by, of a ratio.
+    pub(crate) denominator: Option<String>,
+    /// What is compared of them: never by the values here, which have been looked at.
+    pub(crate) form: MetricForm,
+    /// The greatest value that is left as it is, of a winsorised mean.
+    pub(crate) limit: Option<f64>,
+}
+
+impl MetricColumns {
+    /// The columns of a metric whose kind is known.
+    pub(crate) fn new(spec: &MetricSpec, kind: MetricKind, value: String, denominator: String) -> Self {
+        let form = match (&spec.form, kind) {
+            (MetricForm::ByValues, MetricKind::Proportion) => MetricForm::Proportion,
+            (MetricForm::ByValues, _) => MetricForm::Mean,
+            (form, _) => form.clone(),
+        };
+        let denominator = matches!(form, MetricForm::Ratio { .. }).then_some(denominator);
+        Self { value, denominator, form, limit: None }
+    }
+
+    /// The value as it is compared; null where the unit takes no part.
+    pub(crate) fn number(&self) -> String {
+        let value = &self.value;
+        match (&self.form, self.limit, &self.denominator) {
+            (MetricForm::Logarithm, _, _) => format!("ln(1 + {value})"),
+            (_, Some(limit), _) => format!("CASE WHEN {value} > {limit:?} THEN {limit:?} ELSE {value} END"),
+            (_, _, Some(denominator)) => format!("CASE WHEN {denominator} IS NULL THEN NULL ELSE {value} END"),
+            _ => value.clone(),
+        }
+    }
+
+    /// The denominator; null where the unit takes no part.
+    pub(crate) fn divisor(&self) -> Option<String> {
+        let value = &self.value;
+        self.denominator.as_ref().map(|column| format!("CASE WHEN {value} IS NULL THEN NULL ELSE {column} END"))
+    }
+
+    fn quantile(&self) -> Option<f64> {
+        match self.form {
+            MetricForm::Quantile { share } => Some(share),
+            _ => None,
+        }
+    }
+
+    /// The aggregates of one arm that [`Self::read`] reads.
+    fn aggregates(&self) -> Vec<String> {
+        let number = self.number();
+        match self.divisor() {
+            Some(divisor) => vec![
+                format!("count({number})"),
+                format!("avg({number})"),
+                format!("avg({divisor})"),
+                format!("var_samp({number})"),
+                format!("var_samp({divisor})"),
+                format!("covar_samp({number}, {divisor})"),
+            ],
+            None => vec![format!("count({number})"), format!("avg({number})"), format!("var_samp({number})")],
+        }
+    }
+
+    /// Reads the aggregates of one row, which begin at a column.
+    fn read(&self, batch: &RecordBatch, row: usize, first: usize) -> Result<ArmStatistic> {
+        let n = count_at(batch, first, row);
+        let number = |place: usize| number_at(batch, first + place, row).unwrap_or(0.0);
+        if self.denominator.is_some() {
+            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+            let degrees = n.saturating_sub(1) as f64;
+            return Ok(ArmStatistic::Ratio(RatioMoments {
+                n,
+                numerator_mean: number(1),
+                denominator_mean: number(2),
+                numerator_squares: number(3) * degrees,
+                denominator_squares: number(4) * degrees,
+                products: number(5) * degrees,
+            }));
+        }
+        let kind = if self.form == MetricForm::Proportion { MetricKind::Proportion } else { MetricKind::Mean };
+        Ok(match (ArmStatistic::from_aggregate(kind, n, number(1), number(2))?, &self.form) {
+            (ArmStatistic::Mean(moments), MetricForm::Logarithm) => ArmStatistic::Logarithm(moments),
+            (statistic, _) => statistic,
+        })
+    }
+}
+
+/// A table of units and what its columns are.
+pub(crate) struct UnitColumns<'a, R> {
+    /// Where queries go.
+    pub(crate) rows: &'a R,
+    /// The table and the condition that its rows fulfil: `t WHERE arm IS NOT NULL`.
+    pub(crate) from: String,
+    /// In the order of the metrics.
+    pub(crate) metrics: Vec<MetricColumns>,
+    /// The column that names the randomised cluster.
+    pub(crate) cluster: Option<String>,
+}
+
+impl<R: Rows> UnitColumns<'_, R> {
+    /// Reads all statistics into the metrics: overall, and by each segment column (its name, and that in the table).
+    pub(crate) async fn read(&mut self, samples: &mut [MetricSample], segments: &[(String, String)]) -> Result<()> {
+        self.cut(samples).await?;
+        self.read_grouped(samples, None).await?;
+        for (name, column) in segments {
+            self.read_grouped(samples, Some((name, column))).await?;
+        }
+        Ok(())
+    }
+
+    /// The statistics of each metric by the values of a column, apart from its segments.
+    pub(crate) async fn read_by(&self, samples: &[MetricSample], column: &str) -> Result<Vec<ByValue>> {
+        let mut found: Vec<MetricSample> =
+            samples.iter().map(|sample| MetricSample::new(sample.name.clone(), sample.kind, sample.role)).collect();
+        let (name, column) = (column.to_owned(), column.to_owned());
+        self.read_grouped(&mut found, Some((&name, &column))).await?;
+        let by_value =
+            |sample: MetricSample| sample.segments.into_iter().map(|((_, value), arms)| (value, arms)).collect();
+        Ok(found.into_iter().map(by_value).collect())
+    }
+
+    /// Finds the limits of what is winsorised, over all arms together, and says what was cut. The rule is that of
+    /// [`crate::stats::skewed::Cut::ShareOfNonzero`].
+    async fn cut(&mut self, samples: &mut [MetricSample]) -> Result<()> {
+        for (place, sample) in samples.iter_mut().enumerate() {
+            let Some(columns) = self.metrics.get(place).cloned() else { continue };
+            let value = &columns.value;
+            if columns.form == MetricForm::Logarithm {
+                let negative = self.rows.rows(&format!("SELECT count(*) FROM {} AND {value} < 0", self.from)).await?;
+                let negative = negative.first().map_or(0, |batch| count_at(batch, 0, 0));
+                if negative > 0 {
+                    return Err(EngineError::usage(format!(
+                        "metric \"{}:log\": {negative} values are below zero and have no logarithm; use {0}:winsorised or {0}:mean",
+                        sample.name
+                    )));
+                }
+            }
+            let MetricForm::Winsorised { share_cut } = columns.form else { continue };
+            let query = format!("SELECT {value}, count(*) FROM {} AND {value} <> 0 GROUP BY {value}", self.from);
+            let counts = self.value_counts(&query).await?;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            let beyond = (counts.n() as f64 * share_cut).floor() as u64;
+            let Some(limit) = counts.order_statistic(counts.n().saturating_sub(beyond).max(1)) else { continue };
+            if let Some(columns) = self.metrics.get_mut(place) {
+                columns.limit = Some(limit);
+            }
+            let query = format!(
+                "SELECT arm, count(*), sum({value}) FROM {} AND {value} > {limit:?} GROUP BY arm ORDER BY arm",
+                self.from
+            );
+            let (mut units, mut amount) = (BTreeMap::new(), 0.0);
+            for batch in self.rows.rows(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
+                    let n = count_at(&batch, 1, row);
+                    #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+                    let over = number_at(&batch, 2, row).unwrap_or(0.0) - limit * n as f64;
+                    amount += over;
+                    units.insert(arm, n);
+                }
+            }
+            sample.cut = Some(Cut { limit, share_cut, units, amount });
+        }
+        Ok(())
+    }
+
+    async fn read_grouped(&self, samples: &mut [MetricSample], segment: Option<(&String, &String)>) -> Result<()> {
+        let key = segment.map(|(_, column)| format!(", {column}")).unwrap_or_default();
+        if let Some(cluster) = &self.cluster {
+            return self.read_clusters(samples, segment.map(|(name, _)| name.as_str()), &key, cluster).await;
+        }
+        let aggregates: Vec<String> = self
+            .metrics
+            .iter()
+            .filter(|columns| columns.quantile().is_none())
+            .flat_map(MetricColumns::aggregates)
+            .collect();
+        let width = if segment.is_some() { 2 } else { 1 };
+        if !aggregates.is_empty() {
+            let query = format!("SELECT arm{key}, {} FROM {} GROUP BY arm{key}", aggregates.join(", "), self.from);
+            for batch in self.rows.rows(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let place = Place::of(&batch, row, segment.map(|(name, _)| name.as_str()))?;
+                    let mut first = width;
+                    for (columns, sample) in self.metrics.iter().zip(samples.iter_mut()) {
+                        if columns.quantile().is_some() {
+                            continue;
+                        }
+                        place.insert(sample, columns.read(&batch, row, first)?);
+                        first += columns.aggregates().len();
+                    }
+                }
+            }
+        }
+        for (columns, sample) in self.metrics.iter().zip(samples.iter_mut()) {
+            let Some(share) = columns.quantile() else { continue };
+            let value = &columns.value;
+            let query = format!(
+                "SELECT arm{key}, {value}, count(*) FROM {} AND {value} IS NOT NULL GROUP BY arm{key}, {value}",
+                self.from
+            );
+            let mut found: BTreeMap<Place, Vec<(f64, u64)>> = BTreeMap::new();
+            for batch in self.rows.rows(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let place = Place::of(&batch, row, segment.map(|(name, _)| name.as_str()))?;
+                    let value = number_at(&batch, width, row).unwrap_or(0.0);
+                    found.entry(place).or_default().push((value, count_at(&batch, width + 1, row)));
+                }
+            }
+            for (place, counts) in found {
+                place.insert(sample, ArmStatistic::Quantile { share, values: ValueCounts::from_counts(counts)? });
+            }
+        }
+        Ok(())
+    }
+
+    /// One row a cluster, arm and segment.
+    async fn read_clusters(
+        &self,
+        samples: &mut [MetricSample],
+        segment: Option<&str>,
+        key: &str,
+        cluster: &str,
+    ) -> Result<()> {
+        let width = if segment.is_some() { 2 } else { 1 };
+        let from = format!("{} AND {cluster} IS NOT NULL", self.from);
+        for (columns, sample) in self.metrics.iter().zip(samples.iter_mut()) {
+            let number = columns.number();
+            if columns.form == MetricForm::Logarithm {
+                return Err(EngineError::usage(format!(
+                    "metric \"{}:log\" is not available where clusters were randomised; use {0}:winsorised or {0}:mean",
+                    sample.name
+                )));
+            }
+            if let Some(share) = columns.quantile() {
+                let query = format!(
+                    "SELECT arm{key}, array_agg({number}) FILTER (WHERE {number} IS NOT NULL) FROM {from} GROUP BY arm{key}, {cluster}"
+                );
+                let mut found: BTreeMap<Place, Vec<Vec<f64>>> = BTreeMap::new();
+                for batch in self.rows.rows(&query).await? {
+                    let lists = batch.column(width).as_list::<i32>();
+                    for row in 0..batch.num_rows() {
+                        if lists.is_null(row) {
+                            continue;
+                        }
+                        let values = lists.value(row).as_primitive::<Float64Type>().iter().flatten().collect();
+                        found.entry(Place::of(&batch, row, segment)?).or_default().push(values);
+                    }
+                }
+                for (place, clusters) in found {
+                    place.insert(sample, ArmStatistic::ClusteredQuantile { share, clusters });
+                }
+                continue;
+            }
+            let divisor = columns.divisor().unwrap_or_else(|| "1.0".to_owned());
+            let query = format!(
+                "SELECT arm{key}, count({number}), sum({number}), sum({divisor}) FROM {from} GROUP BY arm{key}, {cluster}"
+            );
+            let mut found: BTreeMap<Place, Vec<(u64, f64, f64)>> = BTreeMap::new();
+            for batch in self.rows.rows(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let number = |place: usize| number_at(&batch, width + place, row).unwrap_or(0.0);
+                    let totals = (count_at(&batch, width, row), number(1), number(2));
+                    if totals.0 > 0 {
+                        found.entry(Place::of(&batch, row, segment)?).or_default().push(totals);
+                    }
+                }
+            }
+            for (place, totals) in found {
+                place.insert(
+                    sample,
+                    if columns.denominator.is_some() {
+                        let pairs = totals.into_iter().map(|(_, numerator, denominator)| (numerator, denominator));
+                        ArmStatistic::Ratio(RatioMoments::from_values(pairs)?)
+                    } else {
+                        let clusters = totals.into_iter().map(|(units, total, _)| ClusterTotal { units, total });
+                        ArmStatistic::Clusters(clusters.collect())
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn value_counts(&self, query: &str) -> Result<ValueCounts> {
+        let mut counts = Vec::new();
+        for batch in self.rows.rows(query).await? {
+            for row in 0..batch.num_rows() {
+                if let Some(value) = number_at(&batch, 0, row) {
+                    counts.push((value, count_at(&batch, 1, row)));
+                }
+            }
+        }
+        Ok(ValueCounts::from_counts(counts)?)
+    }
+
+    /// The cross moments of some columns by arm: those rows count in which none of them is null.
+    pub(crate) async fn cross_moments(&self, columns: &[String]) -> Result<BTreeMap<String, CrossMoments>> {
+        let complete: String = columns.iter().map(|column| format!(" AND {column} IS NOT NULL")).collect();
+        let means: String = columns.iter().map(|column| format!(", avg({column})")).collect();
+        let pairs = || (0..columns.len()).flat_map(|row| (row..columns.len()).map(move |column| (row, column)));
+        let covariances: String =
+            pairs().map(|(row, column)| format!(", covar_samp({}, {})", columns[row], columns[column])).collect();
+        let query = format!("SELECT arm, count(*){means}{covariances} FROM {}{complete} GROUP BY arm", self.from);
+        let mut found = BTreeMap::new();
+        for batch in self.rows.rows(&query).await? {
+            for row in 0..batch.num_rows() {
+                let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
+                let number = |place: usize| number_at(&batch, place, row).unwrap_or(0.0);
+                let means: Vec<f64> = (0..columns.len()).map(|place| number(2 + place)).collect();
+                let mut covariances = vec![0.0; columns.len() * columns.len()];
+                for (place, (left, right)) in pairs().enumerate() {
+                    let covariance = number(2 + columns.len() + place);
+                    covariances[left * columns.len() + right] = covariance;
+                    covariances[right * columns.len() + left] = covariance;
+                }
+                let n = count_at(&batch, 1, row);
+                found.insert(arm, CrossMoments::from_means_and_covariances(n, &means, &covariances)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// An arm, overall or in a segment.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    arm: String,
+    segment: Option<(String, Option<String>)>,
+}
+
+impl Place {
+    /// That of a row, whose first columns are the arm and the value of the segment.
+    fn of(batch: &RecordBatch, row: usize, segment: Option<&str>) -> Result<Self> {
+        let arm = crate::report::cell_text(batch, 0, row)?.unwrap_or_default();
+        let segment = match segment {
+            Some(name) => Some((name.to_owned(), crate::report::cell_text(batch, 1, row)?)),
+            None => None,
+        };
+        Ok(Self { arm, segment })
+    }
+
+    fn insert(&self, sample: &mut MetricSample, statistic: ArmStatistic) {
+        let arms = match &self.segment {
+            Some(segment) => sample.segments.entry(segment.clone()).or_default(),
+            None => &mut sample.overall,
+        };
+        arms.insert(self.arm.clone(), statistic);
+    }
+}
+
+/// A count in a cell.
+pub(crate) fn count_at(batch: &RecordBatch, column: usize, row: usize) -> u64 {
+    batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs()
+}
+
+/// A number in a cell.
+pub(crate) fn number_at(batch: &RecordBatch, column: usize, row: usize) -> Option<f64> {
+    let column = batch.column(column).as_primitive::<Float64Type>();
+    (!column.is_null(row)).then(|| column.value(row))
+}
