@@ -32,6 +32,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
                 p_value_or_dash(pair.p_value_adjusted)
             );
         }
+        print_path(metric);
         if let Some(cut) = &metric.cut {
             let units: Vec<String> = cut.units.iter().map(|(arm, n)| format!("{n} of {arm}")).collect();
             say!(
@@ -57,7 +58,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
 
 /// `click: B against A`.
 fn subject(metric: &MetricAnalysis, comparison: &ArmsComparison) -> String {
-    format!("{}: {} against {}", metric.metric, comparison.arm, comparison.control)
+    format!("{}: {} against {}", metric_label(metric), comparison.arm, comparison.control)
 }
 
 fn print_exact(metric: &MetricAnalysis, comparison: &ArmsComparison) {
@@ -141,6 +142,31 @@ fn print_adjusted(metric: &MetricAnalysis, comparison: &ArmsComparison) {
         );
         if let Some(note) = &found.note {
             say!("  {note}");
+        }
+    }
+}
+
+fn print_path(metric: &MetricAnalysis) {
+    for point in &metric.path {
+        for found in &point.comparisons {
+            let valid = found.always_valid.as_ref().map(|valid| {
+                format!(
+                    "; at every look {}, p {}",
+                    difference_in_words(metric.kind, &valid.difference),
+                    p_value_or_dash(valid.p_value)
+                )
+            });
+            say!(
+                "{}, by {}: {} ({}) against {} units: {}, p {}{}",
+                metric_label(metric),
+                point.day,
+                found.arm,
+                found.n,
+                found.control_n,
+                difference_in_words(metric.kind, &found.difference),
+                p_value_or_dash(found.p_value),
+                valid.unwrap_or_default()
+            );
         }
     }
 }

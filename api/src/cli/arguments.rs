@@ -269,6 +269,9 @@ pub(super) struct AnalyzeArguments {
     /// With --looks: how the error is spent over them, the same at every look
     #[arg(long, default_value = "obrien-fleming", value_name = "obrien-fleming|pocock|even", requires = "looks")]
     pub(super) spending: String,
+    /// Add the path over the days on which units entered: of a unit table the column of the day
+    #[arg(long, value_name = "COLUMN", num_args = 0..=1, default_missing_value = "day")]
+    pub(super) path: Option<String>,
     /// Add the chance to win, the expected loss and credible intervals, under a stated prior
     #[arg(long)]
     pub(super) bayesian: bool,

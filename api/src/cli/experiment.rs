@@ -126,6 +126,7 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         bayesian: arguments.bayesian,
         margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
         all_pairs: arguments.all_pairs,
+        path: arguments.path.clone(),
         covariates: arguments.covariate.clone(),
         strata: arguments.post_stratify.clone(),
         randomised_by: arguments.randomised_by.clone(),

@@ -197,6 +197,8 @@ pub(super) struct AnalysisParams {
     randomised_by: Option<String>,
     /// The share of the planned units at each look so far, this one last, with commas between them.
     looks: Option<String>,
+    /// Adds the path over the days on which units entered: of a table of units the column of the day, else `day`.
+    path: Option<String>,
     /// How the error is spent over the looks: obrien-fleming (unless given), pocock or even.
     spending: Option<String>,
 }
@@ -216,6 +218,7 @@ impl AnalysisParams {
                 .iter()
                 .map(|margin| margin.parse::<MarginSpec>())
                 .collect::<Result<Vec<_>, _>>()?,
+            path: self.path.clone(),
             covariates: list(self.covariate.as_deref()),
             strata: self.post_stratify.clone(),
             randomised_by: self.randomised_by.clone(),

@@ -174,6 +174,7 @@ async fn the_contract_lists_every_path() {
         "randomised_by",
         "looks",
         "spending",
+        "path",
         "at",
     ]);
     assert_eq!(names, expected);

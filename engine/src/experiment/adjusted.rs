@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::metric::MetricKind;
 use super::sample::{Covariates, MetricSample};
+use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::adjust::Stratum;
 use crate::stats::{
@@ -54,13 +55,12 @@ pub(crate) fn adjusted_for_covariates(
     let empty = CrossMoments::default();
     let of_arm = |arm: &str| covariates.moments.get(arm).unwrap_or(&empty);
     let outcome = if metric.kind == MetricKind::Ratio { Outcome::Ratio } else { Outcome::Mean };
-    let found = match (rows_of(covariates, control), rows_of(covariates, arm)) {
-        (Some(control), Some(treatment)) => compare_adjusted_units(&control, &treatment, alpha)?,
-        _ => {
-            let one_mean = covariates.names.len() == 1 && outcome == Outcome::Mean;
-            let slopes = if one_mean { Slopes::Common } else { Slopes::ByArm };
-            compare_adjusted(of_arm(control), of_arm(arm), outcome, slopes, alpha)?
-        }
+    let found = if let (Some(control), Some(treatment)) = (rows_of(covariates, control), rows_of(covariates, arm)) {
+        compare_adjusted_units(&control, &treatment, alpha)?
+    } else {
+        let one_mean = covariates.names.len() == 1 && outcome == Outcome::Mean;
+        let slopes = if one_mean { Slopes::Common } else { Slopes::ByArm };
+        compare_adjusted(of_arm(control), of_arm(arm), outcome, slopes, alpha)?
     };
     Ok(Some(result_of(found, covariates)))
 }
@@ -93,11 +93,13 @@ pub(crate) fn post_stratified(
     arm: &str,
     alpha: f64,
 ) -> Result<Option<AdjustedResult>> {
-    let Some(column) = column.filter(|_| !metric.strata.is_empty()) else { return Ok(None) };
+    // A ratio or a quantile of all is no mean of those of the strata.
+    let is_mean = matches!(metric.kind, MetricKind::Proportion | MetricKind::Mean);
+    let Some(column) = column.filter(|_| is_mean && !metric.strata.is_empty()) else { return Ok(None) };
     let mut strata = Vec::with_capacity(metric.strata.len());
     for arms in metric.strata.values() {
         let of_arm =
-            |arm: &str| arms.get(arm).map_or_else(|| Ok(crate::stats::Moments::default()), |found| found.moments());
+            |arm: &str| arms.get(arm).map_or_else(|| Ok(crate::stats::Moments::default()), ArmStatistic::moments);
         strata.push(Stratum { control: of_arm(control)?, treatment: of_arm(arm)? });
     }
     let found = compare_post_stratified(&strata, alpha)?;

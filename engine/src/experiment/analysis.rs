@@ -13,8 +13,10 @@ use super::decision::{Decision, decide};
 use super::exact::Place;
 use super::metric::MetricKind;
 use super::options::AnalysisOptions;
+use super::path::{PathPoint, path_of};
 use super::sample::{ByArm, Cut, ExperimentSample, MetricRole, MetricSample};
 use super::selection::{BestOfArms, add_false_coverage, best_of_arms};
+use super::sensitivity::{ClickSensitivity, click_check, click_sensitivity, outlier_check};
 use crate::error::{EngineError, Result};
 use crate::stats::{Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
@@ -96,6 +98,12 @@ pub struct MetricAnalysis {
     /// Every arm against every other, where it was asked for; a family of its own for the adjustment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<ArmsComparison>,
+    /// The same under other rules for machines' clicks, of clicks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sensitivity: Vec<ClickSensitivity>,
+    /// The path over the days, where it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<PathPoint>,
     /// The same in each segment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentAnalysis>,
@@ -163,7 +171,11 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     }
     adjust(&mut metrics, options)?;
     add_false_coverage(&mut metrics, &sample.metrics, options.alpha)?;
-    let checks = checks(&sample, options)?;
+    let mut checks = checks(&sample, options)?;
+    for (metric, sample) in metrics.iter().zip(&sample.metrics) {
+        checks.extend(click_check(&metric.metric, &metric.sensitivity, options.alpha));
+        checks.extend(outlier_check(sample, &control, &treatments)?);
+    }
     let mut notes = sample.notes;
     if let Some(planned_units) = options.sequential {
         notes.push(format!(
@@ -256,6 +268,8 @@ fn analyze_metric(
         bayesian,
         best_arm: best_of_arms(metric, control, treatments, options.alpha)?,
         pairs: if options.all_pairs { all_pairs(metric, control, treatments, options)? } else { Vec::new() },
+        sensitivity: click_sensitivity(metric, control, treatments, options.alpha)?,
+        path: if options.path.is_some() { path_of(metric, control, treatments, options)? } else { Vec::new() },
         segments,
         heterogeneity: first,
         heterogeneities,

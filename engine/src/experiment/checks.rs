@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::options::AnalysisOptions;
 use super::sample::ExperimentSample;
 use crate::error::Result;
-use crate::stats::sample_ratio_test;
+use crate::stats::{Proportion, anytime_sample_ratio_test, compare_proportions, sample_ratio_test};
 
 /// Below this p value a sample ratio is a mismatch: chance alone gives one experiment in a thousand such counts.
 const MISMATCH: f64 = 0.001;
@@ -15,6 +15,9 @@ const MISMATCH: f64 = 0.001;
 const SUSPICIOUS: f64 = 0.01;
 /// Arms whose sizes differ by more than this factor were hardly meant to be equal.
 const PLAINLY_UNEQUAL: f64 = 1.5;
+
+/// Units' worth of belief in the planned shares before the first look of the anytime test.
+const ANYTIME_CONCENTRATION: f64 = 100.0;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +62,86 @@ pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Re
             sample.arms.iter().map(|(arm, _)| (arm.clone(), counts.get(arm).copied().unwrap_or(0))).collect();
         checks.push(sample_ratio(sample, options, stage, &units)?);
     }
+    if options.sequential.is_some() || options.path.is_some() {
+        checks.extend(anytime_sample_ratio(sample, options)?);
+    }
+    checks.extend(differential_delivery(sample)?);
     checks.extend(sample.checks.iter().cloned());
     Ok(checks)
+}
+
+/// The planned weights of the arms, in their order; none where nothing was planned.
+fn planned_weights(sample: &ExperimentSample, options: &AnalysisOptions) -> Option<Vec<f64>> {
+    let planned = if options.allocation.is_empty() { &sample.allocation } else { &options.allocation };
+    let share = |arm: &str| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share);
+    (!planned.is_empty()).then(|| sample.arms.iter().map(|(arm, _)| share(arm)).collect())
+}
+
+/// The sample ratio by a test that may be looked at every day.
+fn anytime_sample_ratio(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<Option<Check>> {
+    let counts: Vec<u64> = sample.arms.iter().map(|(_, n)| *n).collect();
+    let known = planned_weights(sample, options);
+    if counts.len() < 2 || counts.iter().sum::<u64>() == 0 || (known.is_none() && plainly_unequal(&counts)) {
+        return Ok(None);
+    }
+    let weights = known.unwrap_or_else(|| vec![1.0; counts.len()]);
+    let look = anytime_sample_ratio_test(&counts, &weights, ANYTIME_CONCENTRATION)?;
+    let (verdict, words) = if look.p_value < MISMATCH {
+        (Verdict::Fail, "does not agree with the planned shares, however often it was looked at")
+    } else {
+        (Verdict::Ok, "agrees with the planned shares, looked at as often as one likes")
+    };
+    let shown = sample.arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let mut check = Check::new("sample_ratio_anytime", verdict, format!("{shown}: {words}"));
+    check.stage = Some("assigned".into());
+    check.p_value = Some(look.p_value);
+    Ok(Some(check))
+}
+
+/// Whether the arms that were sent to were delivered to alike: carriers filter texts. The headline, of all assigned
+/// units, stays fair; what is told per delivered message does not.
+fn differential_delivery(sample: &ExperimentSample) -> Result<Option<Check>> {
+    let stage = |name: &str| sample.stages.iter().find(|(stage, _)| stage == name).map(|(_, counts)| counts);
+    let (Some(sent), Some(delivered)) = (stage("sent"), stage("delivered")) else { return Ok(None) };
+    let rates: Vec<(&str, Proportion)> = sample
+        .arms
+        .iter()
+        .filter_map(|(arm, _)| {
+            let n = sent.get(arm).copied().filter(|n| *n > 0)?;
+            let reached = delivered.get(arm).copied().unwrap_or(0).min(n);
+            Some((arm.as_str(), Proportion::new(n, reached).ok()?))
+        })
+        .collect();
+    let rate = |found: &Proportion| found.rate().unwrap_or(0.0);
+    let ordered = |left: &&(&str, Proportion), right: &&(&str, Proportion)| rate(&left.1).total_cmp(&rate(&right.1));
+    let (Some(least), Some(most)) = (rates.iter().min_by(ordered), rates.iter().max_by(ordered)) else {
+        return Ok(None);
+    };
+    if rates.len() < 2 {
+        return Ok(None);
+    }
+    // The two farthest apart of several arms: Bonferroni over the pairs.
+    let comparison = compare_proportions(least.1, most.1, 0.05)?;
+    #[allow(clippy::cast_precision_loss)] // Arms are few.
+    let pairs = (rates.len() * (rates.len() - 1) / 2) as f64;
+    let p_value = comparison.p_value.map(|p_value| (p_value * pairs).min(1.0));
+    let gap = (rate(&most.1) - rate(&least.1)) * 100.0;
+    let shown: Vec<String> = rates.iter().map(|(arm, found)| format!("{arm} {:.2} %", rate(found) * 100.0)).collect();
+    let differs = p_value.is_some_and(|p_value| p_value < MISMATCH);
+    let detail = if differs {
+        format!(
+            "of those sent to, {}: {} reaches {gap:.2} points more than {}; a carrier may filter a text. All assigned count in the \
+             headline, which stays fair; nothing per delivered message does",
+            shown.join(", "),
+            most.0,
+            least.0
+        )
+    } else {
+        format!("of those sent to, {}: no difference to speak of", shown.join(", "))
+    };
+    let mut check = Check::new("differential_delivery", if differs { Verdict::Warn } else { Verdict::Ok }, detail);
+    check.p_value = p_value;
+    Ok(Some(check))
 }
 
 fn sample_ratio(
@@ -81,20 +162,15 @@ fn sample_ratio(
     if arms.len() < 2 || counts.iter().sum::<u64>() == 0 {
         return Ok(check(None, Verdict::Warn, format!("{shown}: nothing to compare")));
     }
-    let planned = if options.allocation.is_empty() { &sample.allocation } else { &options.allocation };
-    let weights: Vec<f64> = if planned.is_empty() {
-        vec![1.0; arms.len()]
-    } else {
-        arms.iter()
-            .map(|(arm, _)| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share))
-            .collect()
-    };
-    if planned.is_empty() && plainly_unequal(&counts) {
+    let planned = planned_weights(sample, options);
+    if planned.is_none() && plainly_unequal(&counts) {
         let detail = format!(
             "{shown}: the planned shares are not known and the arms are far from equal; give --allocation to test them"
         );
         return Ok(check(None, Verdict::Warn, detail));
     }
+    let plan = if planned.is_none() { "equal shares" } else { "the planned shares" };
+    let weights = planned.unwrap_or_else(|| vec![1.0; counts.len()]);
     let test = sample_ratio_test(&counts, &weights)?;
     let verdict = if test.p_value < MISMATCH {
         Verdict::Fail
@@ -103,7 +179,6 @@ fn sample_ratio(
     } else {
         Verdict::Ok
     };
-    let plan = if planned.is_empty() { "equal shares" } else { "the planned shares" };
     let detail = match verdict {
         Verdict::Ok => format!("{shown}: agrees with {plan}"),
         Verdict::Warn | Verdict::Fail => {

@@ -25,6 +25,7 @@ const SEGMENT: &str = "segment";
 struct Row {
     metric: String,
     segment: Option<String>,
+    day: Option<String>,
     arm: String,
     statistic: ArmStatistic,
 }
@@ -68,13 +69,16 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
         }
         if let Some(segment) = &row.segment {
             let arms = metric.segments.entry((SEGMENT.to_owned(), Some(segment.clone()))).or_default();
-            add(arms, &row.arm, row.statistic.clone())?;
+            add(arms, &row.arm, &row.statistic)?;
         }
         // Rows without a segment are the whole; beside them those of segments must not be added to it again.
         let is_total = row.segment.is_none();
         let has_totals = rows.iter().any(|other| other.metric == row.metric && other.segment.is_none());
         if is_total || !has_totals {
-            add(&mut metric.overall, &row.arm, row.statistic.clone())?;
+            add(&mut metric.overall, &row.arm, &row.statistic)?;
+            if let Some(day) = &row.day {
+                add(metric.path.entry(day.clone()).or_default(), &row.arm, &row.statistic)?;
+            }
         }
     }
     let mut units: BTreeMap<String, u64> = BTreeMap::new();
@@ -88,13 +92,10 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
     Ok(sample)
 }
 
-fn add(arms: &mut ByArm, arm: &str, statistic: ArmStatistic) -> Result<()> {
-    let merged = match (arms.get(arm), statistic) {
-        (None, statistic) => statistic,
-        (Some(ArmStatistic::Proportion(known)), ArmStatistic::Proportion(more)) => {
-            ArmStatistic::Proportion((*known).merge(more))
-        }
-        (Some(known), more) => ArmStatistic::Mean(known.moments()?.merge(more.moments()?)),
+fn add(arms: &mut ByArm, arm: &str, statistic: &ArmStatistic) -> Result<()> {
+    let merged = match arms.get(arm) {
+        None => statistic.clone(),
+        Some(known) => known.merge(statistic)?,
     };
     arms.insert(arm.to_owned(), merged);
     Ok(())
@@ -122,7 +123,7 @@ async fn read_rows(input: &Input) -> Result<Vec<Row>> {
             })
         };
         let (arms, sizes) = (text(&required("arm")?)?, number(&required("n")?, "n", input)?);
-        let (metrics, segments) = (column("metric"), column(SEGMENT));
+        let (metrics, segments, days) = (column("metric"), column(SEGMENT), column("day"));
         let (successes, means, variances) = (column("successes"), column("mean"), column("variance"));
         for row in 0..batch.num_rows() {
             line += 1;
@@ -155,6 +156,7 @@ async fn read_rows(input: &Input) -> Result<Vec<Row>> {
                     .transpose()?
                     .and_then(|texts| cell(&texts, row))
                     .unwrap_or_else(|| ONLY_METRIC.to_owned()),
+                day: days.as_ref().map(text).transpose()?.and_then(|texts| cell(&texts, row)),
                 segment: segments.as_ref().map(text).transpose()?.and_then(|texts| cell(&texts, row)),
                 arm,
                 statistic,

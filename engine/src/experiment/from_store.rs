@@ -104,7 +104,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisO
         options.metrics,
         options.segments,
         options.strata,
-        options.covariates,
+        (&options.covariates, options.path.is_some()),
     );
     let mut sample = if let Some(sample) = session.kept_for(&name).await {
         sample
@@ -369,7 +369,7 @@ impl StoreExperiment<'_> {
             ),
             format!(
                 "sent AS (SELECT recipient_id, min(variant) AS variant, {variants} AS variants,\n  \
-                 max(sent_at) AS last_sent, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
+                 max(sent_at) AS last_sent, arrow_cast(arrow_cast(min(sent_at), 'Date32'), 'Utf8') AS first_day, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
                  max(CASE WHEN clicks > 0 THEN 1 ELSE 0 END) AS click, max(CASE WHEN replies > 0 THEN 1 ELSE 0 END) AS reply,\n  \
                  max(CASE WHEN clicks + machine_clicks > 0 THEN 1 ELSE 0 END) AS click_all,\n  \
                  max(CASE WHEN clicks > 0 OR (machine_clicks > 0 AND machine_click_reason NOT IN ({strict})) THEN 1 ELSE 0 END) AS click_strict,\n  \
@@ -387,16 +387,17 @@ impl StoreExperiment<'_> {
         let (columns, from) = if from_assignments {
             with.push(format!(
                 "assigned AS (SELECT recipient_id, min(arm) AS arm, {arms} AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
+                 arrow_cast(arrow_cast(min(assigned_at), 'Date32'), 'Utf8') AS assigned_day,\n  \
                  avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)",
                 arms = none_one_or_several("arm"),
             ));
             (
-                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity",
+                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity, coalesce(s.first_day, a.assigned_day) AS day",
                 "assigned AS a LEFT JOIN sent AS s ON s.recipient_id = a.recipient_id",
             )
         } else {
             (
-                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity",
+                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity, s.first_day AS day",
                 "sent AS s",
             )
         };
@@ -521,6 +522,10 @@ impl StoreExperiment<'_> {
                 metric.strata = strata;
             }
         }
+        if options.path.is_some() {
+            units.read_path(&mut sample.metrics, "day").await?;
+        }
+        self.read_clicks(&units, sample).await?;
         self.read_before(&units, available, options, sample).await?;
         if self.at_hand.deliveries && delivery_differs(sample) {
             let reached = "CASE WHEN stage_delivered > 0 THEN 'yes' ELSE 'no' END";
@@ -532,6 +537,25 @@ impl StoreExperiment<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The share that clicked under other rules for machines.
+    async fn read_clicks(&self, units: &UnitColumns<'_, QuerySession>, sample: &mut ExperimentSample) -> Result<()> {
+        let is_click = |metric: &&mut MetricSample| metric.name == "click" && metric.kind == MetricKind::Proportion;
+        let Some(metric) = sample.metrics.iter_mut().find(is_click) else { return Ok(()) };
+        let rules = [("none", "m_click_all"), ("certain", "m_click_strict")];
+        let columns = rules.map(|(_, column)| MetricColumns {
+            value: column.to_owned(),
+            denominator: None,
+            form: MetricForm::Proportion,
+            limit: None,
+        });
+        let mut other =
+            UnitColumns { rows: self.session, from: units.from.clone(), metrics: columns.into(), cluster: None };
+        let mut found = rules.map(|(rule, _)| MetricSample::new(rule.to_owned(), metric.kind, metric.role));
+        other.read(&mut found, &[]).await?;
+        metric.other_click_rules = found.map(|sample| (sample.name, sample.overall)).into();
         Ok(())
     }
 

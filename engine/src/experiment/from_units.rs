@@ -42,7 +42,7 @@ pub async fn analyze_units(request: &UnitRequest, options: &AnalysisOptions) -> 
 }
 
 /// The columns that the analysis needs, held in memory under plain names: `arm`, `m0`… with the denominators `d0`…, the
-/// segments `s0`…, the covariates `x0`…, `stratum`, `cluster`, and `unit` where some have several rows.
+/// segments `s0`…, the covariates `x0`…, `stratum`, `cluster`, `day`, and `unit` where some have several rows.
 struct UnitTable {
     context: SessionContext,
     has_repeated_units: bool,
@@ -78,7 +78,9 @@ impl UnitTable {
                 if text { format!("arrow_cast({column}, 'Utf8')") } else { metric_value(&schema, covariate, &column)? };
             columns.push(format!("{value} AS x{position}"));
         }
-        for (name, column) in [("stratum", &options.strata), ("cluster", &options.randomised_by)] {
+        for (name, column) in
+            [("stratum", &options.strata), ("cluster", &options.randomised_by), ("day", &options.path)]
+        {
             if let Some(column) = column {
                 columns.push(format!("arrow_cast({}, 'Utf8') AS {name}", known(&schema, column, request)?));
             }
@@ -176,6 +178,9 @@ impl UnitTable {
             for (metric, strata) in sample.metrics.iter_mut().zip(strata) {
                 metric.strata = strata;
             }
+        }
+        if options.path.is_some() {
+            table.read_path(&mut sample.metrics, "day").await?;
         }
         let schema = self.context.table("kept").await?;
         let named = options.covariates.iter().enumerate().map(|(position, name)| {

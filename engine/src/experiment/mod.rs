@@ -23,9 +23,11 @@ mod margins;
 mod metric;
 mod on_delivered;
 mod options;
+mod path;
 mod plan;
 mod sample;
 mod selection;
+mod sensitivity;
 mod sequential;
 mod statistic;
 mod test_then_roll;
@@ -45,11 +47,13 @@ pub use margins::{MarginResult, MarginSpec};
 pub use metric::{MetricForm, MetricKind, MetricSpec};
 pub use on_delivered::EffectOnDelivered;
 pub use options::{AnalysisOptions, Correction, parse_allocation};
+pub use path::{PathComparison, PathPoint};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
 pub use sample::Cut;
 pub use selection::{BestOfArms, FalseCoverage};
+pub use sensitivity::{ClickSensitivity, SensitiveComparison};
 pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS, LooksSpec, PlannedLook};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

@@ -72,6 +72,8 @@ pub struct AnalysisOptions {
     pub margins: Vec<MarginSpec>,
     /// Whether every arm is also compared with every other.
     pub all_pairs: bool,
+    /// Whether the path over the days is shown: of a unit table the column of the day on which each unit entered.
+    pub path: Option<String>,
     /// Columns of a unit table that were known before the assignment; results are adjusted for them, and then decide.
     pub covariates: Vec<String>,
     /// A column known before the assignment, by whose values results are post-stratified.
@@ -94,6 +96,7 @@ impl Default for AnalysisOptions {
             bayesian: false,
             margins: Vec::new(),
             all_pairs: false,
+            path: None,
             covariates: Vec::new(),
             strata: None,
             randomised_by: None,

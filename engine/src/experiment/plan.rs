@@ -247,6 +247,9 @@ pub fn plan_experiment(request: &PlanRequest) -> Result<ExperimentPlan> {
 
 fn planned_metric(request: &PlanRequest) -> Result<PlannedMetric> {
     match request.metric {
+        MetricKind::Ratio | MetricKind::Quantile => Err(EngineError::usage(
+            "sizes are planned for a proportion or a mean: give the variance of the units' values",
+        )),
         MetricKind::Proportion => {
             if request.variance.is_some() {
                 return Err(EngineError::usage(
@@ -258,7 +261,7 @@ fn planned_metric(request: &PlanRequest) -> Result<PlannedMetric> {
             })?;
             Ok(PlannedMetric::Proportion { baseline })
         }
-        _ => {
+        MetricKind::Mean => {
             let variance = request.variance.ok_or_else(|| {
                 EngineError::usage("the spread is missing: give the metric's variance or its standard deviation")
             })?;

@@ -79,6 +79,15 @@ pub(crate) struct MetricSample {
     /// What was cut, of a winsorised mean.
     #[serde(default)]
     pub(crate) cut: Option<Cut>,
+    /// Of the units that entered on each day, where days were asked for.
+    #[serde(default)]
+    pub(crate) path: BTreeMap<String, ByArm>,
+    /// Of clicks, under other rules for machines: `none` or `certain` ones left out.
+    #[serde(default)]
+    pub(crate) other_click_rules: Vec<(String, ByArm)>,
+    /// The least and the greatest value of each arm, of a plain mean.
+    #[serde(default)]
+    pub(crate) extremes: BTreeMap<String, (f64, f64)>,
     /// What was known of the units before.
     #[serde(default)]
     pub(crate) covariates: Option<Covariates>,
@@ -100,6 +109,9 @@ impl MetricSample {
             delivered: ByArm::new(),
             undelivered: ByArm::new(),
             cut: None,
+            path: BTreeMap::new(),
+            other_click_rules: Vec::new(),
+            extremes: BTreeMap::new(),
             covariates: None,
             strata: BTreeMap::new(),
         }

@@ -61,14 +61,12 @@ impl ArmStatistic {
         if n == 0 {
             return Ok(Self::empty(kind));
         }
-        Ok(match kind {
+        if kind == MetricKind::Proportion {
             // A mean of zeros and ones is successes / n, exact in a double for every n that fits into memory.
-            MetricKind::Proportion => Self::Proportion(Proportion::new(n, (mean * n as f64).round() as u64)?),
-            _ => {
-                let variance = if n == 1 { 0.0 } else { variance };
-                Self::Mean(Moments::from_n_mean_variance(n, mean, variance)?)
-            }
-        })
+            return Ok(Self::Proportion(Proportion::new(n, (mean * n as f64).round() as u64)?));
+        }
+        let variance = if n == 1 { 0.0 } else { variance };
+        Ok(Self::Mean(Moments::from_n_mean_variance(n, mean, variance)?))
     }
 
     pub(crate) fn empty(kind: MetricKind) -> Self {
@@ -130,6 +128,16 @@ impl ArmStatistic {
         Ok(Shown { n: self.n(), value, variance })
     }
 
+    /// Both together, of units that are not the same; quantiles and clusters do not come in parts.
+    pub(crate) fn merge(&self, more: &Self) -> Result<Self> {
+        Ok(match (self, more) {
+            (Self::Proportion(known), Self::Proportion(more)) => Self::Proportion((*known).merge(*more)),
+            (Self::Logarithm(known), Self::Logarithm(more)) => Self::Logarithm((*known).merge(*more)),
+            (Self::Ratio(known), Self::Ratio(more)) => Self::Ratio((*known).merge(*more)),
+            (known, more) => Self::Mean(known.moments()?.merge(more.moments()?)),
+        })
+    }
+
     pub(crate) fn compare(control: &Self, treatment: &Self, alpha: f64) -> Result<Comparison> {
         Ok(match (control, treatment) {
             (Self::Proportion(control), Self::Proportion(treatment)) => {
@@ -177,14 +185,14 @@ mod tests {
 
     #[test]
     fn a_value_and_its_standard_error_pass_as_those_of_a_mean() {
-        let pairs = [(3.0, 1.0), (8.0, 2.0), (4.0, 3.0), (7.0, 2.0)];
-        let ratio = RatioMoments::from_values(pairs).unwrap();
+        let pairs = [(3.0, 1_u32), (8.0, 2), (4.0, 3), (7.0, 2)];
+        let ratio = RatioMoments::from_values(pairs.map(|(total, units)| (total, f64::from(units)))).unwrap();
         let moments = ArmStatistic::Ratio(ratio).moments().unwrap();
         assert!((moments.mean - 22.0 / 8.0).abs() < 1e-12);
         let (found, expected) = (moments.squared_standard_error().unwrap(), ratio.squared_standard_error().unwrap());
         assert!((found - expected).abs() < 1e-12 * expected, "{found} {expected}");
         // Clusters are the ratio of their totals to their units.
-        let clusters = pairs.map(|(total, units)| ClusterTotal { units: units as u64, total }).to_vec();
+        let clusters = pairs.map(|(total, units)| ClusterTotal { units: u64::from(units), total }).to_vec();
         let clustered = ArmStatistic::Clusters(clusters);
         assert_eq!(clustered.shown().unwrap(), Shown { n: 8, value: Some(22.0 / 8.0), variance: None });
         assert!((clustered.moments().unwrap().squared_standard_error().unwrap() - expected).abs() < 1e-12);

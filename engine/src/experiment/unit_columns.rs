@@ -142,8 +142,45 @@ impl<R: Rows> UnitColumns<'_, R> {
     pub(crate) async fn read(&mut self, samples: &mut [MetricSample], segments: &[(String, String)]) -> Result<()> {
         self.cut(samples).await?;
         self.read_grouped(samples, None).await?;
+        self.read_extremes(samples).await?;
         for (name, column) in segments {
             self.read_grouped(samples, Some((name, column))).await?;
+        }
+        Ok(())
+    }
+
+    /// The least and the greatest value of each arm, of metrics that are plain means.
+    async fn read_extremes(&self, samples: &mut [MetricSample]) -> Result<()> {
+        let means: Vec<usize> = (0..self.metrics.len())
+            .filter(|place| self.metrics[*place].form == MetricForm::Mean && self.cluster.is_none())
+            .collect();
+        if means.is_empty() {
+            return Ok(());
+        }
+        let values: String =
+            means.iter().map(|place| self.metrics[*place].number()).map(|m| format!(", min({m}), max({m})")).collect();
+        for batch in self.rows.rows(&format!("SELECT arm{values} FROM {} GROUP BY arm", self.from)).await? {
+            for row in 0..batch.num_rows() {
+                let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
+                for (position, place) in means.iter().enumerate() {
+                    let ends = (number_at(&batch, 1 + 2 * position, row), number_at(&batch, 2 + 2 * position, row));
+                    if let (Some(least), Some(greatest)) = ends {
+                        samples[*place].extremes.insert(arm.clone(), (least, greatest));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the statistics of the units that entered on each day, of metrics whose parts add up.
+    pub(crate) async fn read_path(&self, samples: &mut [MetricSample], day: &str) -> Result<()> {
+        let by_day = self.read_by(samples, day).await?;
+        for (sample, days) in samples.iter_mut().zip(by_day) {
+            let adds_up = self.cluster.is_none() && sample.kind != MetricKind::Quantile;
+            if adds_up {
+                sample.path = days.into_iter().filter_map(|(day, arms)| Some((day?, arms))).collect();
+            }
         }
         Ok(())
     }

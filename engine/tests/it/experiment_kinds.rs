@@ -223,3 +223,39 @@ async fn a_planned_look_decides_by_its_boundary() {
     }
     assert!(LooksSpec::read("0.5", "all").is_err());
 }
+
+#[tokio::test]
+async fn the_last_day_of_a_path_is_the_whole() {
+    let mut csv = "arm,visit,spend,day\n".to_owned();
+    for i in 0..400_u32 {
+        let arm = if i % 2 == 0 { "A" } else { "B" };
+        let visit = u32::from(i * 13 % 7 < 2 + i % 2);
+        writeln!(csv, "{arm},{visit},{},2026-03-0{}", f64::from(i * 37 % 11), 1 + i / 100).unwrap();
+    }
+    let request = UnitRequest {
+        input: Input::memory("units.csv", csv.into()),
+        arm: "arm".to_owned(),
+        metrics: ["visit", "spend"].map(|metric| metric.parse().unwrap()).into(),
+        unit: None,
+        filter: None,
+    };
+    let options = AnalysisOptions { path: Some("day".to_owned()), sequential: Some(400), ..AnalysisOptions::default() };
+    let found = analyze_units(&request, &options).await.unwrap();
+    for (place, metric) in found.metrics.iter().enumerate() {
+        assert_eq!(
+            metric.path.iter().map(|point| point.day.as_str()).collect::<Vec<_>>().join(" "),
+            "2026-03-01 2026-03-02 2026-03-03 2026-03-04"
+        );
+        assert_eq!(metric.path.iter().map(|point| point.comparisons[0].n).collect::<Vec<_>>(), [50, 100, 150, 200]);
+        let last = &metric.path[3].comparisons[0];
+        assert_estimates(&last.difference, &first(&found, place).comparison.difference, "the last day");
+        let valid: Vec<f64> = metric
+            .path
+            .iter()
+            .map(|point| point.comparisons[0].always_valid.as_ref().unwrap().p_value.unwrap())
+            .collect();
+        assert!(valid.windows(2).all(|pair| pair[1] <= pair[0]), "{valid:?}");
+    }
+    let names: Vec<&str> = found.checks.iter().map(|check| check.check.as_ref()).collect();
+    assert!(names.contains(&"sample_ratio_anytime") && names.contains(&"outliers"), "{names:?}");
+}

@@ -1,0 +1,87 @@
+//! The path of an experiment over its days: what the analysis would have said of the units that had entered by each.
+//!
+//! Enters: the statistics of the units that entered on each day. Leaves: for each day the comparison of all that had
+//! entered by then. A unit's outcome is that known now, so that a path is no replay: late conversions of early units are
+//! in it. Looking at it is looking every day: only always-valid results license a stop on the way.
+
+use serde::Serialize;
+
+use super::options::AnalysisOptions;
+use super::sample::{ByArm, MetricSample};
+use super::sequential::{AlwaysValid, always_valid};
+use super::statistic::ArmStatistic;
+use crate::error::Result;
+use crate::stats::Estimate;
+
+/// One day of a path.
+#[derive(Debug, Clone, Serialize)]
+pub struct PathPoint {
+    /// The day, as the units have it.
+    pub day: String,
+    /// Each other arm against the control, over the units that had entered by the end of the day.
+    pub comparisons: Vec<PathComparison>,
+}
+
+/// One arm against the control on one day of a path.
+#[derive(Debug, Clone, Serialize)]
+pub struct PathComparison {
+    /// The arm.
+    pub arm: String,
+    /// Units of the arm by then.
+    pub n: u64,
+    /// Units of the control by then.
+    pub control_n: u64,
+    /// The difference, in the metric's own units, as if this had been the only look.
+    pub difference: Estimate,
+    /// Its p value.
+    pub p_value: Option<f64>,
+    /// What holds at every look, where it was asked for. The greatest evidence so far counts: the p value never rises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub always_valid: Option<AlwaysValid>,
+}
+
+/// The path of a metric; empty where its units have no days.
+pub(crate) fn path_of(
+    metric: &MetricSample,
+    control: &str,
+    treatments: &[String],
+    options: &AnalysisOptions,
+) -> Result<Vec<PathPoint>> {
+    let mut so_far = ByArm::new();
+    let mut least: Vec<Option<f64>> = vec![None; treatments.len()];
+    let mut points = Vec::with_capacity(metric.path.len());
+    for (day, arms) in &metric.path {
+        for (arm, more) in arms {
+            let merged = match so_far.remove(arm) {
+                Some(known) => known.merge(more)?,
+                None => more.clone(),
+            };
+            so_far.insert(arm.clone(), merged);
+        }
+        let Some(baseline) = so_far.get(control) else { continue };
+        let mut comparisons = Vec::with_capacity(treatments.len());
+        for (arm, least) in treatments.iter().zip(&mut least) {
+            let Some(treated) = so_far.get(arm) else { continue };
+            let found = ArmStatistic::compare(baseline, treated, options.alpha)?;
+            let mut valid = match options.sequential {
+                Some(planned_units) => always_valid(baseline, treated, planned_units, options.alpha)?,
+                None => None,
+            };
+            if let Some(found) = &mut valid {
+                // Both numbers and None: f64::min of what is there.
+                *least = [*least, found.p_value].into_iter().flatten().reduce(f64::min);
+                (found.p_value, found.p_value_adjusted) = (*least, *least);
+            }
+            comparisons.push(PathComparison {
+                arm: arm.clone(),
+                n: treated.n(),
+                control_n: baseline.n(),
+                difference: found.difference,
+                p_value: found.p_value,
+                always_valid: valid,
+            });
+        }
+        points.push(PathPoint { day: day.clone(), comparisons });
+    }
+    Ok(points)
+}
