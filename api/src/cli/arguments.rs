@@ -189,6 +189,14 @@ pub(super) enum ExperimentCommand {
         /// The experiment
         id: String,
     },
+    /// Define an experiment before it is looked at: arms, metrics, guardrails, the smallest effect worth having
+    Add {
+        /// The definition, a TOML file (see docs/statistics.md)
+        file: PathBuf,
+        /// Overwrite another definition of the same name
+        #[arg(long)]
+        replace: bool,
+    },
     /// How many units an experiment needs, what power a size has, which effect it can see; or the test on a finite list
     Plan(Box<PlanArguments>),
     /// Analyze an experiment of the store, a table with one row a unit, or aggregates
@@ -242,15 +250,15 @@ pub(super) struct AnalyzeArguments {
     /// As the store was at a version of the facts, or at a time
     #[arg(long, value_name = "VERSION|TIME")]
     pub(super) at: Option<String>,
-    /// Two-sided error
-    #[arg(long, default_value_t = 0.05)]
-    pub(super) alpha: f64,
+    /// Two-sided error [default: 0.05]
+    #[arg(long)]
+    pub(super) alpha: Option<f64>,
     /// Planned shares of the arms
     #[arg(long, value_name = "ARM=SHARE,…")]
     pub(super) allocation: Option<String>,
-    /// Adjustment for several comparisons
-    #[arg(long, default_value = "holm", value_name = "holm|bh|none")]
-    pub(super) correction: String,
+    /// Adjustment for several comparisons [default: holm]
+    #[arg(long, value_name = "holm|bh|none")]
+    pub(super) correction: Option<String>,
     /// Add intervals and p values that hold however often one looks; the decision rests on them
     #[arg(long)]
     pub(super) sequential: bool,

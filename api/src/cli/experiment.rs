@@ -1,10 +1,12 @@
 //! `sendlift experiment`: list, show, analyze; `plan` has a file of its own.
 
+use std::path::Path;
+
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentSummary, LooksSpec, MarginSpec,
-    MetricAnalysis, MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store,
-    analyze_units, list_experiments, p_value_in_words, parse_allocation,
+    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentDefinition, ExperimentSummary,
+    LooksSpec, MarginSpec, MetricAnalysis, MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict,
+    analyze_arms, analyze_store, analyze_units, list_experiments, p_value_in_words, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
 use sendlift_engine::{EngineError, Result};
@@ -18,9 +20,19 @@ pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> a
     match &arguments.command {
         ExperimentCommand::List => list(context).await,
         ExperimentCommand::Show { id } => show(context, id).await,
+        ExperimentCommand::Add { file, replace } => add(context, file, *replace).await,
         ExperimentCommand::Plan(arguments) => super::plan::run(context, arguments),
         ExperimentCommand::Analyze(arguments) => analyze(context, arguments).await,
     }
+}
+
+async fn add(context: &Context, file: &Path, replace: bool) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| EngineError::usage(format!("{} cannot be read: {error}", file.display())))?;
+    let definition = ExperimentDefinition::read(&text, &file.display().to_string())?;
+    definition.add_to(&context.store()?, replace).await?;
+    say!("{} is defined: `sendlift experiment analyze {0}` goes by it", definition.name);
+    Ok(())
 }
 
 async fn list(context: &Context) -> anyhow::Result<()> {
@@ -101,7 +113,8 @@ async fn analyze(context: &Context, arguments: &AnalyzeArguments) -> anyhow::Res
     } else {
         let at = arguments.at.as_deref().map(str::parse).transpose()?;
         let session = context.session_on(arguments.cluster.as_deref(), at).await?;
-        analyze_store(&session, arguments.id.as_deref().unwrap_or_default(), &options).await?
+        let id = arguments.id.as_deref().unwrap_or_default();
+        analyze_store(&session, id, &options).await?
     };
     print(&analysis, context.output()?)?;
     if arguments.strict && analysis.checks.iter().any(|check| check.verdict == Verdict::Fail) {
@@ -111,14 +124,18 @@ async fn analyze(context: &Context, arguments: &AnalyzeArguments) -> anyhow::Res
 }
 
 fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
-    if !(arguments.alpha > 0.0 && arguments.alpha < 1.0) {
-        return Err(EngineError::usage(format!("--alpha {} is not between 0 and 1", arguments.alpha)));
+    let defaults = AnalysisOptions::default();
+    let alpha = arguments.alpha.unwrap_or(defaults.alpha);
+    if !(alpha > 0.0 && alpha < 1.0) {
+        return Err(EngineError::usage(format!("--alpha {alpha} is not between 0 and 1")));
     }
     Ok(AnalysisOptions {
         control: arguments.control.clone(),
-        alpha: arguments.alpha,
+        alpha,
+        is_alpha_given: arguments.alpha.is_some(),
         allocation: arguments.allocation.as_deref().map(parse_allocation).transpose()?.unwrap_or_default(),
-        correction: arguments.correction.parse()?,
+        correction: arguments.correction.as_deref().map_or(Ok(defaults.correction), str::parse)?,
+        is_correction_given: arguments.correction.is_some(),
         segments: arguments.segment.clone(),
         // The metrics of a unit table are columns; those of the store are known by name.
         metrics: if arguments.units.is_none() { arguments.metric.clone() } else { Vec::new() },
@@ -131,6 +148,7 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         strata: arguments.post_stratify.clone(),
         randomised_by: arguments.randomised_by.clone(),
         looks: arguments.looks.as_deref().map(|looks| LooksSpec::read(looks, &arguments.spending)).transpose()?,
+        ..defaults
     })
 }
 

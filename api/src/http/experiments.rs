@@ -103,6 +103,8 @@ pub(super) async fn analyze_experiment(
     Path(id): Path<String>,
     reading: Reading<ExperimentParams>,
 ) -> Result<Response, Problem> {
+    let definition = experiment::ExperimentDefinition::of(&state.store, &id).await?;
+    let reading = reading.depending_on(definition.as_ref().map_or("", |definition| definition.text.as_str()));
     let params = &reading.params;
     let options = params.analysis.options(params.metric.as_deref())?;
     let make = move |session: QuerySession| {

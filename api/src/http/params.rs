@@ -235,9 +235,11 @@ impl AnalysisParams {
         }
         if let Some(alpha) = &self.alpha {
             options.alpha = share("alpha", alpha)?;
+            options.is_alpha_given = true;
         }
         if let Some(correction) = &self.correction {
             options.correction = correction.parse()?;
+            options.is_correction_given = true;
         }
         Ok(options)
     }

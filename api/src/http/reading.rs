@@ -49,6 +49,12 @@ where
 }
 
 impl<P> Reading<P> {
+    /// The same question, whose answer depends on something besides the tables.
+    pub(super) fn depending_on(mut self, what: &str) -> Self {
+        self.asked = format!("{} {what}", self.asked).into();
+        self
+    }
+
     /// The answer as of now or of an earlier point: 304 if the caller has it, the bytes made before if there are any,
     /// else what `make` makes of a session. `make` may be called again when there are newer versions.
     pub(super) async fn answer<Making>(

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::bayesian::{BayesianMetric, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
-use super::decision::{Decision, decide};
+use super::decision::{Decision, Rule, decide};
 use super::exact::Place;
 use super::metric::MetricKind;
 use super::options::AnalysisOptions;
@@ -82,6 +82,9 @@ pub struct MetricAnalysis {
     pub detail: Option<String>,
     /// What it is for.
     pub role: MetricRole,
+    /// Whether less of it is better.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lower_is_better: bool,
     /// What was cut, of a winsorised mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<Cut>,
@@ -182,7 +185,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
             "always-valid intervals are tightest near {planned_units} units of both arms; keep that number at every look"
         ));
     }
-    let decision = decide(&metrics, &checks, &control, options.alpha);
+    let decision = decide(&metrics, &checks, &control, &Rule::new(options, sample.days));
     let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
     let arms = sample.arms.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: false });
     Ok(ExperimentAnalysis {
@@ -224,7 +227,7 @@ fn analyze_metric(
     options: &AnalysisOptions,
 ) -> Result<MetricAnalysis> {
     let compare = |arms: &ByArm, place| compare_arms(metric, arms, place, control, treatments, options);
-    let higher_is_better = metric.role != MetricRole::Guardrail;
+    let higher_is_better = !metric.lower_is_better;
     let bayesian = options
         .bayesian
         .then(|| outlook_of_arms(metric.kind, &metric.overall, higher_is_better, options.alpha))
@@ -262,6 +265,7 @@ fn analyze_metric(
         kind: metric.kind,
         detail: metric.detail.clone(),
         role: metric.role,
+        lower_is_better: metric.lower_is_better,
         cut: metric.cut.clone(),
         arms: summaries(&metric.overall)?,
         comparisons: compare(&metric.overall, Place::Overall)?,

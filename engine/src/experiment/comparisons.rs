@@ -169,7 +169,7 @@ fn compare_pair(
         always = always_valid(baseline, treated, planned_units, alpha)?;
     }
     let bayesian = if options.bayesian {
-        let higher_is_better = metric.role != MetricRole::Guardrail;
+        let higher_is_better = !metric.lower_is_better;
         outlook_against(metric.kind, baseline, treated, higher_is_better, alpha)?
     } else {
         None
@@ -177,7 +177,7 @@ fn compare_pair(
     let overall = place == Place::Overall;
     let margin = match options.margins.iter().find(|spec| spec.metric == metric.name) {
         Some(spec) if overall => {
-            Some(hold_against_margin(spec, metric.role, (control, baseline), (arm, treated), alpha)?)
+            Some(hold_against_margin(spec, metric.lower_is_better, (control, baseline), (arm, treated), alpha)?)
         }
         _ => None,
     };

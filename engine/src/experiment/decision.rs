@@ -1,19 +1,30 @@
 //! What to do, by one stated rule, with the numbers that speak for it.
 //!
-//! The rule: a failed check means the numbers are not to be trusted. Then a guardrail that got worse keeps the control;
-//! with a margin, one that got worse by the margin does, and one that is not shown to be within it waits.
-//! Then an arm whose primary metric is better than the control's (adjusted p below alpha) is shipped, the one with the
-//! greatest difference if there are several; unless conversion windows are still open. If every arm is worse the control
-//! is kept. Otherwise the experiment goes on. Where always-valid results were asked for,
-//! their p values decide, as do those of a planned look; else where counts are small, those of the exact tests; else where
-//! covariates or strata were named, those of the adjusted comparison.
+//! The rule, in this order:
+//!
+//! 1. A failed check: the numbers are not to be trusted.
+//! 2. An arm wins whose primary metric is better than the control's (adjusted p below alpha); the one with the greatest
+//!    difference first.
+//! 3. A winner is held back by a guardrail that got worse, or a metric that got worse by its margin: the control is kept. A
+//!    margin that the data cannot tell to be kept waits.
+//! 4. With a minimum effect: a winner whose whole interval lies below it is not worth having. With costs: nor is one that
+//!    is expected to cost more than it brings.
+//! 5. A winner whose conversion windows are still open waits, else it is shipped.
+//! 6. Without a winner the control is kept if every arm is worse, or if no arm can be better by the minimum effect any
+//!    more. Otherwise the experiment goes on, and the rule says for how long.
+//!
+//! Where always-valid results were asked for, their p values decide, as do those of a planned look; else where counts are
+//! small, those of the exact tests; else where covariates or strata were named, those of the adjusted comparison.
 
 use serde::Serialize;
 
 use super::analysis::{ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
 use super::comparisons::ArmsComparison;
+use super::definition::{Costs, MinimumEffect};
 use super::metric::MetricKind;
+use super::options::AnalysisOptions;
+use super::plan::{PlanRequest, PlannedEffect, plan_experiment};
 use super::sample::MetricRole;
 use crate::stats::MarginVerdict;
 
@@ -71,7 +82,23 @@ fn interval_level(alpha: f64) -> String {
     format!("{} %", points.trim_end_matches('0').trim_end_matches('.'))
 }
 
-pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str, alpha: f64) -> Decision {
+/// What a decision goes by besides the results.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    alpha: f64,
+    minimum_effect: Option<MinimumEffect>,
+    costs: Costs,
+    /// Days that the experiment has taken in units.
+    days: Option<u32>,
+}
+
+impl Rule {
+    pub(crate) fn new(options: &AnalysisOptions, days: Option<u32>) -> Self {
+        Self { alpha: options.alpha, minimum_effect: options.minimum_effect, costs: options.costs, days }
+    }
+}
+
+pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str, rule: &Rule) -> Decision {
     let failed: Vec<String> = checks
         .iter()
         .filter(|check| check.verdict == Verdict::Fail)
@@ -87,21 +114,32 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
         return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
     };
+    let alpha = rule.alpha;
     let is_certain = |comparison: &&ArmsComparison| is_certain(comparison, alpha);
+    let better = |comparison: &ArmsComparison| gain(primary, comparison);
     let mut why: Vec<String> = primary
         .comparisons
         .iter()
         .map(|comparison| format!("{}: {}", primary.metric, in_words(primary, comparison, alpha)))
         .collect();
     let mut winners: Vec<&ArmsComparison> =
-        primary.comparisons.iter().filter(is_certain).filter(|comparison| difference(comparison) > 0.0).collect();
-    winners.sort_by(|left, right| difference(right).total_cmp(&difference(left)));
-    let (mut harm, mut waiting) = (Vec::new(), Vec::new());
+        primary.comparisons.iter().filter(is_certain).filter(|comparison| better(comparison) > 0.0).collect();
+    winners.sort_by(|left, right| better(right).total_cmp(&better(left)));
+    let (mut held_back, mut waiting) = (Vec::new(), Vec::new());
     for winner in winners {
         match guard(metrics, &winner.arm, alpha) {
-            Guard::Harmed(reason) => harm.push(reason),
+            Guard::Harmed(reason) => held_back.push(reason),
             Guard::Unproven(reason) => waiting.push((winner.arm.clone(), reason)),
             Guard::Clear => {
+                if let Some(reason) = not_worth_having(primary, winner, rule) {
+                    held_back.push(reason);
+                    continue;
+                }
+                let worth = worth(metrics, primary, winner, rule);
+                if let Some(loss) = worth.as_ref().filter(|worth| worth.estimate < 0.0) {
+                    held_back.push(format!("{} costs more than it brings: {}", winner.arm, loss.words));
+                    continue;
+                }
                 let arm = Some(winner.arm.clone());
                 let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
                 if let Some(open) = open {
@@ -109,25 +147,149 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
                     return Decision { recommendation: Recommendation::KeepRunning, arm, why };
                 }
                 why.extend(within_margins(metrics, &winner.arm));
+                why.extend(worth.map(|worth| worth.words));
                 return Decision { recommendation: Recommendation::Ship, arm, why };
             }
         }
     }
-    why.extend(harm.iter().cloned());
+    let is_held_back = !held_back.is_empty();
+    why.extend(held_back);
     if let Some((arm, _)) = waiting.first().cloned() {
         why.extend(waiting.into_iter().map(|(_, reason)| reason));
         return Decision { recommendation: Recommendation::KeepRunning, arm: Some(arm), why };
     }
-    if !harm.is_empty() {
-        return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    let keep = |why| Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    if is_held_back {
+        return keep(why);
     }
-    let all_worse = !primary.comparisons.is_empty()
-        && primary.comparisons.iter().all(|comparison| is_certain(&comparison) && difference(comparison) < 0.0);
-    if all_worse {
-        return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    let each = &primary.comparisons;
+    if !each.is_empty() && each.iter().all(|comparison| is_certain(&comparison) && better(comparison) < 0.0) {
+        return keep(why);
+    }
+    let cannot = each.iter().map(|comparison| not_worth_having(primary, comparison, rule)).collect::<Option<Vec<_>>>();
+    if let Some(reasons) = cannot.filter(|reasons| !reasons.is_empty()) {
+        why.extend(reasons);
+        return keep(why);
     }
     why.push(format!("no arm is certain to be better than {control} on {}", primary.metric));
+    why.extend(how_long(primary, rule));
     Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
+}
+
+/// How much better an arm is on a metric.
+fn gain(metric: &MetricAnalysis, comparison: &ArmsComparison) -> f64 {
+    let difference = difference(comparison);
+    if metric.lower_is_better { -difference } else { difference }
+}
+
+/// Why an arm cannot have the minimum effect: the whole interval lies below it.
+fn not_worth_having(primary: &MetricAnalysis, comparison: &ArmsComparison, rule: &Rule) -> Option<String> {
+    let baseline = mean_of(primary, &comparison.control)?;
+    let least = rule.minimum_effect?.difference(baseline);
+    let held = comparison.deciding().difference;
+    let most = if primary.lower_is_better { held.low.map(|low| -low) } else { held.high };
+    most.filter(|most| *most < least).map(|most| {
+        format!(
+            "{} is better by {} at the most, less than the {} worth having",
+            comparison.arm,
+            amount(primary.kind, most),
+            amount(primary.kind, least)
+        )
+    })
+}
+
+/// What an arm is expected to bring.
+struct Worth {
+    /// For each recipient, in the currency of the costs.
+    estimate: f64,
+    words: String,
+}
+
+/// The worth of an arm against the control for each recipient: what the primary metric is worth, less opt-outs and the
+/// cost of messages. Nobody knows how the metrics go together within a recipient: the interval is as wide as if they
+/// rose and fell together.
+fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComparison, rule: &Rule) -> Option<Worth> {
+    let value = rule.costs.value?;
+    let effect = |name: &str| {
+        let metric = metrics.iter().find(|metric| metric.metric == name && metric.detail.is_none())?;
+        metric.comparisons.iter().find(|comparison| comparison.arm == winner.arm)
+    };
+    let mut parts: Vec<(f64, &ArmsComparison)> = vec![(value, winner)];
+    if let (Some(cost), Some(comparison)) = (rule.costs.opt_out, effect("opt_out")) {
+        parts.push((-cost, comparison));
+    }
+    if let Some(comparison) = effect("cost") {
+        parts.push((-1.0, comparison));
+    } else if let (Some(cost), Some(comparison)) = (rule.costs.message, effect("messages")) {
+        parts.push((-cost, comparison));
+    }
+    let estimate: f64 = parts.iter().map(|(weight, comparison)| weight * difference(comparison)).sum();
+    let half: f64 = parts
+        .iter()
+        .map(|(weight, comparison)| {
+            let held = &comparison.comparison.difference;
+            held.low.zip(held.high).map_or(f64::INFINITY, |(low, high)| weight.abs() * (high - low) / 2.0)
+        })
+        .sum();
+    let words = format!(
+        "{} brings {:+.4} for each recipient, between {:+.4} and {:+.4}: {} at {value} each{}",
+        winner.arm,
+        estimate,
+        estimate - half,
+        estimate + half,
+        primary.metric,
+        if parts.len() > 1 { ", less opt-outs and messages" } else { "" }
+    );
+    Some(Worth { estimate, words })
+}
+
+/// For how long the experiment has to go on to see the minimum effect, or the effect that it shows now.
+fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
+    let comparison =
+        primary.comparisons.iter().max_by(|left, right| gain(primary, left).total_cmp(&gain(primary, right)))?;
+    let control = primary.arms.iter().find(|arm| arm.arm == comparison.control)?;
+    let baseline = control.mean?;
+    let (effect, which) = match rule.minimum_effect {
+        Some(minimum) => (minimum.difference(baseline), "the minimum effect"),
+        None => (difference(comparison).abs(), "the difference that shows now, if it is true"),
+    };
+    let variance = control.variance.filter(|_| primary.kind == MetricKind::Mean);
+    if effect <= 0.0 || !matches!(primary.kind, MetricKind::Proportion | MetricKind::Mean) {
+        return None;
+    }
+    let arms = u32::try_from(primary.arms.len()).ok()?;
+    let request = PlanRequest {
+        baseline: Some(baseline),
+        variance,
+        effect: Some(PlannedEffect::Difference(effect)),
+        alpha: rule.alpha,
+        arms,
+        ..PlanRequest::new(primary.kind)
+    };
+    let needed = plan_experiment(&request).ok()?.n_per_arm;
+    let there = primary.arms.iter().map(|arm| arm.n).min()?;
+    let shown = amount(primary.kind, effect);
+    if needed <= there {
+        return Some(format!("with {there} units an arm, {which} of {shown} would have been seen with 80 % power"));
+    }
+    let more = needed - there;
+    #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+    let days = rule.days.filter(|days| *days > 1).map(|days| {
+        let per_day = there as f64 / f64::from(days);
+        format!(", about {:.0} days at the rate so far", (more as f64 / per_day).ceil())
+    });
+    Some(format!(
+        "to see {which} of {shown} with 80 % power takes {needed} units an arm: {more} more{}",
+        days.unwrap_or_default()
+    ))
+}
+
+fn amount(kind: MetricKind, number: f64) -> String {
+    if kind == MetricKind::Proportion { format!("{:+.2} points", number * 100.0) } else { format!("{number:+.4}") }
+}
+
+fn mean_of(metric: &MetricAnalysis, arm: &str) -> Option<f64> {
+    metric.arms.iter().find(|summary| summary.arm == arm).and_then(|summary| summary.mean)
 }
 
 fn is_certain(comparison: &ArmsComparison, alpha: f64) -> bool {
@@ -160,7 +322,7 @@ fn guard(metrics: &[MetricAnalysis], arm: &str, alpha: f64) -> Guard {
                 MarginVerdict::Inferior => return Guard::Harmed(margin.words.clone()),
                 _ => unproven = unproven.or_else(|| Some(margin.words.clone())),
             }
-        } else if metric.is_guardrail() && is_certain(comparison, alpha) && difference(comparison) > 0.0 {
+        } else if metric.is_guardrail() && is_certain(comparison, alpha) && gain(metric, comparison) < 0.0 {
             let words = in_words(metric, comparison, alpha);
             return Guard::Harmed(format!("guardrail {} got worse: {words}", metric.metric));
         }
@@ -177,8 +339,8 @@ fn within_margins(metrics: &[MetricAnalysis], arm: &str) -> Vec<String> {
 
 /// A comparison in words: arm, the two means, difference with interval, p value.
 fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) -> String {
-    let mean = |arm: &str| metric.arms.iter().find(|summary| summary.arm == arm).and_then(|summary| summary.mean);
-    let (Some(treated), Some(baseline)) = (mean(&comparison.arm), mean(&comparison.control)) else {
+    let means = (mean_of(metric, &comparison.arm), mean_of(metric, &comparison.control));
+    let (Some(treated), Some(baseline)) = means else {
         return format!("{} has no units", comparison.arm);
     };
     let found = &comparison.comparison;

@@ -9,11 +9,12 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::covariates::{CovariateColumn, read_covariates};
+use super::definition::{ExperimentDefinition, lower_is_better};
 use super::metric::{MetricForm, MetricKind, MetricSpec};
 use super::on_delivered::SHARE_OF_DELIVERY;
 use super::options::AnalysisOptions;
@@ -92,24 +93,33 @@ fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result
     })
 }
 
-/// Analyses an experiment of the store with sensible defaults, which the analysis names in its notes.
+/// Analyses an experiment of the store by its definition, else with sensible defaults, which the analysis names in its
+/// notes. What is asked for is laid over the definition.
 ///
 /// # Errors
 /// When the store has no such experiment, or a segment column does not exist.
-pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+    let definition = match &session.store {
+        Some(store) => ExperimentDefinition::of(store, id).await?,
+        None => None,
+    };
+    let definition = definition.as_ref();
+    let laid_over = definition.map(|definition| definition.under(asked));
+    let options = laid_over.as_ref().unwrap_or(asked);
     let name = format!(
-        "{} {} experiment with covariates {id:?} {:?} {:?} {:?} {:?}",
+        "{} {} experiment with days {id:?} {:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
-        options.metrics,
+        (&options.metrics, &options.guardrails),
         options.segments,
         options.strata,
         (&options.covariates, options.path.is_some()),
+        definition.map(|defined| (&defined.campaign, &defined.filter, defined.window_days)),
     );
     let mut sample = if let Some(sample) = session.kept_for(&name).await {
         sample
     } else {
-        let sample = sample_of(session, id, options).await?;
+        let sample = sample_of(session, id, options, definition).await?;
         let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len() + metric.strata.len()).sum();
         if statistics <= MOST_KEPT_STATISTICS && sample.metrics.iter().all(MetricSample::can_be_kept) {
             session.keep(&name, &sample).await;
@@ -124,8 +134,18 @@ pub async fn analyze_store(session: &QuerySession, id: &str, options: &AnalysisO
 }
 
 /// The sufficient statistics of an experiment, counted.
-async fn sample_of(session: &QuerySession, id: &str, options: &AnalysisOptions) -> Result<ExperimentSample> {
-    let Some(source) = source_of(session, id).await? else {
+async fn sample_of(
+    session: &QuerySession,
+    id: &str,
+    options: &AnalysisOptions,
+    definition: Option<&ExperimentDefinition>,
+) -> Result<ExperimentSample> {
+    let campaign = definition.and_then(|definition| definition.campaign.as_deref());
+    let source = match campaign {
+        Some(_) => Some("campaign"),
+        None => source_of(session, id).await?,
+    };
+    let Some(source) = source else {
         let known = list_experiments(session).await?;
         let ids: Vec<&str> = known.iter().map(|summary| summary.experiment_id.as_str()).collect();
         let hint = if ids.is_empty() {
@@ -150,7 +170,19 @@ async fn sample_of(session: &QuerySession, id: &str, options: &AnalysisOptions) 
     let by: Vec<String> = options.segments.iter().chain(&options.strata).cloned().collect();
     let grouping = Grouping::resolve(session, &by, "UTC").await?.with_history(session).await?;
     let at_hand = LogsAtHand::of(session).await?;
-    StoreExperiment { session, id, source, grouping, at_hand }.sample(options).await
+    let filter = definition.and_then(|definition| definition.filter.as_deref());
+    if let Some(filter) = filter {
+        let probe = format!("SELECT 1 FROM message_facts AS f WHERE ({filter}) LIMIT 1");
+        session.sql(&probe).await.map_err(|error| {
+            EngineError::usage(format!(
+                "the filter of the experiment, \"{filter}\": {error}; its columns are those of message_facts"
+            ))
+        })?;
+    }
+    let window_days = definition.and_then(|definition| definition.window_days);
+    let window_days = window_days.unwrap_or(session.settings.attribution.window_days);
+    let key = campaign.unwrap_or(id);
+    StoreExperiment { session, id, key, filter, window_days, source, grouping, at_hand }.sample(options).await
 }
 
 /// Where an experiment comes from, by the rules of [`list_experiments`], without counting any.
@@ -172,7 +204,14 @@ async fn source_of(session: &QuerySession, id: &str) -> Result<Option<&'static s
 
 struct StoreExperiment<'a> {
     session: &'a QuerySession,
+    /// What it is called.
     id: &'a str,
+    /// The experiment or the campaign of its messages.
+    key: &'a str,
+    /// A condition on its messages.
+    filter: Option<&'a str>,
+    /// Days within which a conversion counts.
+    window_days: u32,
     source: &'static str,
     grouping: Grouping,
     at_hand: LogsAtHand,
@@ -184,6 +223,10 @@ struct StoreMetric {
     kind: MetricKind,
     role: MetricRole,
 }
+
+/// The metrics that the store can tell of each recipient.
+pub(crate) const METRICS: [&str; 10] =
+    ["click", "conversion", "revenue", "delivery", "reply", "cost", "opt_out", "clicks", "conversions", "messages"];
 
 /// Days before an experiment in which the same metric is looked at.
 const DAYS_BEFORE: i64 = 28;
@@ -211,7 +254,8 @@ impl StoreExperiment<'_> {
             versions: self.session.versions.clone(),
             ..ExperimentSample::default()
         };
-        let (metrics, available) = self.metrics(&options.metrics, &mut sample.notes).await?;
+        let (metrics, available) =
+            self.metrics(&options.metrics, options.guardrails.as_deref(), &mut sample.notes).await?;
         let names = |role: Option<MetricRole>| {
             let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
             of_role.map(|metric| metric.spec.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -225,7 +269,7 @@ impl StoreExperiment<'_> {
                 .iter()
                 .find(|metric| metric.role == MetricRole::Primary)
                 .map_or("none", |metric| metric.spec.name.as_str()),
-            self.session.settings.attribution.window_days
+            self.window_days
         ));
         let begins_at = self.begins_at().await?;
         let units = self.session.sql(&self.units_query(&available, begins_at)).await?.cache().await?;
@@ -263,6 +307,7 @@ impl StoreExperiment<'_> {
     async fn metrics(
         &self,
         wanted: &[String],
+        guardrails: Option<&[String]>,
         notes: &mut Vec<String>,
     ) -> Result<(Vec<StoreMetric>, Vec<StoreColumn>)> {
         let currencies = self.count_rows("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
@@ -306,8 +351,12 @@ impl StoreExperiment<'_> {
                 MetricForm::ByValues | MetricForm::Proportion => by_column.unwrap_or(MetricKind::Mean),
                 _ => MetricKind::Mean,
             };
-            // Less of these is better: they can alarm, they cannot win.
-            let role = if matches!(spec.name.as_str(), "opt_out" | "cost") {
+            let alarms = match guardrails {
+                Some(named) => named.contains(text),
+                // Less of these is better: they can alarm, they cannot win.
+                None => lower_is_better(&spec),
+            };
+            let role = if alarms {
                 MetricRole::Guardrail
             } else if metrics.iter().all(|metric| metric.role != MetricRole::Primary) {
                 MetricRole::Primary
@@ -319,13 +368,18 @@ impl StoreExperiment<'_> {
         Ok((metrics, available))
     }
 
+    /// The window of conversions in microseconds.
+    fn window(&self) -> i64 {
+        i64::from(self.window_days) * 86_400_000_000
+    }
+
     async fn count_rows(&self, query: &str) -> Result<usize> {
         Ok(self.session.collect(query).await?.iter().map(RecordBatch::num_rows).sum())
     }
 
     /// The first assignment or send of the experiment, in microseconds since 1970; none where it has no times.
     async fn begins_at(&self) -> Result<Option<i64>> {
-        let id = text_literal(self.id);
+        let id = text_literal(self.key);
         let belongs = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
         let sent =
             format!("SELECT arrow_cast(min(sent_at), 'Int64') AS moment FROM message_facts WHERE {belongs} = {id}");
@@ -348,8 +402,9 @@ impl StoreExperiment<'_> {
     /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
     /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
     fn units_query(&self, available: &[StoreColumn], begins_at: Option<i64>) -> String {
-        let id = text_literal(self.id);
-        let window = self.session.settings.attribution.window_microseconds();
+        let id = text_literal(self.key);
+        let window = self.window();
+        let filter = self.filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
         let belongs = if self.source == "campaign" { "f.campaign_id" } else { "f.experiment_id" };
         let keys = self.grouping.keys();
         let first_keys = |prefix: &str| keys.iter().map(|key| format!(", {prefix}{key}")).collect::<String>();
@@ -364,7 +419,7 @@ impl StoreExperiment<'_> {
             .collect();
         let mut with = vec![
             format!(
-                "messages AS (SELECT f.*{key_columns} FROM message_facts AS f{} WHERE {belongs} = {id} AND f.recipient_id IS NOT NULL)",
+                "messages AS (SELECT f.*{key_columns} FROM message_facts AS f{} WHERE {belongs} = {id}{filter} AND f.recipient_id IS NOT NULL)",
                 self.grouping.join()
             ),
             format!(
@@ -467,7 +522,7 @@ impl StoreExperiment<'_> {
                  CROSS JOIN (SELECT min(sent_at) AS opened FROM messages) AS start\n  \
                  WHERE a.experiment_id = {} AND a.recipient_id NOT IN (SELECT recipient_id FROM sent)\n  \
                  AND {happened} >= {opened} AND {happened} - {opened} <= {window}",
-                text_literal(self.id),
+                text_literal(self.key),
                 happened = moment("g.occurred_at"),
                 opened = moment("start.opened"),
             )
@@ -504,6 +559,7 @@ impl StoreExperiment<'_> {
         sample.metrics.extend(metrics.iter().map(|metric| {
             let mut sample = MetricSample::new(metric.spec.name.clone(), metric.kind, metric.role);
             sample.detail = metric.spec.detail();
+            sample.lower_is_better = lower_is_better(&metric.spec);
             sample
         }));
         let columns = metrics.iter().map(|metric| {
@@ -606,14 +662,15 @@ impl StoreExperiment<'_> {
     }
 
     async fn read_arms(&self, table: &str, sample: &mut ExperimentSample) -> Result<()> {
-        let open_after = self.session.as_of.as_microsecond() - self.session.settings.attribution.window_microseconds();
+        let open_after = self.session.as_of.as_microsecond() - self.window();
         let query = format!(
             "SELECT arm, apart, count(*), sum(stage_sent), sum(stage_delivered), avg(propensity), \
-             count(*) FILTER (WHERE arrow_cast(last_sent, 'Int64') > {open_after}) \
+             count(*) FILTER (WHERE arrow_cast(last_sent, 'Int64') > {open_after}), min(day), max(day) \
              FROM {table} WHERE arms = 1 AND arm IS NOT NULL GROUP BY arm, apart ORDER BY arm"
         );
         let (mut sent, mut delivered) = (BTreeMap::new(), BTreeMap::new());
         let (mut units, mut open) = (0, 0);
+        let mut days: BTreeSet<String> = BTreeSet::new();
         for batch in self.session.collect(&query).await? {
             let count =
                 |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs();
@@ -624,6 +681,9 @@ impl StoreExperiment<'_> {
                     continue;
                 }
                 units += count(2, row);
+                let (first, last) =
+                    (crate::report::cell_text(&batch, 7, row)?, crate::report::cell_text(&batch, 8, row)?);
+                days.extend([first, last].into_iter().flatten());
                 open += count(6, row);
                 sent.insert(arm.clone(), count(3, row));
                 delivered.insert(arm.clone(), count(4, row));
@@ -633,6 +693,11 @@ impl StoreExperiment<'_> {
                 }
                 sample.arms.push((arm, count(2, row)));
             }
+        }
+        if let (Some(first), Some(last)) = (days.first(), days.last())
+            && let (Ok(first), Ok(last)) = (first.parse::<jiff::civil::Date>(), last.parse::<jiff::civil::Date>())
+        {
+            sample.days = last.since(first).ok().map(|span| span.get_days().unsigned_abs() + 1);
         }
         if sample.allocation.len() < sample.arms.len() {
             sample.allocation.clear();

@@ -9,7 +9,6 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::metric::MetricKind;
-use super::sample::MetricRole;
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::stats::VarianceCorrection::Uncorrected;
@@ -96,13 +95,13 @@ pub struct MarginResult {
 /// Whether an arm is not worse than the control by the margin or more.
 pub(crate) fn hold_against_margin(
     spec: &MarginSpec,
-    role: MetricRole,
+    lower_is_better: bool,
     (control, baseline): (&str, &ArmStatistic),
     (arm, treated): (&str, &ArmStatistic),
     alpha: f64,
 ) -> Result<MarginResult> {
-    let by_role = if role == MetricRole::Guardrail { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
-    let direction = spec.direction.unwrap_or(by_role);
+    let by_metric = if lower_is_better { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
+    let direction = spec.direction.unwrap_or(by_metric);
     let (left, right) = (baseline.moments()?, treated.moments()?);
     let arms = match (baseline, treated) {
         (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) => {
@@ -150,22 +149,22 @@ mod tests {
 
     #[test]
     fn verdicts_follow_the_way_that_is_better() {
-        let held = |text: &str, role, control, treatment| {
-            hold_against_margin(&spec(text), role, ("A", &control), ("B", &treatment), 0.05).unwrap()
+        let held = |text: &str, lower_is_better, control, treatment| {
+            hold_against_margin(&spec(text), lower_is_better, ("A", &control), ("B", &treatment), 0.05).unwrap()
         };
         // Opt-outs 1.0 % and 1.1 %, half a point would be too many: non-inferior, the example of stats::equivalence.
-        let few = held("opt_out=0.5pp", MetricRole::Guardrail, share(10_000, 100), share(10_000, 110));
+        let few = held("opt_out=0.5pp", true, share(10_000, 100), share(10_000, 110));
         assert_eq!(few.test.verdict, MarginVerdict::NonInferior);
         assert!(few.words.starts_with("B is not worse than A on opt_out by 0.5pp or more (one-sided p 0.0"), "{few:?}");
-        let many = held("opt_out=0.5pp", MetricRole::Guardrail, share(10_000, 100), share(10_000, 250));
+        let many = held("opt_out=0.5pp", true, share(10_000, 100), share(10_000, 250));
         assert_eq!(many.test.verdict, MarginVerdict::Inferior);
-        let thin = held("opt_out=0.5pp", MetricRole::Guardrail, share(100, 1), share(100, 1));
+        let thin = held("opt_out=0.5pp", true, share(100, 1), share(100, 1));
         assert_eq!(thin.test.verdict, MarginVerdict::NotShown);
         // The same rise of a metric of which more is better is no harm.
-        let better = held("click=0.5pp", MetricRole::Primary, share(10_000, 100), share(10_000, 250));
+        let better = held("click=0.5pp", false, share(10_000, 100), share(10_000, 250));
         assert_eq!(better.test.verdict, MarginVerdict::NonInferior);
         let mean = |mean| ArmStatistic::Mean(Moments::from_n_mean_variance(10_000, mean, 4.0).unwrap());
-        let cost = held("cost=+2%", MetricRole::Secondary, mean(10.0), mean(10.5));
+        let cost = held("cost=+2%", false, mean(10.0), mean(10.5));
         assert_eq!(cost.test.verdict, MarginVerdict::Inferior);
     }
 }

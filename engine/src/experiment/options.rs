@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::definition::{Costs, MinimumEffect};
 use super::margins::MarginSpec;
 use super::sequential::LooksSpec;
 use crate::error::EngineError;
@@ -52,15 +53,25 @@ pub struct AnalysisOptions {
     pub control: Option<String>,
     /// Two-sided error, 0 to 1.
     pub alpha: f64,
+    /// Whether it was given, and goes before that of a definition.
+    pub is_alpha_given: bool,
     /// Planned share of each arm; equal shares are assumed where it is not given.
     pub allocation: Vec<(String, f64)>,
     /// Adjustment of p values.
     pub correction: Correction,
+    /// Whether it was given, and goes before that of a definition.
+    pub is_correction_given: bool,
     /// Columns whose values are looked at one by one.
     pub segments: Vec<String>,
     /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
     /// revenue and the guardrail `opt_out`.
     pub metrics: Vec<String>,
+    /// Which of the metrics can only alarm; by default opt-outs and cost.
+    pub guardrails: Option<Vec<String>>,
+    /// The smallest effect on the primary metric worth having.
+    pub minimum_effect: Option<MinimumEffect>,
+    /// What things are worth, in one currency.
+    pub costs: Costs,
     /// Always-valid intervals, tightest at so many units of both arms together, a number that must not follow the data;
     /// none without them.
     pub sequential: Option<u64>,
@@ -87,10 +98,15 @@ impl Default for AnalysisOptions {
         Self {
             control: None,
             alpha: 0.05,
+            is_alpha_given: false,
             allocation: Vec::new(),
             correction: Correction::default(),
+            is_correction_given: false,
             segments: Vec::new(),
             metrics: Vec::new(),
+            guardrails: None,
+            minimum_effect: None,
+            costs: Costs::default(),
             sequential: None,
             looks: None,
             bayesian: false,

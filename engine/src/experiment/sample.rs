@@ -67,6 +67,9 @@ pub(crate) struct MetricSample {
     #[serde(default)]
     pub(crate) detail: Option<String>,
     pub(crate) role: MetricRole,
+    /// Whether less of it is better.
+    #[serde(default)]
+    pub(crate) lower_is_better: bool,
     pub(crate) overall: ByArm,
     #[serde(with = "pairs")]
     pub(crate) segments: BTreeMap<Segment, ByArm>,
@@ -104,6 +107,8 @@ impl MetricSample {
             kind,
             detail: None,
             role,
+            // Where nothing else is known a guardrail is something bad.
+            lower_is_better: role == MetricRole::Guardrail,
             overall: ByArm::new(),
             segments: BTreeMap::new(),
             delivered: ByArm::new(),
@@ -145,6 +150,9 @@ pub(crate) struct ExperimentSample {
     /// Planned shares that the source knows.
     #[serde(with = "shares")]
     pub(crate) allocation: Vec<(String, f64)>,
+    /// Days from the first unit's to the last unit's, both included, where they are known.
+    #[serde(default)]
+    pub(crate) days: Option<u32>,
     /// Assumptions that the source made.
     pub(crate) notes: Vec<String>,
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::analysis::MetricAnalysis;
 use super::comparisons::ArmsComparison;
-use super::sample::{ByArm, MetricRole, MetricSample};
+use super::sample::{ByArm, MetricSample};
 use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::selection::false_coverage_alpha;
@@ -111,7 +111,7 @@ pub(crate) fn best_of_arms(
     if treatments.len() < 2 {
         return Ok(None);
     }
-    let lower_is_better = metric.role == MetricRole::Guardrail;
+    let lower_is_better = metric.lower_is_better;
     let spread = |arm: &str| -> Result<Option<(f64, f64)>> {
         let Some(statistic) = metric.overall.get(arm) else { return Ok(None) };
         let moments = statistic.moments()?;
@@ -150,6 +150,7 @@ fn turned(estimate: Estimate) -> Estimate {
 mod tests {
     use super::*;
     use crate::experiment::MetricKind;
+    use crate::experiment::sample::MetricRole;
     use crate::stats::Moments;
 
     fn metric(role: MetricRole, sign: f64) -> MetricSample {

@@ -96,6 +96,8 @@ pub struct QuerySession {
     pub settings: Settings,
     /// Sums that are kept in the store; none for files and for a cluster.
     pub(crate) rollups: Option<Rollups>,
+    /// The store, where there is one.
+    pub(crate) store: Option<Store>,
 }
 
 impl QuerySession {
@@ -143,6 +145,7 @@ impl QuerySession {
             as_of: now,
             settings: settings.clone(),
             rollups: None,
+            store: None,
         };
         let mut newest = None;
         let mut tables = BTreeMap::new();
@@ -183,6 +186,7 @@ impl QuerySession {
         tables.extend(facts.iter().map(|table| (MESSAGE_FACTS.to_owned(), table.clone())));
         session.register(MESSAGE_FACTS, facts, &facts::minimal_schema()).await?;
         // What is asked of a cluster is asked there.
+        session.store = Some(store.clone());
         session.rollups = execution.is_here().then(|| Rollups::new(store.clone(), tables, at));
         if let Some(milliseconds) = newest {
             session.as_of = Timestamp::from_millisecond(milliseconds).unwrap_or(now);
@@ -199,6 +203,7 @@ impl QuerySession {
                 as_of: now,
                 settings: settings.clone(),
                 rollups: None,
+                store: None,
             })
         };
         let (logs, session) = (open()?, open()?);
@@ -236,6 +241,7 @@ impl QuerySession {
             as_of: Timestamp::UNIX_EPOCH,
             settings: settings.clone(),
             rollups: None,
+            store: None,
         };
         for (log, table) in tables {
             session.register(log.name(), table.clone(), &log_schema(*log)).await?;

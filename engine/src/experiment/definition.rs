@@ -1,0 +1,421 @@
+//! The definition of an experiment: a small TOML file, written before the first look and kept in the store.
+//!
+//! ```toml
+//! name = "spring-copy"            # what the experiment is called
+//! campaign = "spring-sale"        # whose messages it has; without it those that carry the name
+//! filter = "country = 'DE'"       # a condition in SQL on the columns of message_facts
+//! control = "A"
+//! arms = { A = 0.5, B = 0.5 }     # the planned shares
+//! primary = "conversion"
+//! secondary = ["click", "revenue:winsorised=0.01"]
+//! guardrails = ["opt_out", "delivery"]
+//! minimum_effect = "0.5pp"        # the smallest effect worth having: pp, % of the control, or the metric's own units
+//! window_days = 7                 # within which a conversion counts
+//!
+//! [margins]                       # by how much a metric may get worse
+//! opt_out = "0.2pp"
+//!
+//! [costs]                         # in one currency; a unit of the primary metric is worth `value`
+//! value = 20.0
+//! opt_out = 5.0
+//! message = 0.04                  # where the logs have no cost
+//!
+//! [analysis]
+//! alpha = 0.05
+//! correction = "holm"
+//! sequential = true
+//! planned_units = 20000
+//! bayesian = false
+//! segments = ["country"]
+//! covariates = ["pre_period"]
+//! post_stratify = "age_band"
+//! ```
+//!
+//! What is said on the command line or in a request is laid over it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use deltalake::Path as ObjectPath;
+use object_store::ObjectStoreExt as _;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::margins::MarginSpec;
+use super::metric::{MetricForm, MetricSpec};
+use super::options::{AnalysisOptions, Correction};
+use super::sequential::DEFAULT_PLANNED_UNITS;
+use crate::error::{EngineError, Result};
+use crate::store::Store;
+
+/// Where definitions are kept, a folder of the store that Delta readers do not look into.
+const FOLDER: &str = "_experiments";
+
+/// What an effect or a message is worth, in one currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// Of one unit of the primary metric: one conversion, or 1.0 where it is an amount already.
+    pub value: Option<f64>,
+    /// Of one recipient who opts out.
+    pub opt_out: Option<f64>,
+    /// Of one message, where the logs do not say what it cost.
+    pub message: Option<f64>,
+}
+
+/// The smallest effect worth having.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MinimumEffect {
+    /// In the metric's own units.
+    Difference(f64),
+    /// Relative to the control.
+    Lift(f64),
+}
+
+impl MinimumEffect {
+    /// In the metric's own units, for a control's mean.
+    pub(crate) fn difference(self, baseline: f64) -> f64 {
+        match self {
+            Self::Difference(difference) => difference,
+            Self::Lift(lift) => lift * baseline.abs(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AnalysisTable {
+    alpha: Option<Spanned<f64>>,
+    correction: Option<Spanned<String>>,
+    sequential: bool,
+    planned_units: Option<u64>,
+    bayesian: bool,
+    all_pairs: bool,
+    segments: Vec<String>,
+    covariates: Vec<String>,
+    post_stratify: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Spanned<String>,
+    campaign: Option<String>,
+    filter: Option<String>,
+    control: Option<Spanned<String>>,
+    #[serde(default)]
+    arms: BTreeMap<String, Spanned<f64>>,
+    #[serde(default)]
+    unit: Option<Spanned<String>>,
+    primary: Spanned<String>,
+    #[serde(default)]
+    secondary: Vec<Spanned<String>>,
+    #[serde(default)]
+    guardrails: Vec<Spanned<String>>,
+    minimum_effect: Option<Spanned<String>>,
+    window_days: Option<Spanned<u32>>,
+    #[serde(default)]
+    margins: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    costs: Costs,
+    #[serde(default)]
+    analysis: AnalysisTable,
+}
+
+/// The definition of an experiment, checked.
+#[derive(Debug, Clone)]
+pub struct ExperimentDefinition {
+    /// What the experiment is called.
+    pub name: String,
+    /// The campaign whose messages it has; without one those that carry the name.
+    pub campaign: Option<String>,
+    /// A condition in SQL on the columns of `message_facts`.
+    pub filter: Option<String>,
+    /// The smallest effect worth having.
+    pub minimum_effect: Option<MinimumEffect>,
+    /// Days within which a conversion counts, where they are not those of the store.
+    pub window_days: Option<u32>,
+    /// What things are worth.
+    pub costs: Costs,
+    /// How it is analysed.
+    options: AnalysisOptions,
+    /// The file as it was written.
+    pub text: String,
+}
+
+impl ExperimentDefinition {
+    /// Reads a definition; `source` names the file in errors.
+    ///
+    /// # Errors
+    /// With the line, when the file is no TOML, or something in it cannot be.
+    pub fn read(text: &str, source: &str) -> Result<Self> {
+        let line = |span: Range<usize>| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+        let wrong = |span: Range<usize>, why: &str| EngineError::usage(format!("{source} line {}: {why}", line(span)));
+        let file: File = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let place = error.span().map_or(String::new(), |span| format!(" line {}", line(span)));
+            EngineError::usage(format!("{source}{place}: {}", error.message()))
+        })?;
+        let name = file.name.get_ref().trim().to_owned();
+        if name.is_empty() || name.contains(['/', '\\']) {
+            return Err(wrong(file.name.span(), "the name is empty or has a slash in it"));
+        }
+        if let Some(unit) = file.unit.as_ref().filter(|unit| unit.get_ref() != "recipient") {
+            return Err(wrong(unit.span(), "the unit of an experiment of the store is the recipient"));
+        }
+        for (arm, share) in &file.arms {
+            if !share.get_ref().is_finite() || *share.get_ref() < 0.0 {
+                return Err(wrong(share.span(), &format!("the share of arm \"{arm}\" is no positive number")));
+            }
+        }
+        if let Some(control) = &file.control
+            && !file.arms.is_empty()
+            && !file.arms.contains_key(control.get_ref())
+        {
+            let arms: Vec<&str> = file.arms.keys().map(String::as_str).collect();
+            let why = format!("the control \"{}\" is none of the arms {}", control.get_ref(), arms.join(", "));
+            return Err(wrong(control.span(), &why));
+        }
+        let listed = std::iter::once(&file.primary).chain(&file.secondary).chain(&file.guardrails);
+        let mut metrics = Vec::new();
+        for metric in listed {
+            let spec: MetricSpec =
+                metric.get_ref().parse().map_err(|error: EngineError| wrong(metric.span(), &error.to_string()))?;
+            if !super::from_store::METRICS.contains(&spec.name.as_str()) {
+                let why = format!(
+                    "the store knows no metric \"{}\"; it knows {}",
+                    spec.name,
+                    super::from_store::METRICS.join(", ")
+                );
+                return Err(wrong(metric.span(), &why));
+            }
+            metrics.push(metric.get_ref().clone());
+        }
+        let mut margins = Vec::new();
+        for (metric, margin) in &file.margins {
+            let spec: MarginSpec = format!("{metric}={}", margin.get_ref())
+                .parse()
+                .map_err(|error: EngineError| wrong(margin.span(), &error.to_string()))?;
+            if !metrics.iter().any(|known| known == metric) {
+                return Err(wrong(margin.span(), &format!("\"{metric}\" is no metric of the experiment")));
+            }
+            margins.push(spec);
+        }
+        let minimum_effect = match &file.minimum_effect {
+            None => None,
+            Some(text) => Some(minimum_effect(text.get_ref()).ok_or_else(|| {
+                wrong(text.span(), "write the minimum effect as 0.5pp, 5% or a number above zero in the metric's units")
+            })?),
+        };
+        if let Some(days) = file.window_days.as_ref().filter(|days| *days.get_ref() == 0) {
+            return Err(wrong(days.span(), "the window is at least one day"));
+        }
+        let analysis = file.analysis;
+        let mut options = AnalysisOptions {
+            control: file.control.map(Spanned::into_inner),
+            allocation: file.arms.into_iter().map(|(arm, share)| (arm, share.into_inner())).collect(),
+            segments: analysis.segments,
+            guardrails: Some(file.guardrails.iter().map(|metric| metric.get_ref().clone()).collect()),
+            metrics,
+            sequential: analysis.sequential.then(|| analysis.planned_units.unwrap_or(DEFAULT_PLANNED_UNITS)),
+            bayesian: analysis.bayesian,
+            margins,
+            all_pairs: analysis.all_pairs,
+            covariates: analysis.covariates,
+            strata: analysis.post_stratify,
+            minimum_effect,
+            costs: file.costs,
+            ..AnalysisOptions::default()
+        };
+        if let Some(alpha) = analysis.alpha {
+            if !(*alpha.get_ref() > 0.0 && *alpha.get_ref() < 1.0) {
+                return Err(wrong(alpha.span(), "alpha is not between 0 and 1"));
+            }
+            options.alpha = alpha.into_inner();
+        }
+        if let Some(correction) = analysis.correction {
+            options.correction = correction
+                .get_ref()
+                .parse::<Correction>()
+                .map_err(|error| wrong(correction.span(), &error.to_string()))?;
+        }
+        Ok(Self {
+            name,
+            campaign: file.campaign,
+            filter: file.filter,
+            minimum_effect,
+            window_days: file.window_days.map(Spanned::into_inner),
+            costs: file.costs,
+            options,
+            text: text.to_owned(),
+        })
+    }
+
+    /// What was asked for, laid over the definition.
+    pub(crate) fn under(&self, asked: &AnalysisOptions) -> AnalysisOptions {
+        let defined = &self.options;
+        let plain = AnalysisOptions::default();
+        let list =
+            |asked: &[String], defined: &[String]| if asked.is_empty() { defined.to_vec() } else { asked.to_vec() };
+        AnalysisOptions {
+            control: asked.control.clone().or_else(|| defined.control.clone()),
+            alpha: if asked.is_alpha_given { asked.alpha } else { defined.alpha },
+            allocation: if asked.allocation.is_empty() { defined.allocation.clone() } else { asked.allocation.clone() },
+            correction: if asked.is_correction_given { asked.correction } else { defined.correction },
+            segments: list(&asked.segments, &defined.segments),
+            // Other metrics than those of the definition have other roles.
+            guardrails: if asked.metrics.is_empty() { defined.guardrails.clone() } else { plain.guardrails },
+            metrics: list(&asked.metrics, &defined.metrics),
+            sequential: asked.sequential.or(defined.sequential.filter(|_| asked.looks.is_none())),
+            bayesian: asked.bayesian || defined.bayesian,
+            margins: if asked.margins.is_empty() && asked.metrics.is_empty() {
+                defined.margins.clone()
+            } else {
+                asked.margins.clone()
+            },
+            all_pairs: asked.all_pairs || defined.all_pairs,
+            covariates: list(&asked.covariates, &defined.covariates),
+            strata: asked.strata.clone().or_else(|| defined.strata.clone()),
+            minimum_effect: defined.minimum_effect.filter(|_| asked.metrics.is_empty()),
+            costs: if asked.metrics.is_empty() { defined.costs } else { Costs::default() },
+            ..asked.clone()
+        }
+    }
+
+    /// Keeps the definition in the store.
+    ///
+    /// # Errors
+    /// When there is another one of that name and it is not to be replaced, or the store cannot be written to.
+    pub async fn add_to(&self, store: &Store, replace: bool) -> Result<()> {
+        if let Some(known) = Self::of(store, &self.name).await?
+            && known.text != self.text
+            && !replace
+        {
+            return Err(EngineError::usage(format!(
+                "the store has another definition of \"{}\": an experiment is defined before it is looked at; --replace \
+                 overwrites it",
+                self.name
+            )));
+        }
+        let Some(objects) = store.side_files(FOLDER, true)? else { return Ok(()) };
+        let written = objects.put(&path(&self.name), self.text.clone().into_bytes().into()).await;
+        written.map_err(deltalake::DeltaTableError::from)?;
+        Ok(())
+    }
+
+    /// The definition of that name in a store.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub async fn of(store: &Store, name: &str) -> Result<Option<Self>> {
+        let Some(objects) = store.side_files(FOLDER, false)? else { return Ok(None) };
+        let bytes = match objects.get(&path(name)).await {
+            Ok(found) => found.bytes().await.map_err(deltalake::DeltaTableError::from)?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(deltalake::DeltaTableError::from(error).into()),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        Self::read(&text, &format!("{FOLDER}/{name}.toml")).map(Some)
+    }
+
+    /// All definitions of a store, by name.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn all(store: &Store) -> Result<Vec<Self>> {
+        use futures::TryStreamExt as _;
+        let Some(objects) = store.side_files(FOLDER, false)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let mut listed = object_store::ObjectStore::list(objects.as_ref(), None);
+        while let Some(object) = listed.try_next().await.map_err(deltalake::DeltaTableError::from)? {
+            let got = objects.get(&object.location).await.map_err(deltalake::DeltaTableError::from)?;
+            let bytes = got.bytes().await.map_err(deltalake::DeltaTableError::from)?;
+            let name = object.location.to_string();
+            found.push(Self::read(&String::from_utf8_lossy(&bytes), &format!("{FOLDER}/{name}"))?);
+        }
+        found.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(found)
+    }
+}
+
+fn path(name: &str) -> ObjectPath {
+    ObjectPath::from(format!("{name}.toml"))
+}
+
+fn minimum_effect(text: &str) -> Option<MinimumEffect> {
+    let positive = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    let text = text.trim();
+    if let Some(points) = text.strip_suffix("pp") {
+        positive(points).map(|points| MinimumEffect::Difference(points / 100.0))
+    } else if let Some(percent) = text.strip_suffix('%') {
+        positive(percent).map(|percent| MinimumEffect::Lift(percent / 100.0))
+    } else {
+        positive(text).map(MinimumEffect::Difference)
+    }
+}
+
+/// Whether less of a metric is better.
+pub(crate) fn lower_is_better(spec: &MetricSpec) -> bool {
+    matches!(spec.name.as_str(), "opt_out" | "cost") && !matches!(spec.form, MetricForm::Ratio { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPRING: &str = r#"
+name = "spring-copy"
+campaign = "spring-sale"
+control = "A"
+arms = { A = 0.5, B = 0.5 }
+primary = "conversion"
+secondary = ["click"]
+guardrails = ["opt_out"]
+minimum_effect = "0.5pp"
+
+[margins]
+opt_out = "0.2pp"
+
+[analysis]
+alpha = 0.1
+sequential = true
+"#;
+
+    #[test]
+    fn a_definition_stands_under_what_is_asked_for() {
+        let definition = ExperimentDefinition::read(SPRING, "spring.toml").unwrap();
+        let defined = definition.under(&AnalysisOptions::default());
+        assert_eq!(defined.metrics, ["conversion", "click", "opt_out"]);
+        assert_eq!((defined.alpha, defined.sequential), (0.1, Some(DEFAULT_PLANNED_UNITS)));
+        assert_eq!(defined.minimum_effect, Some(MinimumEffect::Difference(0.005)));
+        let asked = AnalysisOptions {
+            alpha: 0.05,
+            is_alpha_given: true,
+            metrics: vec!["click".to_owned()],
+            ..AnalysisOptions::default()
+        };
+        let asked = definition.under(&asked);
+        assert_eq!((asked.alpha, asked.metrics.len(), asked.margins.len()), (0.05, 1, 0));
+        assert_eq!(asked.allocation.len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (change, with, line, word) in [
+            ("primary = \"conversion\"", "primary = \"sales\"", 6, "sales"),
+            ("primary = \"conversion\"", "primary = 3", 6, "string"),
+            ("control = \"A\"", "control = \"C\"", 4, "none of the arms"),
+            ("minimum_effect = \"0.5pp\"", "minimum_effect = \"much\"", 9, "minimum effect"),
+            ("alpha = 0.1", "alpha = 2.0", 15, "alpha"),
+            ("sequential = true", "peeking = true", 16, "peeking"),
+            ("opt_out = \"0.2pp\"", "revenue = \"0.2pp\"", 12, "no metric of the experiment"),
+            ("arms = { A = 0.5, B = 0.5 }", "arms = { A = -1.0 }", 5, "share"),
+            ("name = \"spring-copy\"", "name = \"a/b\"", 2, "slash"),
+            ("name = \"spring-copy\"", "name = ", 2, "spring.toml"),
+        ] {
+            let text = SPRING.replace(change, with);
+            assert_ne!(text, SPRING, "{change}");
+            let error = ExperimentDefinition::read(&text, "spring.toml").unwrap_err().to_string();
+            assert!(error.contains(&format!("spring.toml line {line}:")) && error.contains(word), "{error}");
+        }
+    }
+}
