@@ -40,6 +40,7 @@
 //! | [`ratio`], [`cluster`] | delta-method ratios; units smaller than the randomised one (CR2, wild bootstrap) |
 //! | [`adjust`] | CUPED, Lin's regression (HC2), post-stratification |
 //! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
+//! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -63,6 +64,7 @@ pub mod quantile;
 pub mod ratio;
 pub mod sample_ratio;
 pub mod sample_ratio_sequential;
+pub mod segment_search;
 pub mod selection;
 pub mod sequential;
 pub mod skewed;

@@ -20,6 +20,7 @@ mod proportion_laws;
 mod quantile;
 mod ratio;
 mod sample_ratio_sequential;
+mod segment_search;
 mod selection;
 mod sequential;
 mod shrinking;
