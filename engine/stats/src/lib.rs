@@ -41,6 +41,7 @@
 //! | [`adjust`] | CUPED, Lin's regression (HC2), post-stratification |
 //! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
 //! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
+//! | [`portfolio`] | all experiments at once: shrunk effects, true wins to expect, what the winners are worth |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -59,6 +60,7 @@ pub mod moments;
 pub mod multiple;
 pub mod plan;
 pub mod plan_campaign;
+pub mod portfolio;
 pub mod proportion;
 pub mod quantile;
 pub mod ratio;

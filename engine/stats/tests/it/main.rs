@@ -16,6 +16,7 @@ mod mean_laws;
 mod merging;
 mod plan_campaign;
 mod planning;
+mod portfolio;
 mod proportion_laws;
 mod quantile;
 mod ratio;

@@ -1,7 +1,7 @@
 //! The search for segments: its agreement with the Python oracle, its laws, and how often it errs.
 
 use crate::fixtures::{Case, cases};
-use crate::support::{is_presentable, uniform};
+use crate::support::{is_presentable, standard_normal};
 use proptest::prelude::*;
 use sendlift_stats::Proportion;
 use sendlift_stats::segment_search::{
@@ -57,8 +57,7 @@ fn the_search_agrees_with_statsmodels() {
 
 /// Successes among `n` by the normal approximation, at a place of a counter.
 fn draw(n: u64, rate: f64, counter: u64) -> Proportion {
-    let (first, second) = (uniform(2 * counter).max(1e-12), uniform(2 * counter + 1));
-    let z = (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos();
+    let z = standard_normal(counter);
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

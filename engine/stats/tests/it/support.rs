@@ -70,3 +70,10 @@ pub fn uniform(place: u64) -> f64 {
     mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
     ((mixed ^ (mixed >> 33)) >> 11) as f64 / (1_u64 << 53) as f64
 }
+
+/// A number that looks as if it were drawn from the standard normal distribution, at a place of a fixed sequence (Box
+/// and Muller 1958).
+pub fn standard_normal(place: u64) -> f64 {
+    let (first, second) = (uniform(2 * place).max(f64::MIN_POSITIVE), uniform(2 * place + 1));
+    (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos()
+}
