@@ -42,6 +42,7 @@
 //! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
 //! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
 //! | [`portfolio`] | all experiments at once: shrunk effects, true wins to expect, what the winners are worth |
+//! | [`imbalance`] | were the arms alike before, was the arm drawn at random, did messages arrive alike? |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -54,6 +55,7 @@ pub mod effect;
 pub mod equivalence;
 pub mod error;
 pub mod heterogeneity;
+pub mod imbalance;
 pub mod interval;
 pub mod mean;
 pub mod moments;

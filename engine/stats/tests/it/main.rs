@@ -12,6 +12,7 @@ mod complier;
 mod equivalence;
 mod exact_tests;
 mod fixtures;
+mod imbalance;
 mod mean_laws;
 mod merging;
 mod plan_campaign;
