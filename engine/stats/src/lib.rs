@@ -40,6 +40,9 @@
 //! | [`ratio`], [`cluster`] | delta-method ratios; units smaller than the randomised one (CR2, wild bootstrap) |
 //! | [`adjust`] | CUPED, Lin's regression (HC2), post-stratification |
 //! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
+//! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
+//! | [`portfolio`] | all experiments at once: shrunk effects, true wins to expect, what the winners are worth |
+//! | [`imbalance`] | were the arms alike before, was the arm drawn at random, did messages arrive alike? |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -52,17 +55,20 @@ pub mod effect;
 pub mod equivalence;
 pub mod error;
 pub mod heterogeneity;
+pub mod imbalance;
 pub mod interval;
 pub mod mean;
 pub mod moments;
 pub mod multiple;
 pub mod plan;
 pub mod plan_campaign;
+pub mod portfolio;
 pub mod proportion;
 pub mod quantile;
 pub mod ratio;
 pub mod sample_ratio;
 pub mod sample_ratio_sequential;
+pub mod segment_search;
 pub mod selection;
 pub mod sequential;
 pub mod skewed;

@@ -8,7 +8,7 @@ const LEAST_LEFT_OVER: f64 = 1e-9;
 
 /// A lower triangle whose product with its transpose is the matrix of sums of products of the kept covariates.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Factor {
+pub(crate) struct Factor {
     /// Each row ends with its diagonal.
     rows: Vec<Vec<f64>>,
 }
@@ -16,7 +16,7 @@ pub(super) struct Factor {
 impl Factor {
     /// The row of another covariate: `products` with those kept so far, `square` its own. None where it is constant or
     /// a combination of them.
-    pub(super) fn row(&self, products: &[f64], square: f64) -> Option<Vec<f64>> {
+    pub(crate) fn row(&self, products: &[f64], square: f64) -> Option<Vec<f64>> {
         let mut row = self.forward(products);
         let explained: f64 = row.iter().map(|entry| entry * entry).sum();
         let left_over = square - explained;
@@ -28,12 +28,12 @@ impl Factor {
         }
     }
 
-    pub(super) fn push(&mut self, row: Vec<f64>) {
+    pub(crate) fn push(&mut self, row: Vec<f64>) {
         self.rows.push(row);
     }
 
     /// The vector whose product with the matrix is `right`.
-    pub(super) fn solve(&self, right: &[f64]) -> Vec<f64> {
+    pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
         let mut solution = self.forward(right);
         for place in (0..self.rows.len()).rev() {
             let later: f64 =
@@ -56,7 +56,7 @@ impl Factor {
 }
 
 /// The sum of products of two vectors, as far as the shorter goes.
-pub(super) fn dot(left: &[f64], right: &[f64]) -> f64 {
+pub(crate) fn dot(left: &[f64], right: &[f64]) -> f64 {
     left.iter().zip(right).map(|(left, right)| left * right).sum()
 }
 

@@ -17,7 +17,7 @@ pub mod post_stratification;
 pub mod regression;
 
 mod arm;
-mod factor;
+pub(crate) mod factor;
 
 pub use cross_moments::CrossMoments;
 pub use post_stratification::{PostStratified, Stratum, compare_post_stratified};

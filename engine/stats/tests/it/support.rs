@@ -61,3 +61,19 @@ pub fn is_presentable(estimate: &Estimate) -> bool {
     let complete = numbers.iter().all(Option::is_some);
     finite && (complete || estimate.note.is_some())
 }
+
+/// The number at a place of a fixed sequence that looks random, in [0, 1): the finaliser of `MurmurHash3`.
+#[allow(clippy::cast_precision_loss, reason = "53 bits")]
+pub fn uniform(place: u64) -> f64 {
+    let mut mixed = place.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    ((mixed ^ (mixed >> 33)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A number that looks as if it were drawn from the standard normal distribution, at a place of a fixed sequence (Box
+/// and Muller 1958).
+pub fn standard_normal(place: u64) -> f64 {
+    let (first, second) = (uniform(2 * place).max(f64::MIN_POSITIVE), uniform(2 * place + 1));
+    (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos()
+}
