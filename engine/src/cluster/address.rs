@@ -143,6 +143,14 @@ impl Cluster {
         EngineError::io("reach", format!("the cluster at {self}"))(io::Error::new(error.kind(), reason))
     }
 
+    pub(super) fn loses_workers(&self, attempts: usize, error: &impl fmt::Display) -> EngineError {
+        let reason = format!(
+            "each of the {attempts} times that the query was sent, a worker was lost; look into what ends them (their \
+             memory?) and ask again. The last time: {error}"
+        );
+        EngineError::io("use", format!("the cluster at {self}"))(io::Error::other(reason))
+    }
+
     fn no_worker(&self) -> EngineError {
         let reason =
             format!("it has no worker: start one with `sendlift cluster worker --scheduler {}`", self.authority());

@@ -41,8 +41,9 @@ use super::{for_cluster, session_state, with_functions};
 use crate::error::{EngineError, Result};
 use crate::query::{query_runtime, session_config};
 
-/// How often a query is sent before its failure is told.
-const ATTEMPTS: usize = 3;
+/// How often a query is sent before its failure is told. One worker that is lost may cost two: the first when its rows
+/// are missed, the second when it is given a part of the query all the same.
+const ATTEMPTS: usize = 5;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of an answer that are held back until it is whole; a larger one is passed on as it comes, and fails if a part
@@ -189,6 +190,9 @@ impl Question {
                     tracing::warn!(%error, attempt, "a query is sent again");
                     tokio::time::sleep(PAUSE).await;
                 }
+                Err(error) if attempt == ATTEMPTS && is_of_a_lost_worker(&error.to_string()) => {
+                    return Err(external(self.cluster.loses_workers(ATTEMPTS, &error)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -235,8 +239,15 @@ fn may_pass(error: &DataFusionError) -> bool {
     }
     let text = error.to_string();
     let is_the_jobs = text.contains("Job ") && text.contains(" failed: ");
-    let is_of_a_lost_worker = text.contains("executors were lost") || text.contains("Fetch");
-    !text.contains("InvalidArgument") && (!is_the_jobs || is_of_a_lost_worker)
+    !text.contains("InvalidArgument") && (!is_the_jobs || is_of_a_lost_worker(&text))
+}
+
+/// Whether a query failed because a worker was lost: the scheduler gave it up, there is no worker left to run it, or rows
+/// could not be fetched (a stage fails the first time that this happens).
+fn is_of_a_lost_worker(text: &str) -> bool {
+    [" failed: Cancelled", "executors were lost", "Fetch", " has failed 1 times, "]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// The rows of an answer on their way to who waits for them.
@@ -354,11 +365,14 @@ mod tests {
             "GrpcConnectionError(\"connection refused\")",
             "Stream closed without job completing",
             "Job 7 failed: all executors were lost and no executor re-registered within 15s",
+            "Job 7 failed: Cancelled",
+            "Job 7 failed: Job failed due to stage 3 failed: Stage 3 has failed 1 times, most recent failure reason: \"\"",
         ] {
             assert!(may_pass(&failed(passes)), "{passes}");
         }
         for stays in [
             "Job 7 failed: Job failed due to stage 1 failed: Divide by zero error",
+            "Job 7 failed: Job failed due to stage 1 failed: Task 2 in Stage 1 failed 4 times, fail the stage",
             "Status { code: InvalidArgument, message: \"Could not parse plan\" }",
         ] {
             assert!(!may_pass(&failed(stays)), "{stays}");

@@ -10,7 +10,7 @@
 //!
 //! - [`address`]: `df://host:port`, and whether anybody is there; [`client`]: sessions whose queries run there;
 //! - [`table`]: a Delta table as the list of its data files; [`codec`]: how that list travels to the scheduler;
-//! - [`scheduler`] and [`worker`]: the two kinds of process.
+//! - [`scheduler`] and [`worker`]: the two kinds of process; [`workers`]: what becomes of queries when a worker is lost.
 //!
 //! Delta's own table cannot travel: what it plans (`DeltaScanExec`) has no form in which it could be sent to a worker.
 //! So the process that asks reads Delta's log, and what is sent is the list of files of one version. The scheduler
@@ -25,6 +25,7 @@ mod codec;
 mod scheduler;
 mod table;
 mod worker;
+mod workers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

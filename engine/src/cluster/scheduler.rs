@@ -1,7 +1,7 @@
 //! The process that plans queries and deals their parts out to the workers. There is one in a cluster.
 //!
 //! It reads no data. How many parts a query has follows from the workers that are there: as many as they can work on at
-//! a time.
+//! a time. A query that loses a worker is given up, and sent again by who asked: see [`super::workers`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,14 +13,13 @@ use ballista_scheduler::SessionBuilder;
 use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
-use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
-use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
 use super::address::Cluster;
 use super::codec::StoreCodec;
+use super::workers::{Server, Workers};
 use super::{LOST_SECONDS, MESSAGE_BYTES, failed, for_cluster, host_of, session_state, with_functions};
 use crate::error::{EngineError, Result};
 
@@ -31,6 +30,8 @@ const FEWEST_PARTS: usize = 2;
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// How often the scheduler looks for workers that are gone.
 const LOOK_FOR_LOST_SECONDS: u64 = 2;
+/// How often a stage may miss rows that another was to keep before its query fails: not once, see [`super::workers`].
+const STAGE_FAILURES: usize = 1;
 
 /// Where a scheduler listens.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub struct SchedulerOptions {
 /// A scheduler that listens.
 pub struct Scheduler {
     listener: TcpListener,
-    server: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
+    server: Server,
     address: Cluster,
     /// The tasks that all workers can work on at a time.
     room: Arc<AtomicUsize>,
@@ -74,8 +75,10 @@ impl Scheduler {
         let room = Arc::new(AtomicUsize::new(FEWEST_PARTS));
         let config = configuration(options, &address, Arc::clone(&room))?;
         let cluster = BallistaCluster::new_from_config(&config).await.map_err(failed(WHAT))?;
-        let workers = cluster.cluster_state();
+        let workers = Arc::new(Workers::new(cluster.cluster_state()));
+        let cluster = BallistaCluster::new(Arc::<Workers>::clone(&workers), cluster.job_state());
         let server = create_scheduler(cluster, Arc::new(config)).await.map_err(failed(WHAT))?;
+        workers.serve(&server);
         Ok(Self { listener, server, address, room, workers })
     }
 
@@ -108,6 +111,7 @@ fn configuration(options: &SchedulerOptions, address: &Cluster, room: Arc<Atomic
         grpc_server_max_decoding_message_size: MESSAGE_BYTES,
         grpc_server_max_encoding_message_size: MESSAGE_BYTES,
         executor_timeout_seconds: LOST_SECONDS,
+        stage_max_failures: STAGE_FAILURES,
         expire_dead_executor_interval_seconds: LOOK_FOR_LOST_SECONDS,
         no_executors_grace_period_seconds: LOST_SECONDS,
         override_config_producer: Some(Arc::new(|| for_cluster(SessionConfig::new()))),
