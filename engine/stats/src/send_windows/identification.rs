@@ -2,7 +2,7 @@
 //!
 //! Enters: for each campaign how its windows were assigned and how many messages of each stratum went out in each.
 //! Leaves: an [`Identification`]: causal, quasi-experimental, or not identifiable. Only the first two hold an
-//! [`IdentifiedTiming`], which [`super::fit`] asks for and nobody else can make: where hours cannot be compared there
+//! [`IdentifiedTiming`], which [`super::fit()`] asks for and nobody else can make: where hours cannot be compared there
 //! is no ranking to show by accident.
 //!
 //! Hours are confounded with campaign, audience, weekday and holiday, so that only contrasts within a campaign count:
@@ -124,7 +124,7 @@ pub enum Identification {
     /// Regions saw one instant at different local hours: differences are effects of the hour if regions respond alike
     /// to everything else.
     QuasiExperimental {
-        /// What [`super::fit`] asks for.
+        /// What [`super::fit()`] asks for.
         timing: IdentifiedTiming,
         /// What would make it causal; none with fewer than two legal windows.
         plan: Option<RandomisationPlan>,

@@ -92,16 +92,29 @@ impl Matrix {
         Self::from_function(self.columns, self.rows, |row, column| self.at(column, row))
     }
 
-    /// Adds `factor` times the square of a matrix, its transpose times itself, to the upper triangle.
-    pub(super) fn add_square(&mut self, factor: f64, root: &Self) {
-        for column in 0..root.columns {
-            let target = &mut self.entries[column * self.columns + column..(column + 1) * self.columns];
-            for row in 0..root.rows {
-                let values = root.row(row);
-                let multiple = factor * values[column];
-                if multiple != 0.0 {
-                    add_multiple(target, multiple, &values[column..]);
+    /// Adds the square of a matrix, its transpose times itself, to the upper triangle. Four rows at a time, so that the
+    /// target is read and written a quarter as often.
+    pub(super) fn add_square(&mut self, root: &Self) {
+        let width = root.columns;
+        for column in 0..width {
+            let start = column * self.columns + column;
+            let target = &mut self.entries[start..start + width - column];
+            let mut fours = root.entries.chunks_exact(4 * width.max(1));
+            for four in &mut fours {
+                let (first, second, third, fourth) = (
+                    &four[column..width],
+                    &four[width + column..2 * width],
+                    &four[2 * width + column..3 * width],
+                    &four[3 * width + column..],
+                );
+                let (one, two, three, last) = (first[0], second[0], third[0], fourth[0]);
+                let values = first.iter().zip(second).zip(third.iter().zip(fourth));
+                for (entry, ((a, b), (c, d))) in target.iter_mut().zip(values) {
+                    *entry += (one * a + two * b) + (three * c + last * d);
                 }
+            }
+            for row in fours.remainder().chunks_exact(width) {
+                add_multiple(target, row[column], &row[column..]);
             }
         }
     }
@@ -299,7 +312,7 @@ mod tests {
         let mut columns = matrix.clone();
         factor.forward_in_place(&mut columns);
         let mut square = Matrix::zeros(5, 5);
-        square.add_square(1.0, &columns);
+        square.add_square(&columns);
         square.mirror();
         for row in 0..5 {
             for column in 0..5 {

@@ -89,7 +89,7 @@ impl SlotSimilarity {
     pub(super) fn correlations(self, slots: &[WindowSlot]) -> Matrix {
         Matrix::from_function(slots.len(), slots.len(), |row, column| {
             let (left, right) = (slots[row].middle(), slots[column].middle());
-            let same_day = (left / HOURS_OF_DAY).floor() == (right / HOURS_OF_DAY).floor();
+            let same_day = ((left / HOURS_OF_DAY).floor() - (right / HOURS_OF_DAY).floor()).abs() < 0.5;
             self.day * f64::from(u8::from(same_day))
                 + self.hour * periodic(left - right, HOURS_OF_DAY, SCALE_OF_DAY)
                 + self.week * periodic(left - right, HOURS_OF_WEEK, SCALE_OF_WEEK)
