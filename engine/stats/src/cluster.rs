@@ -443,7 +443,7 @@ impl Resampled {
 }
 
 /// `SplitMix64`: Steele, Lea and Flood (2014), "Fast splittable pseudorandom number generators", OOPSLA.
-fn split_mix(counter: u64) -> u64 {
+pub(crate) fn split_mix(counter: u64) -> u64 {
     let mut mixed = counter.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -92,6 +92,28 @@ pub enum StatsError {
         /// The baseline that it was given for.
         baseline: f64,
     },
+    /// A week without slots, or with more than it has hours.
+    #[error("{slots} slots in a week: describe from 1 to 168")]
+    NumberOfSlots {
+        /// Slots that were described.
+        slots: usize,
+    },
+    /// A slot that does not lie in the week.
+    #[error("a slot from hour {start_hour} for {hours} hours: start from 0 to below 168, for at most 168 hours")]
+    SlotOutsideOfWeek {
+        /// Its start, in hours of the week.
+        start_hour: f64,
+        /// Its length in hours.
+        hours: f64,
+    },
+    /// Messages in a slot that is not described.
+    #[error("messages in slot {slot} of {slots}: describe every slot, and count them from 0")]
+    UnknownSlot {
+        /// The index that was given.
+        slot: usize,
+        /// Slots that were described.
+        slots: usize,
+    },
     /// The plan asks for more units than can be counted.
     #[error("the plan needs more than 1e18 units an arm: look for a larger difference")]
     PlanTooLarge,

@@ -38,6 +38,7 @@
 //! | [`effect`] | any difference with a standard error: test, interval, Fieller's lift, at any critical value |
 //! | [`sequential`] | always-valid confidence sequences; group-sequential plans and what to report at a stop |
 //! | [`ratio`], [`cluster`] | delta-method ratios; units smaller than the randomised one (CR2, wild bootstrap) |
+//! | [`send_windows`] | at which hour of the week messages do best: contrasts within campaigns, or a plan to get them |
 //! | [`adjust`] | CUPED, Lin's regression (HC2), post-stratification |
 //! | [`quantile`], [`skewed`] | order-statistic quantiles, clusters too; winsorised and logarithmic revenue |
 //! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
@@ -70,6 +71,7 @@ pub mod sample_ratio;
 pub mod sample_ratio_sequential;
 pub mod segment_search;
 pub mod selection;
+pub mod send_windows;
 pub mod sequential;
 pub mod skewed;
 
