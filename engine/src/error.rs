@@ -60,6 +60,9 @@ pub enum EngineError {
     /// The generator of sample logs failed.
     #[error("generate: {0}")]
     Generate(#[from] crate::generate::GenerateError),
+    /// A table could not be written to a file.
+    #[error(transparent)]
+    TableFile(#[from] crate::table_file::TableFileError),
     /// JSON could not be read or written.
     #[error("json: {0}")]
     Json(#[from] serde_json::Error),

@@ -27,6 +27,7 @@ pub mod query;
 pub mod report;
 pub mod settings;
 pub mod store;
+mod table_file;
 
 pub use error::{EngineError, Result};
 pub use sendlift_stats as stats;

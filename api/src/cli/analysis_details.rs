@@ -33,6 +33,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
             );
         }
         print_path(metric);
+        print_search(metric);
         if let Some(cut) = &metric.cut {
             let units: Vec<String> = cut.units.iter().map(|(arm, n)| format!("{n} of {arm}")).collect();
             say!(
@@ -166,6 +167,21 @@ fn print_path(metric: &MetricAnalysis) {
                 difference_in_words(metric.kind, &found.difference),
                 p_value_or_dash(found.p_value),
                 valid.unwrap_or_default()
+            );
+        }
+    }
+}
+
+fn print_search(metric: &MetricAnalysis) {
+    for result in &metric.search {
+        say!("{}, search by {} for {}: {}", metric_label(metric), result.column, result.arm, result.search.summary);
+        for found in &result.found {
+            let value = found.segment.values().next().and_then(|value| value.as_str()).unwrap_or("(none)");
+            say!(
+                "  {value}: {} on the half that did not find it, adjusted p {} ({} on the half that did)",
+                difference_in_words(metric.kind, &found.result.honest.difference),
+                p_value_or_dash(found.result.adjusted_p_value),
+                difference_in_words(metric.kind, &found.result.naive.difference)
             );
         }
     }

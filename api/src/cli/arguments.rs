@@ -197,10 +197,55 @@ pub(super) enum ExperimentCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Draw a list of recipients into arms, reproducibly: the assignments log of an experiment to come
+    Assign(Box<AssignArguments>),
+    /// All experiments at once: effects drawn towards what experiments here bring, true wins to expect, shared recipients
+    Portfolio {
+        /// The metric
+        #[arg(long, default_value = "conversion")]
+        metric: String,
+        /// Two-sided error
+        #[arg(long, default_value_t = 0.05)]
+        alpha: f64,
+        /// The smallest effect worth having, in the metric's own units
+        #[arg(long, default_value_t = 0.0)]
+        minimum_effect: f64,
+    },
     /// How many units an experiment needs, what power a size has, which effect it can see; or the test on a finite list
     Plan(Box<PlanArguments>),
     /// Analyze an experiment of the store, a table with one row a unit, or aggregates
     Analyze(Box<AnalyzeArguments>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AssignArguments {
+    /// The list, one row a recipient
+    #[arg(long, value_name = "FILE")]
+    pub(super) list: String,
+    /// The column of the recipients
+    #[arg(long, value_name = "COLUMN", default_value = "recipient_id")]
+    pub(super) unit: String,
+    /// The experiment
+    #[arg(long, value_name = "ID")]
+    pub(super) experiment: String,
+    /// The arms with their shares, which add up to one
+    #[arg(long, value_name = "ARM=SHARE,…")]
+    pub(super) arms: String,
+    /// The arm that is to get no message
+    #[arg(long, value_name = "ARM")]
+    pub(super) holdout: Option<String>,
+    /// Columns within whose values each arm has its share
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(super) stratify: Vec<String>,
+    /// The same seed gives the same arms
+    #[arg(long)]
+    pub(super) seed: u64,
+    /// The assignments log to write, .csv, .ndjson or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// When they were assigned [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(super) assigned_at: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -277,6 +322,9 @@ pub(super) struct AnalyzeArguments {
     /// With --looks: how the error is spent over them, the same at every look
     #[arg(long, default_value = "obrien-fleming", value_name = "obrien-fleming|pocock|even", requires = "looks")]
     pub(super) spending: String,
+    /// Search the segments for those in which an arm works: found on one half of the units, measured on the other
+    #[arg(long, requires = "segment")]
+    pub(super) search: bool,
     /// Add the path over the days on which units entered: of a unit table the column of the day
     #[arg(long, value_name = "COLUMN", num_args = 0..=1, default_missing_value = "day")]
     pub(super) path: Option<String>,

@@ -2,18 +2,21 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
-    AnalysisOptions, ArmSummary, ArmsComparison, ExperimentAnalysis, ExperimentDefinition, ExperimentSummary,
-    LooksSpec, MarginSpec, MetricAnalysis, MetricSpec, Recommendation, SegmentAnalysis, UnitRequest, Verdict,
-    analyze_arms, analyze_store, analyze_units, list_experiments, p_value_in_words, parse_allocation,
+    AnalysisOptions, ArmSummary, ArmsComparison, AssignmentRequest, ExperimentAnalysis, ExperimentDefinition,
+    ExperimentSummary, LooksSpec, MarginSpec, MetricAnalysis, MetricSpec, PortfolioRequest, Recommendation,
+    SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units, assign_list,
+    experiment_portfolio, list_experiments, p_value_in_words, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
+use sendlift_engine::stats::Estimate;
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::analysis_details::{difference_in_words, lift_in_words, metric_label, print_details, value};
-use super::arguments::{AnalyzeArguments, ExperimentArguments, ExperimentCommand};
+use super::arguments::{AnalyzeArguments, AssignArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
 pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> anyhow::Result<()> {
@@ -21,6 +24,11 @@ pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> a
         ExperimentCommand::List => list(context).await,
         ExperimentCommand::Show { id } => show(context, id).await,
         ExperimentCommand::Add { file, replace } => add(context, file, *replace).await,
+        ExperimentCommand::Portfolio { metric, alpha, minimum_effect } => {
+            let request = PortfolioRequest { metric: metric.clone(), alpha: *alpha, minimum_effect: *minimum_effect };
+            portfolio(context, &request).await
+        }
+        ExperimentCommand::Assign(arguments) => assign(context, arguments).await,
         ExperimentCommand::Plan(arguments) => super::plan::run(context, arguments),
         ExperimentCommand::Analyze(arguments) => analyze(context, arguments).await,
     }
@@ -32,6 +40,112 @@ async fn add(context: &Context, file: &Path, replace: bool) -> anyhow::Result<()
     let definition = ExperimentDefinition::read(&text, &file.display().to_string())?;
     definition.add_to(&context.store()?, replace).await?;
     say!("{} is defined: `sendlift experiment analyze {0}` goes by it", definition.name);
+    Ok(())
+}
+
+async fn assign(context: &Context, arguments: &AssignArguments) -> anyhow::Result<()> {
+    let assigned_at = match &arguments.assigned_at {
+        Some(text) => text.parse::<Timestamp>().map_err(|error| {
+            EngineError::usage(format!("--assigned-at {text}: {error}; write it as 2026-03-01T09:00:00Z"))
+        })?,
+        None => Timestamp::now(),
+    };
+    let request = AssignmentRequest {
+        list: one_file(&arguments.list)?,
+        unit: arguments.unit.clone(),
+        experiment: arguments.experiment.clone(),
+        arms: parse_allocation(&arguments.arms)?,
+        holdout: arguments.holdout.clone(),
+        strata: arguments.stratify.clone(),
+        seed: arguments.seed,
+        assigned_at,
+    };
+    let summary = assign_list(&request, &arguments.out).await?;
+    let format = context.output()?;
+    if format == Format::Json {
+        return print_json(&summary);
+    }
+    let mut rows = Rows::new(&["arm", "share", "recipients"], 1);
+    for arm in &summary.arms {
+        rows.push(vec![
+            Cell::from(arm.arm.as_str()),
+            Cell::from(format!("{:.2} %", arm.share * 100.0)),
+            Cell::count(arm.n),
+        ]);
+    }
+    rows.print(format)?;
+    if format == Format::Table {
+        say!("sample ratio: p {}", p_value_in_words(summary.sample_ratio.p_value));
+        for (n, what) in [
+            (summary.repeated_rows, "rows name a recipient again, who was drawn once"),
+            (summary.rows_without_recipient, "rows name no recipient and are left out"),
+        ] {
+            if n > 0 {
+                say!("note: {n} {what}");
+            }
+        }
+        say!("{}: ingest it as assignments={0} when the messages are sent", arguments.out.display());
+    }
+    Ok(())
+}
+
+async fn portfolio(context: &Context, request: &PortfolioRequest) -> anyhow::Result<()> {
+    if !(request.alpha > 0.0 && request.alpha < 1.0 && request.minimum_effect >= 0.0) {
+        return Err(EngineError::usage("--alpha lies between 0 and 1, --minimum-effect is not below zero").into());
+    }
+    let format = context.output()?;
+    let found = experiment_portfolio(&context.session(None).await?, request).await?;
+    if format == Format::Json {
+        return print_json(&found);
+    }
+    let mut rows = Rows::new(&["experiment", "arm", "against", "found", "shrunk", "chance above 0", "winner"], 3);
+    let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:+.4}"));
+    let ends = |estimate: &Estimate| {
+        format!("{} [{}, {}]", number(estimate.estimate), number(estimate.low), number(estimate.high))
+    };
+    for named in &found.effects {
+        rows.push(vec![
+            Cell::from(named.experiment.as_str()),
+            Cell::from(named.arm.as_str()),
+            Cell::from(named.control.as_str()),
+            Cell::from(ends(&named.effect.naive)),
+            Cell::from(ends(&named.effect.shrunk)),
+            Cell::from(named.effect.chance_above_zero.map(|chance| format!("{:.1} %", chance * 100.0))),
+            Cell::from(if named.effect.declared_winner { "yes" } else { "no" }),
+        ]);
+    }
+    rows.print(format)?;
+    if format == Format::Table {
+        let plain = |number: Option<f64>| number.map_or_else(|| "?".to_owned(), |number| format!("{number:.2}"));
+        let declared = &found.declared;
+        say!(
+            "{}: an experiment here brings {}, spread {}",
+            found.metric,
+            ends(&found.prior_mean),
+            ends(&found.prior_spread)
+        );
+        say!("true wins to expect: {} of {}", plain(found.expected_true_wins), found.effects.len());
+        say!(
+            "declared winners: {}, of which {} are expected to be true; together {:+.4} as found, {} to expect",
+            declared.count,
+            plain(declared.expected_true),
+            declared.naive_total,
+            number(declared.expected_total.estimate)
+        );
+        for pair in &found.overlaps {
+            let share = pair.share_of_smaller * 100.0;
+            say!(
+                "{} and {} share {} recipients, {share:.0} % of the smaller: {}",
+                pair.first,
+                pair.second,
+                pair.shared,
+                pair.note
+            );
+        }
+        for reason in found.left_out.iter().chain(&found.note) {
+            say!("note: {reason}");
+        }
+    }
     Ok(())
 }
 
@@ -143,6 +257,7 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         bayesian: arguments.bayesian,
         margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
         all_pairs: arguments.all_pairs,
+        search: arguments.search,
         path: arguments.path.clone(),
         covariates: arguments.covariate.clone(),
         strata: arguments.post_stratify.clone(),

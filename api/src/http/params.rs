@@ -199,6 +199,9 @@ pub(super) struct AnalysisParams {
     looks: Option<String>,
     /// Adds the path over the days on which units entered: of a table of units the column of the day, else `day`.
     path: Option<String>,
+    /// Whether the segments are searched for those in which an arm works, found on one half and measured on the other.
+    #[param(value_type = Option<bool>)]
+    search: Option<String>,
     /// How the error is spent over the looks: obrien-fleming (unless given), pocock or even.
     spending: Option<String>,
 }
@@ -218,6 +221,7 @@ impl AnalysisParams {
                 .iter()
                 .map(|margin| margin.parse::<MarginSpec>())
                 .collect::<Result<Vec<_>, _>>()?,
+            search: flag("search", self.search.as_deref())?,
             path: self.path.clone(),
             covariates: list(self.covariate.as_deref()),
             strata: self.post_stratify.clone(),

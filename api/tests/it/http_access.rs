@@ -175,6 +175,7 @@ async fn the_contract_lists_every_path() {
         "looks",
         "spending",
         "path",
+        "search",
         "at",
     ]);
     assert_eq!(names, expected);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::balance::balance_checks;
 use super::bayesian::{BayesianMetric, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
@@ -15,6 +16,7 @@ use super::metric::MetricKind;
 use super::options::AnalysisOptions;
 use super::path::{PathPoint, path_of};
 use super::sample::{ByArm, Cut, ExperimentSample, MetricRole, MetricSample};
+use super::search::{SearchResult, search_segments};
 use super::selection::{BestOfArms, add_false_coverage, best_of_arms};
 use super::sensitivity::{ClickSensitivity, click_check, click_sensitivity, outlier_check};
 use crate::error::{EngineError, Result};
@@ -110,6 +112,9 @@ pub struct MetricAnalysis {
     /// The same in each segment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentAnalysis>,
+    /// The segments in which an arm works, found on one half of the units and measured on the other, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<SearchResult>,
     /// Whether the effect of the first arm differs between the values of the first segment column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heterogeneity: Option<HeterogeneityOf>,
@@ -175,6 +180,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     adjust(&mut metrics, options)?;
     add_false_coverage(&mut metrics, &sample.metrics, options.alpha)?;
     let mut checks = checks(&sample, options)?;
+    checks.extend(balance_checks(&sample, &options.segments, options.strata.as_deref())?);
     for (metric, sample) in metrics.iter().zip(&sample.metrics) {
         checks.extend(click_check(&metric.metric, &metric.sensitivity, options.alpha));
         checks.extend(outlier_check(sample, &control, &treatments)?);
@@ -275,6 +281,7 @@ fn analyze_metric(
         sensitivity: click_sensitivity(metric, control, treatments, options.alpha)?,
         path: if options.path.is_some() { path_of(metric, control, treatments, options)? } else { Vec::new() },
         segments,
+        search: search_segments(metric, control, treatments, options.alpha)?,
         heterogeneity: first,
         heterogeneities,
     })

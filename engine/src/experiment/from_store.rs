@@ -113,7 +113,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
         (&options.metrics, &options.guardrails),
         options.segments,
         options.strata,
-        (&options.covariates, options.path.is_some()),
+        (&options.covariates, options.path.is_some(), options.search),
         definition.map(|defined| (&defined.campaign, &defined.filter, defined.window_days)),
     );
     let mut sample = if let Some(sample) = session.kept_for(&name).await {
@@ -577,6 +577,9 @@ impl StoreExperiment<'_> {
             for (metric, strata) in sample.metrics.iter_mut().zip(strata) {
                 metric.strata = strata;
             }
+        }
+        if options.search {
+            units.read_halves(&mut sample.metrics, &segments, "recipient_id").await?;
         }
         if options.path.is_some() {
             units.read_path(&mut sample.metrics, "day").await?;

@@ -56,12 +56,16 @@ impl UnitTable {
         let schema = table.schema();
         let base = new_context()?;
         let context = SessionContext::new_with_config_rt(exact_names(base.copied_config()), base.runtime_env());
+        crate::query::register_functions(&context);
         context.register_table("units", table)?;
         let arm = format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?);
         let unit = match &request.unit {
             Some(unit) => Some(format!("arrow_cast({}, 'Utf8') AS unit", known(&schema, unit, request)?)),
             None => None,
         };
+        if options.search && unit.is_none() {
+            return Err(EngineError::usage("a search splits the units by their ids: name their column with --unit"));
+        }
         let mut columns = vec![arm.clone()];
         for (position, metric) in request.metrics.iter().enumerate() {
             let column = known(&schema, &metric.name, request)?;
@@ -106,7 +110,7 @@ impl UnitTable {
             let ids = select(&[unit.clone(), arm]).await?.filter(col("arm").is_not_null())?;
             let rows = kept.clone().count().await.map_err(reader_error)?;
             has_repeated_units = has_repeated_ids(ids, rows).await?;
-            if has_repeated_units {
+            if has_repeated_units || options.search {
                 columns.push(unit);
                 kept = select(&columns).await?.cache().await.map_err(reader_error)?;
             }
@@ -178,6 +182,9 @@ impl UnitTable {
             for (metric, strata) in sample.metrics.iter_mut().zip(strata) {
                 metric.strata = strata;
             }
+        }
+        if options.search {
+            table.read_halves(&mut sample.metrics, &segments, "unit").await?;
         }
         if options.path.is_some() {
             table.read_path(&mut sample.metrics, "day").await?;

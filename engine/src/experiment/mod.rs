@@ -10,6 +10,8 @@
 
 mod adjusted;
 mod analysis;
+mod assign;
+mod balance;
 mod bayesian;
 mod checks;
 mod comparisons;
@@ -26,7 +28,9 @@ mod on_delivered;
 mod options;
 mod path;
 mod plan;
+mod portfolio;
 mod sample;
+mod search;
 mod selection;
 mod sensitivity;
 mod sequential;
@@ -36,6 +40,7 @@ mod unit_columns;
 
 pub use adjusted::AdjustedResult;
 pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
+pub use assign::{AssignedArm, AssignmentRequest, AssignmentSummary, assign_list};
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};
 pub use checks::{Check, Verdict};
 pub use comparisons::ArmsComparison;
@@ -54,7 +59,9 @@ pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,
     plan_experiment,
 };
+pub use portfolio::{ExperimentPortfolio, NamedEffect, PortfolioRequest, SharedRecipients, experiment_portfolio};
 pub use sample::Cut;
+pub use search::{NamedSegment, SearchResult};
 pub use selection::{BestOfArms, FalseCoverage};
 pub use sensitivity::{ClickSensitivity, SensitiveComparison};
 pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS, LooksSpec, PlannedLook};

@@ -83,6 +83,8 @@ pub struct AnalysisOptions {
     pub margins: Vec<MarginSpec>,
     /// Whether every arm is also compared with every other.
     pub all_pairs: bool,
+    /// Whether segments are searched for those in which an arm works, found on one half and measured on the other.
+    pub search: bool,
     /// Whether the path over the days is shown: of a unit table the column of the day on which each unit entered.
     pub path: Option<String>,
     /// Columns of a unit table that were known before the assignment; results are adjusted for them, and then decide.
@@ -112,6 +114,7 @@ impl Default for AnalysisOptions {
             bayesian: false,
             margins: Vec::new(),
             all_pairs: false,
+            search: false,
             path: None,
             covariates: Vec::new(),
             strata: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::balance::Halves;
 use super::checks::Check;
 use super::metric::MetricKind;
 use super::statistic::ArmStatistic;
@@ -85,6 +86,9 @@ pub(crate) struct MetricSample {
     /// Of the units that entered on each day, where days were asked for.
     #[serde(default)]
     pub(crate) path: BTreeMap<String, ByArm>,
+    /// On either half of the units, for a search among the segments of a column.
+    #[serde(skip)]
+    pub(crate) halves: BTreeMap<String, Halves>,
     /// Of clicks, under other rules for machines: `none` or `certain` ones left out.
     #[serde(default)]
     pub(crate) other_click_rules: Vec<(String, ByArm)>,
@@ -115,6 +119,7 @@ impl MetricSample {
             undelivered: ByArm::new(),
             cut: None,
             path: BTreeMap::new(),
+            halves: BTreeMap::new(),
             other_click_rules: Vec::new(),
             extremes: BTreeMap::new(),
             covariates: None,
@@ -127,7 +132,10 @@ impl MetricSample {
         let arms = self.overall.values().chain(self.segments.values().flat_map(ByArm::values));
         let plain = |statistic: &ArmStatistic| matches!(statistic, ArmStatistic::Proportion(_) | ArmStatistic::Mean(_));
         let units_kept = self.covariates.as_ref().is_some_and(|covariates| !covariates.units.is_empty());
-        arms.chain(self.strata.values().flat_map(ByArm::values)).all(plain) && self.cut.is_none() && !units_kept
+        arms.chain(self.strata.values().flat_map(ByArm::values)).all(plain)
+            && self.cut.is_none()
+            && !units_kept
+            && self.halves.is_empty()
     }
 }
 

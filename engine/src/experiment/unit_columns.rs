@@ -173,6 +173,30 @@ impl<R: Rows> UnitColumns<'_, R> {
         Ok(())
     }
 
+    /// Reads the statistics on either half of the units for a search among segments, whose columns have a name and one in
+    /// the table. `id` is the column of the units' ids.
+    pub(crate) async fn read_halves(
+        &self,
+        samples: &mut [MetricSample],
+        segments: &[(String, String)],
+        id: &str,
+    ) -> Result<()> {
+        for (name, column) in segments {
+            // A value and the half in one key: the half is one character in front.
+            let key = format!("concat(arrow_cast(unit_half({id}), 'Utf8'), {column})");
+            let found = self.read_by(samples, &format!("CASE WHEN {column} IS NULL THEN NULL ELSE {key} END")).await?;
+            for (sample, values) in samples.iter_mut().zip(found) {
+                let halves = sample.halves.entry(name.clone()).or_default();
+                for (key, arms) in values {
+                    let Some((half, value)) = key.as_deref().and_then(|key| key.split_at_checked(1)) else { continue };
+                    let both = halves.entry(Some(value.to_owned())).or_default();
+                    both[usize::from(half == "1")] = arms;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the statistics of the units that entered on each day, of metrics whose parts add up.
     pub(crate) async fn read_path(&self, samples: &mut [MetricSample], day: &str) -> Result<()> {
         let by_day = self.read_by(samples, day).await?;

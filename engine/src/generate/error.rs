@@ -3,8 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use arrow::error::ArrowError;
-use parquet::errors::ParquetError;
+use crate::table_file::TableFileError;
 
 /// Why logs could not be generated. No log appears under its own name then.
 #[derive(Debug, thiserror::Error)]
@@ -21,24 +20,9 @@ pub enum GenerateError {
         #[source]
         source: io::Error,
     },
-    /// Rows could not be put together or written as CSV or NDJSON.
-    #[error("cannot write rows to {}: {source}; check that the disk has room", .path.display())]
-    Rows {
-        /// The file.
-        path: PathBuf,
-        /// Arrow's error.
-        #[source]
-        source: ArrowError,
-    },
-    /// Rows could not be written as Parquet.
-    #[error("cannot write Parquet to {}: {source}; check that the disk has room", .path.display())]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// Parquet's error.
-        #[source]
-        source: ParquetError,
-    },
+    /// A log could not be written.
+    #[error(transparent)]
+    Table(#[from] TableFileError),
     /// The truth could not be written as JSON.
     #[error("cannot write {} as JSON: {source}", .path.display())]
     Truth {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::columns::{Flag, Integer, LogTable, Number, Text, Time, log_table};
 use super::error::GenerateError;
 use super::options::OutputFormat;
-use super::writer::{LogFile, PendingFile};
+use crate::table_file::{PendingFile, TableFile};
 
 log_table! {
     /// The customers' contacts.
@@ -149,17 +149,17 @@ log_table! {
 pub(super) struct Log<T> {
     /// The rows since the last flush.
     pub(super) rows: T,
-    file: LogFile,
+    file: TableFile,
 }
 
 impl<T: LogTable> Log<T> {
     fn create(directory: &Path, format: OutputFormat) -> Result<Self, GenerateError> {
-        Ok(Self { rows: T::default(), file: LogFile::create(directory, T::NAME, T::schema(), format)? })
+        Ok(Self { rows: T::default(), file: TableFile::create(directory, T::NAME, T::schema(), format)? })
     }
 
     fn flush(&mut self) -> Result<(), GenerateError> {
         let batch = self.rows.take().map_err(|source| self.file.rows_error(source))?;
-        self.file.write(&batch)
+        Ok(self.file.write(&batch)?)
     }
 
     fn finish(mut self, finished: &mut FinishedLogs) -> Result<(), GenerateError> {
@@ -240,6 +240,6 @@ pub(super) struct FinishedLogs {
 impl FinishedLogs {
     /// Gives every file its own name.
     pub(super) fn keep(self) -> Result<Vec<PathBuf>, GenerateError> {
-        self.files.into_iter().map(PendingFile::keep).collect()
+        self.files.into_iter().map(|file| Ok(file.keep()?)).collect()
     }
 }

@@ -35,7 +35,6 @@ mod tests;
 mod texts;
 mod truth;
 mod world;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,10 +47,10 @@ pub use truth::{
     CampaignTruth, Counts, Effect, ExperimentTruth, GroupTruth, HourTruth, Incremental, Realised, Segments, Truth,
 };
 
+use crate::table_file::PendingFile;
 use logs::Logs;
 use simulation::Run;
 use world::World;
-use writer::PendingFile;
 
 /// The name of the file that states the truth.
 const TRUTH_FILE: &str = "truth.json";

@@ -13,6 +13,7 @@ mod stream;
 mod units;
 
 pub use files::LogFiles;
+pub(crate) use functions::register_all as register_functions;
 pub use read_only::run_read_only;
 pub(crate) use session::new_context;
 pub use session::{Execution, QuerySession, Source, has_column, quoted, text_literal};

@@ -4,6 +4,7 @@
 mod care;
 mod exactly_once;
 mod experiment_delivery;
+mod experiment_design;
 mod experiment_kinds;
 mod facts_laws;
 mod formats;

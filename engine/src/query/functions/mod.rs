@@ -2,6 +2,7 @@
 
 mod local_time;
 mod recipient_counts;
+mod unit_half;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
@@ -9,5 +10,7 @@ use datafusion::prelude::SessionContext;
 /// Registers every function of this module.
 pub fn register_all(context: &SessionContext) {
     context.register_udf(ScalarUDF::new_from_impl(local_time::LocalTime::new()));
+    context.register_udf(ScalarUDF::new_from_impl(unit_half::UnitHalf::new()));
+    context.register_udf(ScalarUDF::new_from_impl(unit_half::UnitDraw::new()));
     context.register_udaf(AggregateUDF::new_from_impl(recipient_counts::RecipientCounts::new()));
 }

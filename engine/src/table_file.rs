@@ -1,29 +1,66 @@
-//! Files out: record batches of one log in, one file in the chosen format out, under its name only when it is whole.
+//! Files out: record batches of one table in, one file in the chosen format out, under its name only when it is whole.
 //!
 //! A file is written under a temporary name in the same folder and renamed at the end, so that nobody ever reads
-//! half a log, and is removed again if the generator fails.
+//! half a table, and is removed again if the work fails.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::csv;
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::error::GenerateError;
-use super::options::OutputFormat;
+use crate::generate::OutputFormat;
 
 /// Columns whose values hardly repeat within a file: a dictionary of them would only be built to be thrown away.
 const UNREPEATED: [&str; 7] =
     ["message_id", "recipient_id", "click_id", "conversion_id", "reply_id", "opt_out_id", "consent_id"];
 
+/// Why a file could not be written. It does not appear under its own name then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableFileError {
+    /// The file system refused something.
+    #[error("cannot {action} {}: {source}; check that the folder can be written and has room", .path.display())]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's own error.
+        #[source]
+        source: io::Error,
+    },
+    /// Rows could not be put together or written as CSV or NDJSON.
+    #[error("cannot write rows to {}: {source}; check that the disk has room", .path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// Arrow's error.
+        #[source]
+        source: ArrowError,
+    },
+    /// Rows could not be written as Parquet.
+    #[error("cannot write Parquet to {}: {source}; check that the disk has room", .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Parquet's error.
+        #[source]
+        source: ParquetError,
+    },
+}
+
 /// A file that has its temporary name until it is kept, and is removed if it never is.
-pub(super) struct PendingFile {
+pub(crate) struct PendingFile {
     temporary: PathBuf,
     target: PathBuf,
     kept: bool,
@@ -31,9 +68,9 @@ pub(super) struct PendingFile {
 
 impl PendingFile {
     /// Creates the file under its temporary name.
-    pub(super) fn create(directory: &Path, name: &str) -> Result<(Self, File), GenerateError> {
+    pub(crate) fn create(directory: &Path, name: &str) -> Result<(Self, File), TableFileError> {
         let temporary = directory.join(format!(".{name}.partial"));
-        let file = File::create(&temporary).map_err(|source| GenerateError::File {
+        let file = File::create(&temporary).map_err(|source| TableFileError::File {
             action: "create",
             path: temporary.clone(),
             source,
@@ -42,13 +79,13 @@ impl PendingFile {
     }
 
     /// The name that the file will have.
-    pub(super) fn target(&self) -> &Path {
+    pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
     /// Gives the file its own name, in place of an older file of that name.
-    pub(super) fn keep(mut self) -> Result<PathBuf, GenerateError> {
-        fs::rename(&self.temporary, &self.target).map_err(|source| GenerateError::File {
+    pub(crate) fn keep(mut self) -> Result<PathBuf, TableFileError> {
+        fs::rename(&self.temporary, &self.target).map_err(|source| TableFileError::File {
             action: "rename a finished file to",
             path: self.target.clone(),
             source,
@@ -74,26 +111,44 @@ enum Sink {
     Parquet(Box<ArrowWriter<File>>),
 }
 
-/// One log's file.
-pub(super) struct LogFile {
+/// One table's file.
+pub(crate) struct TableFile {
     file: PendingFile,
     sink: Sink,
     rows: u64,
 }
 
-impl LogFile {
-    /// Opens the file of a log with those columns.
-    pub(super) fn create(
+impl TableFile {
+    /// Opens a file at a path whose ending says the format: `.csv`, `.ndjson` or `.parquet`.
+    pub(crate) fn at(path: &Path, schema: SchemaRef) -> Result<Self, TableFileError> {
+        let wrong = || TableFileError::File {
+            action: "write",
+            path: path.to_path_buf(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, "its name must end in .csv, .ndjson or .parquet"),
+        };
+        let format = match path.extension().and_then(std::ffi::OsStr::to_str) {
+            Some("csv") => OutputFormat::Csv,
+            Some("ndjson") => OutputFormat::Ndjson,
+            Some("parquet") => OutputFormat::Parquet,
+            _ => return Err(wrong()),
+        };
+        let name = path.file_stem().and_then(std::ffi::OsStr::to_str).ok_or_else(wrong)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::create(directory, name, schema, format)
+    }
+
+    /// Opens the file of a table with those columns.
+    pub(crate) fn create(
         directory: &Path,
-        log: &str,
+        name: &str,
         schema: SchemaRef,
         format: OutputFormat,
-    ) -> Result<Self, GenerateError> {
-        let (pending, file) = PendingFile::create(directory, &format!("{log}.{}", format.name()))?;
+    ) -> Result<Self, TableFileError> {
+        let (pending, file) = PendingFile::create(directory, &format!("{name}.{}", format.name()))?;
         let sink = match format {
             OutputFormat::Csv => {
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(file);
-                // Even a log without rows gets its header.
+                // Even a table without rows gets its header.
                 writer.write(&RecordBatch::new_empty(schema)).map_err(|source| rows_error(&pending, source))?;
                 Sink::Csv(Box::new(writer))
             }
@@ -101,20 +156,20 @@ impl LogFile {
             OutputFormat::Parquet => {
                 let properties = parquet_properties(&schema);
                 let writer = ArrowWriter::try_new(file, schema, Some(properties))
-                    .map_err(|source| GenerateError::Parquet { path: pending.target().to_path_buf(), source })?;
+                    .map_err(|source| TableFileError::Parquet { path: pending.target().to_path_buf(), source })?;
                 Sink::Parquet(Box::new(writer))
             }
         };
         Ok(Self { file: pending, sink, rows: 0 })
     }
 
-    /// An error about the rows of this log.
-    pub(super) fn rows_error(&self, source: arrow::error::ArrowError) -> GenerateError {
+    /// An error about the rows of this table.
+    pub(crate) fn rows_error(&self, source: arrow::error::ArrowError) -> TableFileError {
         rows_error(&self.file, source)
     }
 
     /// Appends the rows of a batch.
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), GenerateError> {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), TableFileError> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -123,14 +178,14 @@ impl LogFile {
             Sink::Ndjson(writer) => writer.write(batch).map_err(|source| rows_error(&self.file, source))?,
             Sink::Parquet(writer) => writer
                 .write(batch)
-                .map_err(|source| GenerateError::Parquet { path: self.file.target().to_path_buf(), source })?,
+                .map_err(|source| TableFileError::Parquet { path: self.file.target().to_path_buf(), source })?,
         }
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
     /// Ends the file, still under its temporary name, and says how many rows it has.
-    pub(super) fn finish(self) -> Result<(PendingFile, u64), GenerateError> {
+    pub(crate) fn finish(self) -> Result<(PendingFile, u64), TableFileError> {
         let Self { file, sink, rows } = self;
         match sink {
             // This writer hands on all its bytes with every batch.
@@ -139,15 +194,15 @@ impl LogFile {
             Sink::Parquet(writer) => {
                 writer
                     .close()
-                    .map_err(|source| GenerateError::Parquet { path: file.target().to_path_buf(), source })?;
+                    .map_err(|source| TableFileError::Parquet { path: file.target().to_path_buf(), source })?;
             }
         }
         Ok((file, rows))
     }
 }
 
-fn rows_error(file: &PendingFile, source: arrow::error::ArrowError) -> GenerateError {
-    GenerateError::Rows { path: file.target().to_path_buf(), source }
+fn rows_error(file: &PendingFile, source: arrow::error::ArrowError) -> TableFileError {
+    TableFileError::Rows { path: file.target().to_path_buf(), source }
 }
 
 /// Zstandard's quickest level, and dictionaries only where values repeat.
