@@ -15,6 +15,7 @@ mod fixtures;
 mod imbalance;
 mod mean_laws;
 mod merging;
+mod off_policy;
 mod plan_campaign;
 mod planning;
 mod portfolio;
