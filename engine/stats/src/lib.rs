@@ -44,6 +44,7 @@
 //! | [`portfolio`] | all experiments at once: shrunk effects, true wins to expect, what the winners are worth |
 //! | [`imbalance`] | were the arms alike before, was the arm drawn at random, did messages arrive alike? |
 //! | [`off_policy`] | what a schedule that was never sent would have brought, from a log with propensities |
+//! | [`schedule`] | Thompson sampling of send slots: true propensities within floors, legal slots and caps |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -70,6 +71,7 @@ pub mod quantile;
 pub mod ratio;
 pub mod sample_ratio;
 pub mod sample_ratio_sequential;
+pub mod schedule;
 pub mod segment_search;
 pub mod selection;
 pub mod sequential;

@@ -23,6 +23,7 @@ mod proportion_laws;
 mod quantile;
 mod ratio;
 mod sample_ratio_sequential;
+mod schedule;
 mod segment_search;
 mod selection;
 mod sequential;
