@@ -44,6 +44,8 @@
 //! | [`segment_search`] | segments where a treatment works: found on one half, measured on the other |
 //! | [`portfolio`] | all experiments at once: shrunk effects, true wins to expect, what the winners are worth |
 //! | [`imbalance`] | were the arms alike before, was the arm drawn at random, did messages arrive alike? |
+//! | [`off_policy`] | what a schedule that was never sent would have brought, from a log with propensities |
+//! | [`schedule`] | Thompson sampling of send slots: true propensities within floors, legal slots and caps |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -61,6 +63,7 @@ pub mod interval;
 pub mod mean;
 pub mod moments;
 pub mod multiple;
+pub mod off_policy;
 pub mod plan;
 pub mod plan_campaign;
 pub mod portfolio;
@@ -69,6 +72,7 @@ pub mod quantile;
 pub mod ratio;
 pub mod sample_ratio;
 pub mod sample_ratio_sequential;
+pub mod schedule;
 pub mod segment_search;
 pub mod selection;
 pub mod send_windows;
@@ -76,6 +80,7 @@ pub mod sequential;
 pub mod skewed;
 
 mod binomial;
+mod counter;
 mod numeric;
 mod quadrature;
 mod root;

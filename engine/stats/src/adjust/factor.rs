@@ -44,7 +44,7 @@ impl Factor {
     }
 
     /// The vector whose product with the triangle is `right`.
-    fn forward(&self, right: &[f64]) -> Vec<f64> {
+    pub(crate) fn forward(&self, right: &[f64]) -> Vec<f64> {
         let mut solved: Vec<f64> = Vec::with_capacity(self.rows.len() + 1);
         for (row, value) in self.rows.iter().zip(right) {
             let earlier = dot(row, &solved);

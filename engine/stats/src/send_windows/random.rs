@@ -3,7 +3,7 @@
 //! Enters: a key (seed, stream, draw) and a place. Leaves: a standard normal number, the same on any machine and thread
 //! and whatever was drawn before. The counter is `SplitMix64`'s (Steele, Lea and Flood 2014).
 
-use crate::cluster::split_mix;
+use crate::counter::split_mix;
 use crate::distribution::normal;
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
