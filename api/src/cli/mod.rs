@@ -112,6 +112,7 @@ pub fn run() -> ExitCode {
         }
     };
     start_logging(&arguments);
+    keep_quiet_about_caught_panics();
     match run_command(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -173,6 +174,19 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         || error.chain().any(|cause| {
             cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
         })
+}
+
+/// Delta gives a failed upload up in a way that panics once it has ended, and catches that: the error that made it fail is
+/// told, and the panic is nobody's business.
+fn keep_quiet_about_caught_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_caught = panic.payload_as_str() == Some("Already shut down")
+            && panic.location().is_some_and(|place| place.file().contains("object_store"));
+        if !is_caught {
+            tell(panic);
+        }
+    }));
 }
 
 fn start_logging(arguments: &Arguments) {

@@ -23,7 +23,7 @@ use crate::settings::Settings;
 use crate::store::care::ERASED_DAYS;
 use crate::store::{
     Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_actions, commit_replacement, delta_writer,
-    is_data_change, merged_schema, plain_schema,
+    is_data_change, merged_schema, of_table, plain_schema,
 };
 
 /// Messages whose facts are made in one query; bounds its memory.
@@ -419,9 +419,9 @@ impl Work<'_> {
             let frame = self.output.sql(&facts_query(self.inputs)).await?;
             let mut stream = frame.execute_stream().await?;
             while let Some(batch) = stream.next().await {
-                writer.write(&align(&batch?, &schema)?).await?;
+                writer.write(&align(&batch?, &schema)?).await.map_err(of_table("write to", &table))?;
             }
-            added.extend(writer.close().await?);
+            added.extend(writer.close().await.map_err(of_table("write to", &table))?);
         }
         let removed = self.replaced_files(&table, groups)?;
         Ok(Redone { table, removed, added, schema })

@@ -25,8 +25,8 @@ use parquet::file::properties::WriterProperties;
 
 pub(crate) use group::{GroupAppender, Member};
 
-use super::Store;
 use super::commit::{delta_schema, holds_any, merged_schema};
+use super::{Store, of_table};
 use crate::error::{EngineError, Result};
 
 /// Data files are closed at about this size.
@@ -133,13 +133,12 @@ impl Appender {
         }
         let aligned = align(batch, &self.schema)?;
         let writer = self.writer.get_or_insert_with(|| delta_writer(&self.table, &self.schema, &[]));
-        writer.write(&aligned).await?;
-        Ok(())
+        writer.write(&aligned).await.map_err(of_table("write to", &self.table))
     }
 
     async fn close_writer(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            self.written.extend(writer.close().await?);
+            self.written.extend(writer.close().await.map_err(of_table("write to", &self.table))?);
         }
         Ok(())
     }
@@ -179,7 +178,7 @@ impl Appender {
                 Err(error) if attempt < ATTEMPTS && is_race(&error) => {}
                 // Perhaps it was committed all the same, and something failed afterwards: the files stay, and if
                 // nothing refers to them vacuum removes them.
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(of_table("write to", &self.table)(error)),
             }
         }
         unreachable!("the loop above returns")

@@ -13,6 +13,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
 
 use super::append::is_race;
+use super::of_table;
 use crate::error::Result;
 
 /// The columns of an Arrow schema as Delta knows them.
@@ -111,7 +112,7 @@ pub async fn commit_replacement(table: &DeltaTable, replacement: Replacement) ->
     match commit {
         Ok(commit) => Ok(Some(commit.version())),
         Err(error) if is_race(&error) => landed(table, &replacement.added).await,
-        Err(error) => Err(error.into()),
+        Err(error) => Err(of_table("write to", table)(error)),
     }
 }
 

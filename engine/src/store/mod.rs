@@ -8,7 +8,7 @@ pub mod care;
 mod commit;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -146,9 +146,29 @@ impl Store {
         }
         let mut table = self.builder(name)?.build()?;
         match table.load().await {
+            Ok(()) if self.newest_entry_is_empty(name, &table).await => {
+                let error =
+                    DeltaTableError::generic("the newest entry of its log is empty: a crash may have cut it off");
+                Err(self.unreadable(name, &table, error).await)
+            }
             Ok(()) => Ok(Some(table)),
             Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.unreadable(name, &table, error).await),
+        }
+    }
+
+    /// Whether Delta took an entry without a byte for a commit of nothing: that of the version that a table is loaded at.
+    async fn newest_entry_is_empty(&self, name: &str, table: &DeltaTable) -> bool {
+        let (Some(folder), Some(version)) = (self.folder(), table.version()) else { return false };
+        let entry = folder.join(name).join("_delta_log").join(format!("{version:020}.json"));
+        tokio::fs::metadata(entry).await.is_ok_and(|entry| entry.len() == 0)
+    }
+
+    /// Why a table cannot be opened: the broken file of its log and what to do about it, or Delta's own words.
+    async fn unreadable(&self, name: &str, table: &DeltaTable, error: DeltaTableError) -> EngineError {
+        match care::broken_entry(name, table.object_store().as_ref()).await {
+            Some((file, why)) => EngineError::io("read", place_of(table).join(file))(std::io::Error::other(why)),
+            None => of_table("read", table)(error),
         }
     }
 
@@ -188,7 +208,7 @@ impl Store {
     /// When the table has no such version, or it was vacuumed away.
     pub async fn table_at_version(&self, name: &str, version: u64) -> Result<DeltaTable> {
         let mut table = self.builder(name)?.build()?;
-        table.load_version(version).await?;
+        table.load_version(version).await.map_err(of_table("read", &table))?;
         Ok(table)
     }
 
@@ -231,9 +251,25 @@ impl Store {
         match (created, self.table(name).await?) {
             // Another process may have been faster; its table is as good.
             (_, Some(table)) | (Ok(table), None) => Ok(table),
-            (Err(error), None) => Err(error.into()),
+            (Err(error), None) => Err(of_table("create", &table)(error)),
         }
     }
+}
+
+/// The folder of a table, without a slash at its end, or its URL.
+fn place_of(table: &DeltaTable) -> PathBuf {
+    let url = table.table_url();
+    let folder = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
+    folder.map_or_else(|| PathBuf::from(url.as_str()), |folder| folder.components().collect())
+}
+
+/// A failure with the place of the table that it is about, which Delta does not name.
+pub(crate) fn of_table(
+    action: &'static str,
+    table: &DeltaTable,
+) -> impl FnOnce(DeltaTableError) -> EngineError + use<> {
+    let place = place_of(table);
+    move |error| EngineError::io(action, place)(std::io::Error::other(error))
 }
 
 /// Up to when the version that a table is loaded at tells, in milliseconds since 1970: a log by its newest data file, since

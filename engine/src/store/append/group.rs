@@ -18,8 +18,8 @@ use super::durable;
 use super::markers::Markers;
 use super::{ATTEMPTS, Appended, align, delta_writer, is_race};
 use crate::error::Result;
-use crate::store::Store;
 use crate::store::commit::{delta_schema, holds_any, merged_schema, plain_schema};
+use crate::store::{Store, of_table};
 
 /// Commits after which old entries of a log are looked for, which means to list them all.
 const CLEAN_EVERY: u64 = 100;
@@ -93,7 +93,7 @@ impl GroupAppender {
                     self.version()
                 }
                 // Perhaps it was committed all the same: the files stay, and if nothing refers to them vacuum removes them.
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(of_table("write to", &self.table)(error)),
             };
             self.markers.add(version, fresh.iter().map(|member| member.batch_id));
             let appended = |is_new: bool| {
@@ -120,7 +120,7 @@ impl GroupAppender {
         let mut writer = delta_writer(&self.table, schema, &[]);
         for batch in members.iter().flat_map(|member| member.rows).filter(|batch| batch.num_rows() > 0) {
             let written = match align(batch, schema) {
-                Ok(aligned) => writer.write(&aligned).await.map_err(Into::into),
+                Ok(aligned) => writer.write(&aligned).await.map_err(of_table("write to", &self.table)),
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -130,7 +130,7 @@ impl GroupAppender {
                 return Err(error);
             }
         }
-        let files = writer.close().await?;
+        let files = writer.close().await.map_err(of_table("write to", &self.table))?;
         durable::sync_files(&self.table, &files).await?;
         Ok(files)
     }

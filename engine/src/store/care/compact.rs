@@ -19,7 +19,7 @@ use crate::error::{EngineError, Result};
 use crate::facts::{FEEDING_LOGS, reflected_version, refresh};
 use crate::settings::Settings;
 use crate::store::append::TARGET_FILE_SIZE;
-use crate::store::{MESSAGE_FACTS, Store};
+use crate::store::{MESSAGE_FACTS, Store, of_table};
 
 /// Bytes that are written into one file: somewhat less than where a file is closed, so that none leaves a splinter
 /// behind.
@@ -205,7 +205,7 @@ async fn write_checkpoint(table: &DeltaTable, is_wanted: bool) -> Result<bool> {
     if last == Some(version) || !(is_wanted || entries >= ENTRIES_WORTH_A_CHECKPOINT) {
         return Ok(false);
     }
-    checkpoints::create_checkpoint(table, None).await?;
+    checkpoints::create_checkpoint(table, None).await.map_err(of_table("write a checkpoint of", table))?;
     Ok(true)
 }
 

@@ -24,6 +24,7 @@ use crate::query::QuerySession;
 use crate::store::{CORRECTIONS, MESSAGE_FACTS, QUARANTINE};
 
 pub use compact::{CompactedTable, Compaction, compact};
+pub(super) use doctor::broken_entry;
 pub use doctor::{Depth, Diagnosis, Finding, Severity, TableState, examine};
 pub(crate) use forget::ERASED_DAYS;
 pub use forget::{ForgetOptions, Forgotten, ForgottenTable, Person, forget};

@@ -21,7 +21,7 @@ use crate::error::{EngineError, Result};
 use crate::query::{new_context, quoted};
 use crate::store::append::{durable, is_race};
 use crate::store::commit::holds_any;
-use crate::store::{align, delta_writer, plain_schema};
+use crate::store::{align, delta_writer, of_table, plain_schema};
 
 /// Attempts at a commit that loses races with other writers.
 const ATTEMPTS: usize = 30;
@@ -100,7 +100,7 @@ pub(super) async fn rewrite(
         let written = match changed {
             Ok(batch) => {
                 rows += batch.num_rows() as u64;
-                writer.write(&batch).await.map_err(EngineError::from)
+                writer.write(&batch).await.map_err(of_table("write to", table))
             }
             Err(error) => Err(error),
         };
@@ -116,7 +116,7 @@ pub(super) async fn rewrite(
         return Err(failure);
     }
     let modified = files.iter().map(|file| file.modified).max();
-    let mut added = writer.close().await?;
+    let mut added = writer.close().await.map_err(of_table("write to", table))?;
     for add in &mut added {
         add.data_change = is_data_changed;
         // The rows were received when they were, not now: reports say up to when the logs tell.
@@ -189,7 +189,7 @@ pub(super) async fn commit(
             Ok(commit) => return Ok((Some(commit.version()), rewrites)),
             Err(error) if is_race(&error) => {}
             // Perhaps it was committed all the same: the files stay, and if nothing refers to them vacuum removes them.
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(of_table("write to", table)(error)),
         }
     }
     Err(EngineError::refused(

@@ -102,6 +102,20 @@ async fn broken_data_files_are_named() {
     assert!(faults(&deep, "sends", &cut)[0].what.contains("pages"), "{deep:?}");
 }
 
+/// Whoever opens the table learns what the doctor would say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_newest_entry_is_an_error_that_names_it() {
+    for bytes in [&b""[..], b"\0\xff not json\n"] {
+        let store = small_store().await;
+        let log = store.path().join("clicks").join("_delta_log");
+        let newest = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        std::fs::write(&newest, bytes).unwrap();
+        let error = store.store.table("clicks").await.unwrap_err().to_string();
+        assert!(error.contains(newest.to_str().unwrap()) && error.contains("remove it"), "{error}");
+        assert!(store.store.table("sends").await.unwrap().is_some());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_log_entries_are_named() {
     let store = small_store().await;

@@ -15,6 +15,7 @@ use std::panic::AssertUnwindSafe;
 use deltalake::DeltaTable;
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use object_store::ObjectStore;
 use serde::Serialize;
 
 use self::log::Commits;
@@ -140,6 +141,19 @@ pub async fn examine(store: &Store, settings: &Settings, depth: Depth, now: Time
     findings.sort_by_key(|finding| finding.severity != Severity::Fault);
     let sound = findings.iter().all(|finding| finding.severity == Severity::Note);
     Diagnosis { sound, tables, findings }
+}
+
+/// The first file of a table's log that is broken, why and what to do: for those who cannot open the table.
+pub(in crate::store) async fn broken_entry(name: &str, objects: &dyn ObjectStore) -> Option<(String, String)> {
+    let looked = guarded(async {
+        let log = LogListing::of(objects).await?;
+        let mut findings = log::examine(name, objects, &log).await;
+        findings.extend(log::read_commits(name, objects, &log).await.1);
+        Ok(findings)
+    });
+    let is_fault = |finding: &Finding| finding.severity == Severity::Fault && finding.file.is_some();
+    let found = looked.await.ok()?.into_iter().find(is_fault)?;
+    Some((found.file?, format!("{}; {}", found.what, found.remedy)))
 }
 
 /// Runs a check so that its panic is an error and not the end: what it reads may be broken in any way.
