@@ -120,7 +120,8 @@ impl<'data> Group<'data> {
         };
         // The level's own error moves all slots together.
         for draw in 0..draws {
-            let shift = levels.error * standard_normal([self.options.seed, self.stream + LEVEL, draw as u64], 0);
+            let error = levels.error(self.taus[draw]);
+            let shift = error * standard_normal([self.options.seed, self.stream + LEVEL, draw as u64], 0);
             for slot in 0..self.slots.len() {
                 *self.effects.at_mut(slot, draw) += shift;
             }
