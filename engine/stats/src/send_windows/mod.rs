@@ -27,11 +27,13 @@
 //! | `table`, `working`, `pooling` | blocks, their likelihood, campaigns added up |
 //! | `posterior`; `joint`, `departures` | slots; segments beside them; spreads averaged over |
 //! | `levels`, `outlook`, `decision`, `fit` | rates, what is known of each slot, what to do |
+//! | `given_spread` | the posterior where the spreads are known |
 //! | `matrix`, `random` | as much linear algebra as is needed, counter-based draws |
 
 pub mod decision;
 mod departures;
 pub mod fit;
+pub mod given_spread;
 pub mod identification;
 mod joint;
 mod levels;
@@ -47,6 +49,7 @@ mod working;
 
 pub use decision::{AbstentionCause, Recommendation, WindowDecision};
 pub use fit::{AnswerLevel, DayEffect, SegmentOutlook, SendWindows, WindowOptions, fit};
+pub use given_spread::{EffectsPosterior, posterior_given_spread};
 pub use identification::{
     CampaignTiming, ContrastKind, Identification, IdentifiedTiming, StratumSends, TimingEvidence, WindowAssignment,
     identify,

@@ -21,6 +21,7 @@ mod quantile;
 mod ratio;
 mod sample_ratio_sequential;
 mod selection;
+mod send_windows;
 mod sequential;
 mod shrinking;
 mod skewed;
