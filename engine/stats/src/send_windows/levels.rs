@@ -118,7 +118,9 @@ impl Levels {
             return scale * (self.mean + effect);
         }
         let factor = effect.clamp(-50.0, 50.0).exp();
-        self.groups.iter().map(|(share, odds)| share * (odds * factor) / (1.0 + odds * factor)).sum()
+        let rate: f64 = self.groups.iter().map(|(share, odds)| share * (odds * factor) / (1.0 + odds * factor)).sum();
+        // The shares add up to one but for rounding.
+        rate.min(1.0)
     }
 
     /// What a relative gain is a share of: the size of a response, but for amounts never next to nothing.

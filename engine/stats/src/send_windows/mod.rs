@@ -10,6 +10,9 @@
 //! out by the caller, as are automated clicks. A message that was held to the end of quiet hours belongs to the slot in
 //! which it was scheduled, or nowhere.
 //!
+//! Propensities of a randomised campaign may depend on campaign, stratum and segment, not on anything else of a
+//! recipient: within these, windows have to be drawn alike for everybody.
+//!
 //! 1. **Intercepts** by campaign × stratum × segment are eliminated (`working` in the source): what a campaign
 //!    offered, and to whom, never speaks for an hour. Where one instant met regions at different hours, intercepts are by
 //!    campaign × segment, and regions have effects of their own.

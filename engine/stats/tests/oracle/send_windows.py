@@ -140,7 +140,9 @@ def random_cases(generator):
         similarity = SIMILARITIES[int(generator.integers(len(SIMILARITIES)))]
         sigma = float(generator.choice([0.05, 0.2, 0.6]))
         tau = float(generator.choice([0.0, 0.05, 0.2, 0.5]))
-        departures = [float(generator.choice([0.05, 0.3])) for _ in range(segments)] if number % 2 and segments > 1 else []
+        departures = []
+        if number % 2 and segments > 1:
+            departures = [float(generator.choice([0.05, 0.3])) for _ in range(segments)]
         matrix = correlations((starts + hours / 2) % 168, similarity)
         cells = [table[0], table[1], table[2].astype(int), table[3], table[4], table[5]]
         effects, covariance, found = posterior(cells, len(starts), matrix, sigma, tau, departures, rates)
