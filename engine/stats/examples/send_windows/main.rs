@@ -2,8 +2,8 @@
 //!
 //! Enters: nothing, or `--quick`. Leaves: Markdown tables on standard output: how often intervals hold the truth, how
 //! often nothing is recommended where there is nothing, that confounded hours are refused, that a segment with hours of
-//! its own is found, and what ten campaigns lose by the recommendation and by three naive rules. Exit status 1, with the
-//! rows, where a figure lies outside of what is claimed by more than chance explains.
+//! its own is found, and what ten campaigns lose by the recommendation and by three naive rules. Exit status 1, with
+//! the rows, where a figure lies outside of what is claimed by more than chance explains.
 //!
 //! | file | what is in it |
 //! | --- | --- |

@@ -3,8 +3,8 @@
 //! Enters: how many senders. Leaves: what each rule loses against always sending in the best legal window.
 //!
 //! Every sender has a habit: most messages go out at ten o'clock. A click comes in the window of its message or one of
-//! the next two, so that clicks by the hour are the habit's mirror. The naive rules look at clicks by the hour; the last
-//! sends as it always did. The method of the crate keeps a part of every campaign for drawing windows at random.
+//! the next two, so that clicks by the hour are the habit's mirror. The naive rules look at clicks by the hour; the
+//! last sends as it always did. The method of the crate keeps a part of every campaign for drawing windows at random.
 
 use crate::studies::{best, fitted, mean};
 use crate::world::{Random, World, even_over, random_effects, real, week};

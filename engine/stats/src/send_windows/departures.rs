@@ -1,14 +1,14 @@
 //! How far each segment departs from the slots' effects.
 //!
-//! Enters: working scores of every cell, and the spreads found for all segments together. Leaves: the joint posterior of
-//! the slots' effects f and of every segment's departure g.
+//! Enters: working scores of every cell, and the spreads found for all segments together. Leaves: the joint posterior
+//! of the slots' effects f and of every segment's departure g.
 //!
-//! The model is logit p = α + f(slot) + g(segment, slot) + u(campaign, slot) + factors. Each g has a covariance ω² Φ Φᵀ,
-//! the leading eigenvectors of the slots' centred correlations, as many as keep the joint system small: departures by
-//! day and by hour are among them. Every segment has an ω of its own, zero among its values, so that one segment that
-//! departs is not drawn to the many that do not; how often each value occurs is learnt from all segments (an empirical
-//! Bayes mixture: Efron 2010, "Large-Scale Inference", chapter 1). A segment's ω is weighed by what all others leave
-//! it to explain, the others at their present values, in a few rounds.
+//! The model is logit p = α + f(slot) + g(segment, slot) + u(campaign, slot) + factors. Each g has a covariance ω² Φ
+//! Φᵀ, the leading eigenvectors of the slots' centred correlations, as many as keep the joint system small: departures
+//! by day and by hour are among them. Every segment has an ω of its own, zero among its values, so that one segment
+//! that departs is not drawn to the many that do not; how often each value occurs is learnt from all segments (an
+//! empirical Bayes mixture: Efron 2010, "Large-Scale Inference", chapter 1). A segment's ω is weighed by what all
+//! others leave it to explain, the others at their present values, in a few rounds.
 
 use super::joint::JointSystem;
 use super::matrix::{Matrix, Triangle, add_multiple, dot};
@@ -57,8 +57,8 @@ pub(super) struct Departures {
 pub(super) type JointEffects = (Vec<f64>, Vec<Vec<f64>>);
 
 impl Departures {
-    /// Weighs every segment's ω under given spreads of slots and campaigns. None where there are fewer than two segments
-    /// or slots.
+    /// Weighs every segment's ω under given spreads of slots and campaigns. None where there are fewer than two
+    /// segments or slots.
     pub(super) fn new(table: &Table, working: &Working, slots: &[WindowSlot], spread: Spread) -> Option<Self> {
         if table.segments.len() < 2 || table.slots < 2 {
             return None;

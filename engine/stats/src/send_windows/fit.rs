@@ -153,8 +153,8 @@ const STREAMS_OF_A_GROUP: u64 = 10;
 ///
 /// # Errors
 ///
-/// [`StatsError::NumberOfSlots`], [`StatsError::SlotOutsideOfWeek`] or [`StatsError::UnknownSlot`] for slots that cannot
-/// be; [`StatsError::NotFinite`], [`StatsError::Negative`], [`StatsError::NotPositive`] or
+/// [`StatsError::NumberOfSlots`], [`StatsError::SlotOutsideOfWeek`] or [`StatsError::UnknownSlot`] for slots that
+/// cannot be; [`StatsError::NotFinite`], [`StatsError::Negative`], [`StatsError::NotPositive`] or
 /// [`StatsError::InvalidProbability`] for cells or options that cannot be; [`StatsError::LengthsDiffer`] for a practice
 /// that does not have one weight a slot.
 pub fn fit(

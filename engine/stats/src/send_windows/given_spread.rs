@@ -35,13 +35,13 @@ pub struct EffectsPosterior {
 /// (`departures`, one a segment in rising order; empty for none).
 ///
 /// The normal approximation at the mode of the likelihood with campaigns' own effects integrated out linearly
-/// (marginal quasi-likelihood: Breslow and Clayton 1993, Journal of the American Statistical Association 88). None where
-/// the correlations of the slots are none, or no number results.
+/// (marginal quasi-likelihood: Breslow and Clayton 1993, Journal of the American Statistical Association 88). None
+/// where the correlations of the slots are none, or no number results.
 ///
 /// # Errors
 ///
-/// As [`super::fit()`]; [`StatsError::Negative`] or [`StatsError::NotFinite`] for a spread; [`StatsError::LengthsDiffer`]
-/// for departures of other segments than those of the cells.
+/// As [`super::fit()`]; [`StatsError::Negative`] or [`StatsError::NotFinite`] for a spread;
+/// [`StatsError::LengthsDiffer`] for departures of other segments than those of the cells.
 pub fn posterior_given_spread(
     timing: &IdentifiedTiming,
     slots: &[WindowSlot],

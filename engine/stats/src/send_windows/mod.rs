@@ -4,7 +4,8 @@
 //! stratum, segment, slot and kind of day ([`WindowCell`]). Leaves: an [`Identification`], and where hours can be
 //! compared, [`SendWindows`]: every slot's response with its interval, its difference from current practice, its chance
 //! to be best, and a set of windows to recommend or the reason why none is. Where hours cannot be compared there is a
-//! [`RandomisationPlan`] and never a ranking: [`fit()`] asks for an [`IdentifiedTiming`], which only [`identify`] makes.
+//! [`RandomisationPlan`] and never a ranking: [`fit()`] asks for an [`IdentifiedTiming`], which only [`identify`]
+//! makes.
 //!
 //! The outcome is that of a message within a fixed time from its *send*; messages whose time has not run out are left
 //! out by the caller, as are automated clicks. A message that was held to the end of quiet hours belongs to the slot in
@@ -13,8 +14,8 @@
 //! Propensities of a randomised campaign may depend on campaign, stratum and segment, not on anything else of a
 //! recipient: within these, windows have to be drawn alike for everybody.
 //!
-//! 1. **Intercepts** by campaign × stratum × segment are eliminated (`working` in the source): what a campaign
-//!    offered, and to whom, never speaks for an hour. Where one instant met regions at different hours, intercepts are by
+//! 1. **Intercepts** by campaign × stratum × segment are eliminated (`working` in the source): what a campaign offered,
+//!    and to whom, never speaks for an hour. Where one instant met regions at different hours, intercepts are by
 //!    campaign × segment, and regions have effects of their own.
 //! 2. **Random effects** u(campaign, slot) with variance τ²: many messages in one campaign are one look at a slot, not
 //!    many.

@@ -217,8 +217,8 @@ impl Judged<'_> {
         }
     }
 
-    /// Draws of the gain of the next campaign, in the units of the response and as a share of practice: each campaign has
-    /// slot effects of its own.
+    /// Draws of the gain of the next campaign, in the units of the response and as a share of practice: each campaign
+    /// has slot effects of its own.
     fn next_campaign(&self, weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let key = |draw: usize| [self.group.options.seed, self.group.stream + NEXT, draw as u64];
         (0..self.practice.len())

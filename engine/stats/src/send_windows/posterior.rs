@@ -1,7 +1,7 @@
 //! The slots' effects, with everything unknown about their spread averaged over.
 //!
-//! Enters: pooled contrasts for several τ, and the slots' places in the week. Leaves: the posterior of the effects under
-//! given spreads, the weights of a grid of spreads by their marginal likelihood, and draws from the mixture.
+//! Enters: pooled contrasts for several τ, and the slots' places in the week. Leaves: the posterior of the effects
+//! under given spreads, the weights of a grid of spreads by their marginal likelihood, and draws from the mixture.
 //!
 //! Effects are f = σ L z with z standard normal and L Lᵀ the correlations of the slots, so that σ = 0, no effect of the
 //! hour at all, is a point of the grid like any other. With A and h the information and the score,
@@ -27,8 +27,8 @@ pub(super) const CAMPAIGN_DEVIATIONS: [f64; 7] = [0.0, 0.03, 0.07, 0.12, 0.2, 0.
 /// Chance beforehand that the hour makes no difference at all. Small, and the rest of the prior flat near zero: more
 /// would make intervals too short where there is an effect and little data.
 const CHANCE_OF_NO_EFFECT: f64 = 0.05;
-/// Scales of the half-Cauchy priors of σ and τ (Gelman 2006, Bayesian Analysis 1(3)), which are flat below: wider for τ,
-/// since a handful of campaigns hardly tell it and too small a τ makes intervals too short.
+/// Scales of the half-Cauchy priors of σ and τ (Gelman 2006, Bayesian Analysis 1(3)), which are flat below: wider for
+/// τ, since a handful of campaigns hardly tell it and too small a τ makes intervals too short.
 const SLOT_SCALE: f64 = 0.15;
 const CAMPAIGN_SCALE: f64 = 0.3;
 /// Standard deviation beforehand of the effect of a holiday, an eve or a region.
