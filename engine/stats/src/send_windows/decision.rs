@@ -5,8 +5,8 @@
 //! tolerated against the best, or an abstention.
 //!
 //! Expected loss is E[max over windows − this window] under the posterior (Berger 1985, "Statistical Decision Theory",
-//! chapter 4; with shrinkage the mean of the chosen is not inflated by having been chosen, Dawid 1994). What is done now
-//! has such a loss too: while that is tolerable there is nothing to change.
+//! chapter 4; with shrinkage the mean of the chosen is not inflated by having been chosen, Dawid 1994). What is done
+//! now has such a loss too: while that is tolerable there is nothing to change.
 
 use super::matrix::Matrix;
 use crate::interval::Estimate;

@@ -1,14 +1,14 @@
 //! How far each segment departs from the slots' effects.
 //!
-//! Enters: working scores of every cell, and the spreads found for all segments together. Leaves: the joint posterior of
-//! the slots' effects f and of every segment's departure g.
+//! Enters: working scores of every cell, and the spreads found for all segments together. Leaves: the joint posterior
+//! of the slots' effects f and of every segment's departure g.
 //!
-//! The model is logit p = α + f(slot) + g(segment, slot) + u(campaign, slot) + factors. Each g has a covariance ω² Φ Φᵀ,
-//! the leading eigenvectors of the slots' centred correlations, as many as keep the joint system small: departures by
-//! day and by hour are among them. Every segment has an ω of its own, zero among its values, so that one segment that
-//! departs is not drawn to the many that do not; how often each value occurs is learnt from all segments (an empirical
-//! Bayes mixture: Efron 2010, "Large-Scale Inference", chapter 1). A segment's ω is weighed by what all others leave
-//! it to explain, the others at their present values, in a few rounds.
+//! The model is logit p = α + f(slot) + g(segment, slot) + u(campaign, slot) + factors. Each g has a covariance ω² Φ
+//! Φᵀ, the leading eigenvectors of the slots' centred correlations, as many as keep the joint system small: departures
+//! by day and by hour are among them. Every segment has an ω of its own, zero among its values, so that one segment
+//! that departs is not drawn to the many that do not; how often each value occurs is learnt from all segments (an
+//! empirical Bayes mixture: Efron 2010, "Large-Scale Inference", chapter 1). A segment's ω is weighed by what all
+//! others leave it to explain, the others at their present values, in a few rounds.
 
 use super::joint::JointSystem;
 use super::matrix::{Matrix, Triangle, add_multiple, dot};
@@ -57,20 +57,27 @@ pub(super) struct Departures {
 pub(super) type JointEffects = (Vec<f64>, Vec<Vec<f64>>);
 
 impl Departures {
-    /// Weighs every segment's ω under given spreads of slots and campaigns. None where there are fewer than two segments
-    /// or slots.
+    /// Weighs every segment's ω under given spreads of slots and campaigns. None where there are fewer than two
+    /// segments or slots.
     pub(super) fn new(table: &Table, working: &Working, slots: &[WindowSlot], spread: Spread) -> Option<Self> {
-        let segments = table.segments.len();
-        if segments < 2 || table.slots < 2 {
+        if table.segments.len() < 2 || table.slots < 2 {
             return None;
         }
+        let mut departures = Self::unweighed(table, working, slots, spread)?;
+        departures.weigh(table.segments.len())?;
+        Some(departures)
+    }
+
+    /// The same before any ω is weighed.
+    pub(super) fn unweighed(table: &Table, working: &Working, slots: &[WindowSlot], spread: Spread) -> Option<Self> {
+        let segments = table.segments.len().max(1);
         let correlations = correlation_factor(spread.similarity, slots)?;
-        let most = (MOST_COEFFICIENTS / segments).max(FEWEST_COEFFICIENTS).min(table.slots - 1);
+        let most = (MOST_COEFFICIENTS / segments).max(FEWEST_COEFFICIENTS).min(table.slots.saturating_sub(1));
         let correlations_of_departures = centred(&spread.similarity.correlations(slots));
         let basis = correlations_of_departures.leading_root(most);
         let beside = |slot: usize| correlations_of_departures.at(slot, slot) - dot(basis.row(slot), basis.row(slot));
         let system = JointSystem::new(table, working, &basis, spread.campaigns);
-        let mut departures = Self {
+        Some(Self {
             standardised: Standardised::new(&system.information, &system.score, &correlations),
             correlations,
             beside_basis: (0..table.slots).map(|slot| beside(slot).max(0.0).sqrt()).collect(),
@@ -78,9 +85,7 @@ impl Departures {
             slot_deviation: spread.slots,
             columns: table.columns,
             weights: Vec::new(),
-        };
-        departures.weigh(segments)?;
-        Some(departures)
+        })
     }
 
     fn weigh(&mut self, segments: usize) -> Option<()> {
@@ -103,7 +108,7 @@ impl Departures {
     }
 
     /// The posterior where each segment has a given ω.
-    fn given(&self, deviations: &[f64]) -> Option<Gaussian> {
+    pub(super) fn given(&self, deviations: &[f64]) -> Option<Gaussian> {
         self.standardised.given(&self.coefficient_deviations(deviations))
     }
 
@@ -141,7 +146,7 @@ impl Departures {
     }
 
     /// Effects from standard normal coefficients.
-    fn effects(&self, coefficients: &[f64], departures: &[f64]) -> JointEffects {
+    pub(super) fn effects(&self, coefficients: &[f64], departures: &[f64]) -> JointEffects {
         let deviations = self.coefficient_deviations(departures);
         let columns = unstandardised(&coefficients[..self.columns], &deviations, &self.correlations);
         let width = self.basis.columns();

@@ -282,7 +282,8 @@ fn why_not(campaigns: &BTreeMap<usize, Sends>, instants: &BTreeSet<usize>) -> St
     let reason = if campaigns.is_empty() {
         "no messages were sent"
     } else if !instants.is_empty() {
-        "regions saw one instant at different local hours, but always the same hours: hour and region cannot be told apart"
+        "regions saw one instant at different local hours, but always the same ones: hour and region cannot be told \
+         apart"
     } else if several {
         "windows differ within campaigns, but were not drawn at random: whom a window reached and what the window did \
          cannot be told apart"

@@ -1,8 +1,8 @@
 //! Slots and segments in one system of equations.
 //!
-//! Enters: working scores of every cell, and the basis that departures are made of. Leaves: information and score of the
-//! columns (slots, factors) and of every segment's coefficients, with campaigns' own slot effects integrated out. All
-//! segments of a campaign share these, so that ten segments of one campaign are not taken for ten campaigns.
+//! Enters: working scores of every cell, and the basis that departures are made of. Leaves: information and score of
+//! the columns (slots, factors) and of every segment's coefficients, with campaigns' own slot effects integrated out.
+//! All segments of a campaign share these, so that ten segments of one campaign are not taken for ten campaigns.
 
 use super::matrix::{Matrix, add_multiple};
 use super::pooling::Contrasts;

@@ -22,8 +22,10 @@ pub(super) struct Levels {
     mean: f64,
     /// Units of an amount; none for a rate.
     scale: Option<f64>,
-    /// Standard error of the level, on the scale of the effects.
-    pub(super) error: f64,
+    /// Variance of the level on the scale of the effects: by chance, and for each unit of τ² by the campaigns' own slot
+    /// effects, which do not average out to zero over the slots and campaigns that were used.
+    variance: f64,
+    variance_per_tau_squared: f64,
 }
 
 /// Shares of the messages in each slot, of the campaigns that count.
@@ -47,7 +49,7 @@ impl Levels {
     /// None where nobody responded, or everybody, or nothing was sent. Effects are centred on the mix already.
     pub(super) fn new(table: &Table, effects: &Effects, segment: Option<usize>) -> Option<Self> {
         let mut campaigns = Vec::with_capacity(table.campaigns.len());
-        let (mut information, mut noise) = (0.0, 0.0);
+        let (mut information, mut noise, mut own_effects) = (0.0, 0.0, 0.0);
         for campaign in &table.campaigns {
             let mut cells: Vec<Cell> = Vec::new();
             let mut offsets = Vec::new();
@@ -64,6 +66,11 @@ impl Levels {
             if n <= 0.0 {
                 continue;
             }
+            let mut by_slot = vec![0.0; table.slots];
+            for cell in &cells {
+                by_slot[cell.slot] += cell.n;
+            }
+            own_effects += by_slot.iter().map(|sends| sends * sends).sum::<f64>();
             match table.outcome {
                 WindowOutcome::Rate => {
                     let rate =
@@ -80,15 +87,29 @@ impl Levels {
         }
         let total: f64 = campaigns.iter().map(|(n, _)| n).sum();
         let mean = campaigns.iter().map(|(n, level)| n * level).sum::<f64>() / total;
+        let variance_per_tau_squared = own_effects / (total * total);
         match table.outcome {
-            WindowOutcome::Rate if information > 0.0 => {
-                Some(Self { groups: grouped(campaigns, total), mean, scale: None, error: (1.0 / information).sqrt() })
-            }
-            WindowOutcome::Amount if noise > 0.0 => {
-                Some(Self { groups: Vec::new(), mean, scale: Some(table.scale), error: noise.sqrt() / total })
-            }
+            WindowOutcome::Rate if information > 0.0 => Some(Self {
+                groups: grouped(campaigns, total),
+                mean,
+                scale: None,
+                variance: 1.0 / information,
+                variance_per_tau_squared,
+            }),
+            WindowOutcome::Amount if noise > 0.0 => Some(Self {
+                groups: Vec::new(),
+                mean,
+                scale: Some(table.scale),
+                variance: noise / (total * total),
+                variance_per_tau_squared,
+            }),
             _ => None,
         }
+    }
+
+    /// Standard error of the level, on the scale of the effects, under a τ.
+    pub(super) fn error(&self, tau: f64) -> f64 {
+        (self.variance + tau * tau * self.variance_per_tau_squared).sqrt()
     }
 
     /// The rate, or the amount in its units, at an effect.
@@ -97,7 +118,9 @@ impl Levels {
             return scale * (self.mean + effect);
         }
         let factor = effect.clamp(-50.0, 50.0).exp();
-        self.groups.iter().map(|(share, odds)| share * (odds * factor) / (1.0 + odds * factor)).sum()
+        let rate: f64 = self.groups.iter().map(|(share, odds)| share * (odds * factor) / (1.0 + odds * factor)).sum();
+        // The shares add up to one but for rounding.
+        rate.min(1.0)
     }
 
     /// What a relative gain is a share of: the size of a response, but for amounts never next to nothing.

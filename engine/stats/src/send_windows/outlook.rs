@@ -120,7 +120,8 @@ impl<'data> Group<'data> {
         };
         // The level's own error moves all slots together.
         for draw in 0..draws {
-            let shift = levels.error * standard_normal([self.options.seed, self.stream + LEVEL, draw as u64], 0);
+            let error = levels.error(self.taus[draw]);
+            let shift = error * standard_normal([self.options.seed, self.stream + LEVEL, draw as u64], 0);
             for slot in 0..self.slots.len() {
                 *self.effects.at_mut(slot, draw) += shift;
             }
@@ -216,8 +217,8 @@ impl Judged<'_> {
         }
     }
 
-    /// Draws of the gain of the next campaign, in the units of the response and as a share of practice: each campaign has
-    /// slot effects of its own.
+    /// Draws of the gain of the next campaign, in the units of the response and as a share of practice: each campaign
+    /// has slot effects of its own.
     fn next_campaign(&self, weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let key = |draw: usize| [self.group.options.seed, self.group.stream + NEXT, draw as u64];
         (0..self.practice.len())

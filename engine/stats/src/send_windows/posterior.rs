@@ -1,7 +1,7 @@
 //! The slots' effects, with everything unknown about their spread averaged over.
 //!
-//! Enters: pooled contrasts for several τ, and the slots' places in the week. Leaves: the posterior of the effects under
-//! given spreads, the weights of a grid of spreads by their marginal likelihood, and draws from the mixture.
+//! Enters: pooled contrasts for several τ, and the slots' places in the week. Leaves: the posterior of the effects
+//! under given spreads, the weights of a grid of spreads by their marginal likelihood, and draws from the mixture.
 //!
 //! Effects are f = σ L z with z standard normal and L Lᵀ the correlations of the slots, so that σ = 0, no effect of the
 //! hour at all, is a point of the grid like any other. With A and h the information and the score,
@@ -23,9 +23,14 @@ use serde::{Deserialize, Serialize};
 /// Standard deviations σ of slot effects that are weighed, on the log-odds scale or as shares of the mean amount.
 const SLOT_DEVIATIONS: [f64; 9] = [0.0, 0.01, 0.02, 0.04, 0.08, 0.14, 0.22, 0.35, 0.6];
 /// Standard deviations τ of a slot's effect between campaigns that are weighed.
-pub(super) const CAMPAIGN_DEVIATIONS: [f64; 6] = [0.0, 0.03, 0.07, 0.12, 0.2, 0.35];
-/// Chance beforehand that the hour makes no difference at all.
-const CHANCE_OF_NO_EFFECT: f64 = 0.15;
+pub(super) const CAMPAIGN_DEVIATIONS: [f64; 7] = [0.0, 0.03, 0.07, 0.12, 0.2, 0.35, 0.6];
+/// Chance beforehand that the hour makes no difference at all. Small, and the rest of the prior flat near zero: more
+/// would make intervals too short where there is an effect and little data.
+const CHANCE_OF_NO_EFFECT: f64 = 0.05;
+/// Scales of the half-Cauchy priors of σ and τ (Gelman 2006, Bayesian Analysis 1(3)), which are flat below: wider for
+/// τ, since a handful of campaigns hardly tell it and too small a τ makes intervals too short.
+const SLOT_SCALE: f64 = 0.15;
+const CAMPAIGN_SCALE: f64 = 0.3;
 /// Standard deviation beforehand of the effect of a holiday, an eve or a region.
 const FACTOR_DEVIATION: f64 = 1.0;
 /// Points of the grid with less than this weight beside the greatest are left out.
@@ -114,6 +119,19 @@ pub(super) struct Mixture {
     slots: usize,
 }
 
+/// Prior shares of the points of a grid in rising order: the density times the stretch that is nearest to the point.
+fn half_cauchy(grid: &[f64], scale: f64) -> Vec<f64> {
+    let weights: Vec<f64> = (0..grid.len())
+        .map(|place| {
+            let below = if place == 0 { 0.0 } else { f64::midpoint(grid[place - 1], grid[place]) };
+            let above = grid.get(place + 1).map_or(grid[place], |&next| f64::midpoint(grid[place], next));
+            (above - below) / (1.0 + (grid[place] / scale).powi(2))
+        })
+        .collect();
+    let total: f64 = weights.iter().sum();
+    if total > 0.0 { weights.iter().map(|weight| weight / total).collect() } else { vec![1.0; grid.len()] }
+}
+
 /// The factor of the correlations of slots; none for correlations that are none.
 pub(super) fn correlation_factor(similarity: SlotSimilarity, slots: &[WindowSlot]) -> Option<Triangle> {
     similarity.correlations(slots).cholesky()
@@ -132,18 +150,15 @@ impl Mixture {
         for similarity in candidates {
             let Some(factor) = correlation_factor(similarity, slots) else { continue };
             let first = mixture.factors.is_empty();
-            for (&tau, contrasts) in taus.iter().zip(pooled) {
+            for ((&tau, tau_prior), contrasts) in taus.iter().zip(half_cauchy(taus, CAMPAIGN_SCALE)).zip(pooled) {
                 let standardised = Standardised::new(&contrasts.information, &contrasts.score, &factor);
-                for deviation in SLOT_DEVIATIONS {
+                for (deviation, prior) in SLOT_DEVIATIONS.into_iter().zip(half_cauchy(&SLOT_DEVIATIONS, SLOT_SCALE)) {
                     // Without an effect, what makes slots alike does not matter.
                     if deviation == 0.0 && !first {
                         continue;
                     }
-                    let prior = if deviation == 0.0 {
-                        CHANCE_OF_NO_EFFECT
-                    } else {
-                        (1.0 - CHANCE_OF_NO_EFFECT) / length(SLOT_DEVIATIONS.len() - 1) / length(candidates.len())
-                    };
+                    let effect = (1.0 - CHANCE_OF_NO_EFFECT) * prior / length(candidates.len());
+                    let prior = tau_prior * if deviation == 0.0 { CHANCE_OF_NO_EFFECT } else { effect };
                     let deviations = column_deviations(deviation, slots.len(), contrasts.score.len());
                     let Some(gaussian) = standardised.given(&deviations) else { continue };
                     let weight = prior.ln() + contrasts.log_constant + gaussian.log_evidence;

@@ -26,6 +26,7 @@ mod sample_ratio_sequential;
 mod schedule;
 mod segment_search;
 mod selection;
+mod send_windows;
 mod sequential;
 mod shrinking;
 mod skewed;
