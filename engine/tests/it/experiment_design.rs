@@ -66,8 +66,8 @@ async fn a_list_is_drawn_reproducibly_and_by_strata() {
         );
         *by_stratum.entry((["CN", "DE", "US"][(i % 7 % 3) as usize], arm)).or_default() += 1;
     }
-    // 429 of each seven have the third value, 857 the second, 1,285 the first: every arm is within one of its share.
-    for (country, size) in [("CN", 1_287), ("DE", 857), ("US", 856)] {
+    // Three of each seven are in the first country, two in either other: every arm is within one of its share.
+    for (country, size) in [("CN", 1_286), ("DE", 857), ("US", 857)] {
         for (arm, share) in [("A", 0.45), ("B", 0.45), ("holdout", 0.1)] {
             let found = f64::from(by_stratum[&(country, arm)]);
             assert!((found - share * f64::from(size)).abs() <= 1.0, "{country} {arm}: {found}");
