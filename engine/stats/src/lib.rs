@@ -46,6 +46,7 @@
 //! | [`imbalance`] | were the arms alike before, was the arm drawn at random, did messages arrive alike? |
 //! | [`off_policy`] | what a schedule that was never sent would have brought, from a log with propensities |
 //! | [`schedule`] | Thompson sampling of send slots: true propensities within floors, legal slots and caps |
+//! | [`time_to_click`] | sooner or more: first clicks by interval, opt-outs competing |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -78,6 +79,7 @@ pub mod selection;
 pub mod send_windows;
 pub mod sequential;
 pub mod skewed;
+pub mod time_to_click;
 
 mod binomial;
 mod counter;

@@ -31,3 +31,4 @@ mod sequential;
 mod shrinking;
 mod skewed;
 mod support;
+mod time_to_click;
