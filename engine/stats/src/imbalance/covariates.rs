@@ -3,8 +3,8 @@
 //! Enters: the cross moments of each arm over the same covariates, the control first. Leaves: standardised differences,
 //! one test of all covariates together, and a verdict.
 //!
-//! Under random assignment the covariance of an arm's means is known from the units of all arms together, so that with S
-//! their covariance (divided by N − 1), m the mean of all and `m_a` that of arm a
+//! Under random assignment the covariance of an arm's means is known from the units of all arms together, so that with
+//! S their covariance (divided by N − 1), m the mean of all and `m_a` that of arm a
 //!
 //! ```text
 //! χ² = Σ n_a (m_a − m)ᵀ S⁻¹ (m_a − m),   (arms − 1) · rank(S) degrees of freedom
@@ -41,8 +41,8 @@ pub struct CovariateDifference {
     pub covariate: usize,
     /// Place of the arm, from one: the control is arm zero.
     pub arm: usize,
-    /// Mean of the arm less mean of the control, over the root of their mean variance: standard deviations. None where nothing
-    /// varies or an arm has fewer than two units.
+    /// Mean of the arm less mean of the control, over the root of their mean variance: standard deviations. None where
+    /// nothing varies or an arm has fewer than two units.
     pub standardised_difference: Option<f64>,
     /// Whether its size is above [`WIDE_DIFFERENCE`].
     pub is_wide: bool,

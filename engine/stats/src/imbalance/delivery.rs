@@ -1,15 +1,16 @@
 //! Did as many messages arrive in each arm, and if not, how much of the effect could come of that?
 //!
 //! Enters: of each arm the units assigned, those delivered, and those delivered that met an outcome which only delivery
-//! makes possible (a click). Leaves: the test of delivery, the effect by intention to treat, how many of its points could
-//! come of the additional deliveries alone, and bounds on the effect among those whom both arms would have reached.
+//! makes possible (a click). Leaves: the test of delivery, the effect by intention to treat, how many of its points
+//! could come of the additional deliveries alone, and bounds on the effect among those whom both arms would have
+//! reached.
 //!
 //! Carriers filter one text more than another, so that those delivered in the two arms are different people. If
 //! delivering to more people adds people and takes none away (monotonicity), the arm with more deliveries consists of
-//! those whom both arms reach, and a share `p = 1 − q_low / q_high` of additional ones, who may be its best or its worst.
-//! Trimming them away gives the sharpest bounds: Lee (2009), "Training, wages, and sample selection", Review of Economic
-//! Studies 76(3). For an outcome of zero or one they are closed: with s and f the shares of *assigned* units that are
-//! delivered with and without success, and more delivered in the treatment,
+//! those whom both arms reach, and a share `p = 1 − q_low / q_high` of additional ones, who may be its best or its
+//! worst. Trimming them away gives the sharpest bounds: Lee (2009), "Training, wages, and sample selection", Review of
+//! Economic Studies 76(3). For an outcome of zero or one they are closed: with s and f the shares of *assigned* units
+//! that are delivered with and without success, and more delivered in the treatment,
 //!
 //! ```text
 //! low = (f_C − f_T) / q_C,   high = (s_T − s_C) / q_C

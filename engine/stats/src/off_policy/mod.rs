@@ -1,24 +1,24 @@
 //! What a schedule that was never sent would have brought, judged from a log of sends with known propensities.
 //!
-//! Enters: for each recipient the sums over logged sends ([`RecipientSums`]), in which every send carries the probability
-//! with which its choice (a slot, a variant) was made at the time, and the one that the proposed schedule gives it.
-//! Leaves: the value a send of the proposed schedule, its gain over what was sent, and how much the log has to say about
-//! it at all; where that is too little, **no value but the reasons**.
+//! Enters: for each recipient the sums over logged sends ([`RecipientSums`]), in which every send carries the
+//! probability with which its choice (a slot, a variant) was made at the time, and the one that the proposed schedule
+//! gives it. Leaves: the value a send of the proposed schedule, its gain over what was sent, and how much the log has
+//! to say about it at all; where that is too little, **no value but the reasons**.
 //!
 //! | method | value | |
 //! | --- | --- | --- |
 //! | inverse propensity | Σ w r / n | unbiased, and noisy when weights are large |
 //! | self-normalised | Σ w r / Σ w | the one to report without a model (Swaminathan and Joachims 2015, `NeurIPS`) |
-//! | doubly robust | Σ (q(π) + w (r − q(a))) / n | right if either propensities or the model is (Dudík, Langford and Li 2011, ICML) |
+//! | doubly robust | Σ (q(π) + w (r − q(a))) / n | right if propensities or model are (Dudík et al. 2011, ICML) |
 //!
 //! with w = target probability / logged propensity. Recipients are the unit: standard errors are those of linearised
 //! ratios of sums over recipients, beside them a bootstrap by recipient (Poisson weights: Chamandy et al. 2012), which
 //! depends on the seed and the recipient alone.
 //!
 //! Refused when, by Kish's effective sample size (Σw)² / Σw² of sends or of recipients, fewer than
-//! [`LEAST_EFFECTIVE`] or [`LEAST_EFFECTIVE_SHARE`] of them are left; when more than [`MOST_UNUSABLE`] of the sends have
-//! no usable propensity though the proposed schedule could have made them; or when more than [`MOST_UNCOVERED`] of the
-//! proposed schedule lies where the log never went.
+//! [`LEAST_EFFECTIVE`] or [`LEAST_EFFECTIVE_SHARE`] of them are left; when more than [`MOST_UNUSABLE`] of the sends
+//! have no usable propensity though the proposed schedule could have made them; or when more than [`MOST_UNCOVERED`] of
+//! the proposed schedule lies where the log never went.
 
 mod sums;
 mod value;

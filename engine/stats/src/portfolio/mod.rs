@@ -6,9 +6,9 @@
 //! winners are none and by how much they exaggerate, and the value to expect of them. Higher is better; where lower is,
 //! turn the signs.
 //!
-//! - Effects are taken as normal around a common mean; how far they spread is not known and is averaged over, with a flat
-//!   prior on the standard deviation (hierarchical normal model, Gelman 2006). With fewer than four experiments they are
-//!   drawn together by [`shrink`] (`DerSimonian` and Laird 1986), without intervals.
+//! - Effects are taken as normal around a common mean; how far they spread is not known and is averaged over, with a
+//!   flat prior on the standard deviation (hierarchical normal model, Gelman 2006). With fewer than four experiments
+//!   they are drawn together by [`shrink`] (`DerSimonian` and Laird 1986), without intervals.
 //! - [`design_errors`]: Gelman and Carlin (2014).
 //! - The value of the winners without a prior: Lee and Shen (2018), "Winner's curse: bias estimation for total effects
 //!   of features in online controlled experiments", KDD.
@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use spread::Spread;
 
 const TOO_FEW: &str = "fewer than four experiments: how far effects spread is too poorly known";
-const ONLY_CHANCE: &str = "effects spread no further than chance alone gives; the upper end of the spread says how far they \
-                           may differ all the same";
+const ONLY_CHANCE: &str = "effects spread no further than chance alone gives; the upper end of the spread says how far \
+                           they may differ all the same";
 const NO_WINNERS: &str = "no winner was declared";
 
 /// One experiment.
@@ -103,10 +103,11 @@ pub struct DeclaredWinners {
 /// All experiments together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Portfolio {
-    /// Mean of the true effects (posterior median); the interval allows for their unknown spread from four experiments on.
+    /// Mean of the true effects (posterior median); the interval allows for their unknown spread from four experiments
+    /// on.
     pub prior_mean: Estimate,
-    /// Standard deviation of the true effects: posterior median and interval; with fewer than four experiments the square
-    /// root of `DerSimonian` and Laird's τ², without interval.
+    /// Standard deviation of the true effects: posterior median and interval; with fewer than four experiments the
+    /// square root of `DerSimonian` and Laird's τ², without interval.
     pub prior_spread: Estimate,
     /// Cochran's Q and what goes with it.
     pub heterogeneity: Heterogeneity,
@@ -139,8 +140,9 @@ pub struct Portfolio {
 /// # Errors
 ///
 /// [`StatsError::InvalidAlpha`]; [`StatsError::TooFewEffects`] with fewer than two experiments;
-/// [`StatsError::NotFinite`], [`StatsError::NotPositive`] or [`StatsError::Negative`] for an estimate that is not finite,
-/// a standard error not above zero (or so small that its square's inverse overflows), or a minimum effect below zero.
+/// [`StatsError::NotFinite`], [`StatsError::NotPositive`] or [`StatsError::Negative`] for an estimate that is not
+/// finite, a standard error not above zero (or so small that its square's inverse overflows), or a minimum effect below
+/// zero.
 pub fn analyse_portfolio(experiments: &[ExperimentEffect], options: PortfolioOptions) -> Result<Portfolio, StatsError> {
     check_alpha(options.alpha)?;
     check_not_negative("the minimum effect", options.minimum_effect)?;

@@ -4,10 +4,10 @@
 //! part, and, where it is known how their assignments and outcomes go together, the correlation of their estimates.
 //!
 //! An estimate is a sum over recipients of a term with the sign of their arm. Shared recipients correlate two estimates
-//! by ρ(arm) · ρ(outcome) · shared / √(n₁ n₂), with ρ(arm) the correlation of the two arm indicators and ρ(outcome) that
-//! of the two outcomes among those shared, arms taken out. **Arms drawn independently (ρ(arm) = 0) leave the estimates
-//! uncorrelated**, however many recipients are shared; what remains is that each effect was then measured in the mixture
-//! of the other's arms. The same hash without a salt of its own gives ρ(arm) = ±1.
+//! by ρ(arm) · ρ(outcome) · shared / √(n₁ n₂), with ρ(arm) the correlation of the two arm indicators and ρ(outcome)
+//! that of the two outcomes among those shared, arms taken out. **Arms drawn independently (ρ(arm) = 0) leave the
+//! estimates uncorrelated**, however many recipients are shared; what remains is that each effect was then measured in
+//! the mixture of the other's arms. The same hash without a salt of its own gives ρ(arm) = ±1.
 
 use crate::error::{StatsError, check_finite, check_positive, check_probability};
 use crate::numeric::count;
@@ -53,8 +53,8 @@ pub struct FlaggedPair {
 /// # Errors
 ///
 /// [`StatsError::InvalidProbability`] for a share outside 0 to 1; [`StatsError::SuccessesExceedUnits`] for more shared
-/// recipients than an experiment has; [`StatsError::NotFinite`] or [`StatsError::NotPositive`] for a correlation outside
-/// −1 to 1.
+/// recipients than an experiment has; [`StatsError::NotFinite`] or [`StatsError::NotPositive`] for a correlation
+/// outside −1 to 1.
 pub fn flag_overlaps(pairs: &[RecipientOverlap], least_share: f64) -> Result<Vec<FlaggedPair>, StatsError> {
     check_probability("the share of recipients to flag", least_share)?;
     let mut flagged = Vec::new();

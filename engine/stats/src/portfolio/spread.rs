@@ -1,7 +1,7 @@
 //! Where true effects lie and how far they spread, with the spread's own uncertainty carried along.
 //!
-//! Enters: effects with their variances, four or more. Leaves: the posterior of the spread τ as places with weights, and
-//! for any sum of effects its posterior as a mixture of normals over those places.
+//! Enters: effects with their variances, four or more. Leaves: the posterior of the spread τ as places with weights,
+//! and for any sum of effects its posterior as a mixture of normals over those places.
 //!
 //! Effects are normal(μ, τ²), flat priors on μ and on τ itself (Gelman 2006, "Prior distributions for variance
 //! parameters in hierarchical models", Bayesian Analysis 1(3); proper from three effects on). Given τ all is normal and
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn the_eight_schools_are_those_of_the_textbook() {
-        // tests/oracle/portfolio.py, 6,001 places of ln τ; textbooks, by simulation, print a mean of some 11 for school A
-        // and some 6 for school C.
+        // tests/oracle/portfolio.py, 6,001 places of ln τ; textbooks, by simulation, print a mean of some 11 for school
+        // A and some 6 for school C.
         let schools = effects(&[
             (28.0, 15.0),
             (8.0, 10.0),

@@ -3,8 +3,8 @@
 //! Enters: groups of recipients with the shares that they would like to have of every slot, and the load that each slot
 //! may be expected to have. Leaves: shares within the caps, as near as possible to those wanted.
 //!
-//! With a factor 0 < a ≤ 1 a slot, shares become `a p / Σ a p`; a slot over its cap has its factor lowered by cap / load,
-//! one below it with a factor under one raised again. The fixed point is the projection onto the caps.
+//! With a factor 0 < a ≤ 1 a slot, shares become `a p / Σ a p`; a slot over its cap has its factor lowered by cap /
+//! load, one below it with a factor under one raised again. The fixed point is the projection onto the caps.
 
 /// A group and the shares it would like.
 #[derive(Debug, Clone)]
@@ -25,8 +25,8 @@ const WAY_OUT: f64 = 1e-9;
 /// A share of the way out up to this is none.
 const NEGLIGIBLE: f64 = 1e-6;
 
-/// The shares of all parts within the caps, adding up to one less what the slots cannot carry. `caps` are above zero for
-/// every slot with a share, infinite where there is no limit.
+/// The shares of all parts within the caps, adding up to one less what the slots cannot carry. `caps` are above zero
+/// for every slot with a share, infinite where there is no limit.
 pub(super) fn within_caps(parts: &[Part], caps: &[f64]) -> Vec<Vec<f64>> {
     let wanted: Vec<Vec<f64>> = parts.iter().map(|part| part.shares.clone()).collect();
     let (shares, is_settled) = fit(parts, &wanted, caps, LEAST_FACTOR);

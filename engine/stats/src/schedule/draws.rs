@@ -35,14 +35,14 @@ impl PosteriorDraws {
         Ok(Self { slots, rows })
     }
 
-    /// `draws` draws from a normal posterior with these means and this covariance matrix, row by row; 4,000 fix a chance
-    /// to 0.8 points. A slot without variance of its own, given the others before it, follows them.
+    /// `draws` draws from a normal posterior with these means and this covariance matrix, row by row; 4,000 fix a
+    /// chance to 0.8 points. A slot without variance of its own, given the others before it, follows them.
     ///
     /// # Errors
     ///
     /// [`StatsError::LengthsDiffer`] where the matrix has not a row and a column a slot, or without a slot or a draw;
-    /// [`StatsError::NotFinite`] or [`StatsError::Negative`] for a mean or a covariance that is not finite, or a variance
-    /// below zero.
+    /// [`StatsError::NotFinite`] or [`StatsError::Negative`] for a mean or a covariance that is not finite, or a
+    /// variance below zero.
     pub fn of_normal(means: &[f64], covariances: &[f64], draws: u32, seed: u64) -> Result<Self, StatsError> {
         let slots = means.len();
         if covariances.len() != slots * slots || slots == 0 || draws == 0 {

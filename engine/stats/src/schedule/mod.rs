@@ -1,8 +1,8 @@
 //! A schedule by Thompson sampling: which slot each recipient gets, with what probability, and why.
 //!
-//! Enters: draws from the posterior of every slot's value for each segment, the classes of recipients (how many, of which
-//! segment, which slots are legal for them), how many messages each slot can carry, and a seed. Leaves: for each class
-//! the probability of every slot, and for each recipient a slot with its propensity and the reason.
+//! Enters: draws from the posterior of every slot's value for each segment, the classes of recipients (how many, of
+//! which segment, which slots are legal for them), how many messages each slot can carry, and a seed. Leaves: for each
+//! class the probability of every slot, and for each recipient a slot with its propensity and the reason.
 //!
 //! The rule, for one class with L legal slots:
 //!
@@ -10,15 +10,15 @@
 //!    Biometrika 25; equal draws share); raised to the propensity floor where below it, the rest scaled down. A floor
 //!    above 1 / L becomes 1 / L.
 //! 2. *Uniform part.* 1 / L each, for a permanent share of recipients, so that every schedule can later be judged.
-//! 3. *Caps.* Both parts of all classes are multiplied by one factor a slot, at most one, and scaled to add up again, until
-//!    no slot is expected to carry more than it can: of all schedules within the caps the one nearest to the wanted
-//!    (least Kullback–Leibler divergence; iterative proportional fitting, Deming and Stephan 1940, Csiszár 1975, Annals of
-//!    Probability 3). **The probabilities after this are those drawn from and logged**: nobody is moved after the draw,
-//!    so that propensities stay true.
+//! 3. *Caps.* Both parts of all classes are multiplied by one factor a slot, at most one, and scaled to add up again,
+//!    until no slot is expected to carry more than it can: of all schedules within the caps the one nearest to the
+//!    wanted (least Kullback–Leibler divergence; iterative proportional fitting, Deming and Stephan 1940, Csiszár 1975,
+//!    Annals of Probability 3). **The probabilities after this are those drawn from and logged**: nobody is moved after
+//!    the draw, so that propensities stay true.
 //! 4. Where the slots cannot carry the list at all, the least possible share stays unscheduled, and that is said.
 //!
-//! A cap binds the *expected* load. As the draw of each recipient is independent, the load itself varies by its root; the
-//! headroom, three such deviations by default, is kept free.
+//! A cap binds the *expected* load. As the draw of each recipient is independent, the load itself varies by its root;
+//! the headroom, three such deviations by default, is kept free.
 //!
 //! The draw depends on the seed and the recipient's hash alone, whatever the order or number of threads.
 

@@ -3,7 +3,8 @@
 //! Enters: at risk, clicks and opt-outs of each interval. Leaves: estimates at the horizon with their covariances.
 //!
 //! With hazards h = clicks / at risk and o = opt-outs / at risk, survival S multiplies 1 − h − o, and a total
-//! Θ = Σ w S₋ h over intervals (w = 1 is the incidence, w = the time of the interval the sum of times) has the derivatives
+//! Θ = Σ w S₋ h over intervals (w = 1 is the incidence, w = the time of the interval the sum of times) has the
+//! derivatives
 //!
 //! ```text
 //! ∂Θ/∂h_j = w_j S_{j−1} − (Θ_end − Θ_j) / (1 − h_j − o_j),    ∂Θ/∂o_j = −(Θ_end − Θ_j) / (1 − h_j − o_j)

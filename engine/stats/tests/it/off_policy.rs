@@ -43,7 +43,7 @@ fn values_agree_with_weighted_regressions() {
     let table = cases(include_str!("../oracle/fixtures/off_policy_recipients.csv"));
     let mut compared = 0;
     for case in cases(include_str!("../oracle/fixtures/off_policy.csv")) {
-        let options = EvaluationOptions { replicates: 4_999, ..EvaluationOptions::default() };
+        let options = EvaluationOptions { replicates: 1_999, ..EvaluationOptions::default() };
         let evaluation = evaluated(case.text("case"), &table, options);
         case.check("logged", evaluation.logged.estimate, 1e-9, 1e-12);
         case.check("logged_error", standard_error(&evaluation.logged), 1e-8, 1e-12);
@@ -127,11 +127,11 @@ fn covers(interval: &Interval, truth: f64) -> u32 {
 #[test]
 fn intervals_cover_the_true_value() {
     // 0.1 · 5 % + 0.3 · 10 % + 0.6 · 20 % = 15.5 %, against 9.5 % logged.
-    let runs = 300;
+    let runs = 150;
     let mut covered = [[0; 4]; 3];
     for run in 0..runs {
         let recipients = RecipientSums::of_sends(&log(run, 400)).unwrap();
-        let options = EvaluationOptions { replicates: 299, seed: run, ..EvaluationOptions::default() };
+        let options = EvaluationOptions { replicates: 199, seed: run, ..EvaluationOptions::default() };
         let evaluation = evaluate_policy(&recipients, options).unwrap();
         for (value, covered) in evaluation.values.iter().zip(&mut covered) {
             covered[0] += covers(&value.value.interval(), 0.155);
@@ -140,8 +140,8 @@ fn intervals_cover_the_true_value() {
             covered[3] += covers(&value.gain_bootstrap, 0.06);
         }
     }
-    // 95 % of 300 is 285, give or take 4.
-    assert!(covered.iter().flatten().all(|covered| *covered >= 268), "{covered:?}");
+    // 95 % of 150 is 142, give or take 3; of 300 with 299 samples it was 280 to 288.
+    assert!(covered.iter().flatten().all(|covered| *covered >= 132), "{covered:?}");
 }
 
 proptest! {

@@ -83,8 +83,8 @@ fn winners_bring_what_is_expected_of_them() {
     }
     let coverage = f64::from(covered) / f64::from(effects);
     let total_coverage = f64::from(total_covered) / f64::from(with_winners);
-    // Of 3,000 runs: expected / true 1.01, naive / true 1.57, curse-corrected / true 1.00, coverage of effects 93.7 % and
-    // of totals 94.2 %, 303 false winners where 316 were expected.
+    // Of 3,000 runs: expected / true 1.01, naive / true 1.57, curse-corrected / true 1.00, coverage of effects 93.7 %
+    // and of totals 94.2 %, 303 false winners where 316 were expected.
     assert!((expected / truth - 1.0).abs() < 0.08);
     assert!(naive / truth > 1.2);
     assert!(curse_corrected / truth < naive / truth);
