@@ -28,6 +28,7 @@ pub mod report;
 pub mod settings;
 pub mod store;
 mod table_file;
+pub mod windows;
 
 pub use error::{EngineError, Result};
 pub use sendlift_stats as stats;

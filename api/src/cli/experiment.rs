@@ -281,7 +281,7 @@ fn unit_request(arguments: &AnalyzeArguments, path: &str) -> Result<UnitRequest>
     })
 }
 
-fn one_file(path: &str) -> Result<Input> {
+pub(super) fn one_file(path: &str) -> Result<Input> {
     let mut inputs = resolve(path)?;
     match (inputs.pop(), inputs.is_empty()) {
         (Some(input), true) => Ok(input),

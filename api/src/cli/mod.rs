@@ -21,6 +21,7 @@ mod quarantine;
 mod report;
 mod serve;
 mod sql;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -216,6 +217,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
             Command::Ingest(arguments) => ingest::run(&context, &arguments).await,
             Command::Quarantine(arguments) => quarantine::run(&context, &arguments).await,
             Command::Report(arguments) => report::run(&context, &arguments).await,
+            Command::Windows(arguments) => windows::run(&context, &arguments).await,
             Command::Experiment(arguments) => experiment::run(&context, &arguments).await,
             Command::Chart(arguments) => chart::run(&context, &arguments).await,
             Command::Sql(arguments) => sql::run(&context, &arguments).await,

@@ -31,6 +31,7 @@ mod query;
 mod reading;
 mod rows;
 mod table;
+mod windows;
 mod workers;
 
 use std::net::SocketAddr;
@@ -193,6 +194,7 @@ pub fn router(state: AppState, config: &ServeConfig) -> Router {
     let reads = query::routes()
         .route_layer(in_room.clone())
         .merge(campaigns::routes())
+        .merge(windows::routes())
         .merge(experiments::routes())
         .merge(charts::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), latest::keep_up));

@@ -7,7 +7,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::{PROBLEM_JSON, ProblemDetails};
-use super::{analyze, campaigns, charts, experiments, health, logs, query};
+use super::{analyze, campaigns, charts, experiments, health, logs, query, windows};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,7 @@ use super::{analyze, campaigns, charts, experiments, health, logs, query};
         health::show_metrics,
         logs::take_in_log,
         campaigns::list_campaigns,
+        windows::windows,
         campaigns::report_campaign,
         campaigns::report_all,
         experiments::list_experiments,
@@ -37,6 +38,7 @@ use super::{analyze, campaigns, charts, experiments, health, logs, query};
     tags(
         (name = "logs", description = "Logs in"),
         (name = "campaigns", description = "Campaigns and their results"),
+        (name = "windows", description = "When to send"),
         (name = "experiments", description = "Experiments and their analyses"),
         (name = "query", description = "SQL, read-only"),
         (name = "charts", description = "Pictures of the same answers"),

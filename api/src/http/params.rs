@@ -109,7 +109,7 @@ fn share(name: &str, text: &str) -> Result<f64, Problem> {
 }
 
 /// Yes or no; no unless given.
-fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
     match text {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -148,6 +148,7 @@ async fn the_contract_lists_every_path() {
         "/v1/logs/{log}",
         "/v1/query",
         "/v1/report",
+        "/v1/windows",
     ]);
     assert_eq!(listed, expected);
     assert!(document["components"]["securitySchemes"]["bearer"].is_object());

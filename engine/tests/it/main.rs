@@ -14,5 +14,6 @@ mod parquet_logs;
 mod privacy;
 mod real_data;
 mod reports;
+mod send_windows;
 mod support;
 mod vendors;

@@ -27,7 +27,6 @@ pub use report::{
     Arms, Confirmation, FoundSegment, Question, SearchOptions, SearchVerdict, SegmentHalves, SegmentSearch,
 };
 
-use crate::equivalence::Direction;
 use crate::error::{StatsError, check_alpha};
 use crate::moments::Moments;
 use crate::multiple::{benjamini_hochberg_available, holm_available};
@@ -188,6 +187,7 @@ fn holm_levels(p_values: &[Option<f64>], alpha: f64) -> Vec<f64> {
 #[allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::equivalence::Direction;
     use crate::numeric::assert_close;
 
     fn arms(control: (u64, u64), treatment: (u64, u64)) -> Arms<Proportion> {

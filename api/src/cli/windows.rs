@@ -1,0 +1,291 @@
+//! `sendlift windows`: when to send, a schedule that learns, and what a schedule would have brought.
+
+use std::path::Path;
+
+use sendlift_engine::stats::Estimate;
+use sendlift_engine::windows::{
+    DayGroups, EvaluationRequest, Objective, ScheduleRequest, WindowName, WindowsAnswer, WindowsIdentification,
+    WindowsRequest, analyze_windows, evaluate_schedule, schedule_list,
+};
+use sendlift_engine::{EngineError, Result};
+
+use super::Context;
+use super::arguments::{
+    WindowsArguments, WindowsCommand, WindowsEvaluateArguments, WindowsPlanArguments, WindowsQuestion,
+};
+use super::experiment::one_file;
+use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
+
+pub(super) async fn run(context: &Context, arguments: &WindowsArguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        None => analyze(context, &arguments.question).await,
+        Some(WindowsCommand::Plan(arguments)) => plan(context, arguments).await,
+        Some(WindowsCommand::Evaluate(arguments)) => evaluate(context, arguments).await,
+    }
+}
+
+fn request(question: &WindowsQuestion) -> Result<WindowsRequest> {
+    Ok(WindowsRequest {
+        campaign: question.campaign.clone(),
+        by: question.by.clone(),
+        objective: question.objective.parse::<Objective>()?,
+        windows_a_day: question.slots,
+        days: if question.each_day { DayGroups::Days } else { DayGroups::Week },
+        horizon_days: question.horizon,
+        opt_out_cost: question.opt_out_cost,
+        legal_hours: question.legal_hours.as_deref().map(read).transpose()?,
+        holidays: question.holidays.as_deref().map(read).transpose()?,
+        seed: question.seed,
+    })
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| EngineError::usage(format!("{} cannot be read: {error}", path.display())))
+}
+
+async fn analyze(context: &Context, question: &WindowsQuestion) -> anyhow::Result<()> {
+    let request = request(question)?;
+    let session = context.session_on(question.cluster.as_deref(), None).await?;
+    let answers = analyze_windows(&session, &request).await?;
+    match context.output()? {
+        Format::Json if request.by.is_empty() => print_json(&answers.first()),
+        Format::Json => print_json(&answers),
+        Format::Csv => {
+            let rows: Vec<_> = answers.iter().flat_map(|answer| answer.windows.iter()).collect();
+            print_csv_of(&rows)
+        }
+        Format::Table => {
+            for answer in &answers {
+                print_answer(answer)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn print_answer(answer: &WindowsAnswer) -> anyhow::Result<()> {
+    let segment: Vec<String> =
+        answer.by.iter().map(|(column, value)| format!("{column} = {}", value.as_str().unwrap_or("(none)"))).collect();
+    let whom = if segment.is_empty() { "all recipients".to_owned() } else { segment.join(", ") };
+    let identification = match answer.identification {
+        WindowsIdentification::Causal => "causal",
+        WindowsIdentification::QuasiExperimental => "quasi-experimental",
+        WindowsIdentification::NotIdentifiable => "not identifiable",
+    };
+    say!(
+        "windows for {} · {whom} · {} messages of {} campaigns · {identification}",
+        answer.objective.name(),
+        answer.sends,
+        answer.campaigns
+    );
+    say!("  {}", answer.reason);
+    let is_rate = matches!(answer.objective, Objective::Click | Objective::Conversion);
+    let number = |number: Option<f64>| match number {
+        Some(number) if is_rate => format!("{:.2}", number * 100.0),
+        Some(number) => format!("{number:.4}"),
+        None => "-".to_owned(),
+    };
+    let unit = if is_rate { " %" } else { "" };
+    let estimate = |estimate: &Estimate| {
+        format!("{}{unit} [{}, {}]", number(estimate.estimate), number(estimate.low), number(estimate.high))
+    };
+    print_windows(answer, &estimate, &number)?;
+    if answer.recommendation.abstained {
+        say!("recommendation: none");
+    } else {
+        say!("recommendation: {}", names(&answer.recommendation.windows));
+        if let (Some(gain), Some(relative)) =
+            (&answer.recommendation.expected_gain, &answer.recommendation.relative_gain)
+        {
+            let percent =
+                |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:+.1}", share * 100.0));
+            say!(
+                "  expected gain of the next campaign {}: {} % [{}, {}] of practice",
+                estimate(gain),
+                percent(relative.estimate),
+                percent(relative.low),
+                percent(relative.high)
+            );
+        }
+    }
+    for why in &answer.recommendation.why {
+        say!("  - {why}");
+    }
+    print_others(answer)?;
+    let left_out = &answer.left_out;
+    for (n, why) in [
+        (left_out.immature, "whose time to respond has not run out"),
+        (left_out.without_time_zone, "of recipients without a known time zone"),
+        (left_out.held_back, "that were held back after they were scheduled"),
+    ] {
+        if n > 0 {
+            say!("note: {n} messages {why} are left out");
+        }
+    }
+    for note in &answer.notes {
+        say!("note: {note}");
+    }
+    Ok(())
+}
+
+/// One row a window.
+fn print_windows(
+    answer: &WindowsAnswer,
+    estimate: &impl Fn(&Estimate) -> String,
+    number: &impl Fn(Option<f64>) -> String,
+) -> anyhow::Result<()> {
+    if answer.windows.is_empty() {
+        return Ok(());
+    }
+    let columns = ["window", "messages", "brings", "against practice", "chance of best", "expected loss", ""];
+    let mut rows = Rows::new(&columns, 1);
+    for window in &answer.windows {
+        let name = WindowName { weekday: window.weekday, start: window.start.clone(), end: window.end.clone() };
+        let mark = if answer.recommendation.windows.contains(&name) {
+            "recommended"
+        } else if !window.legal {
+            "not legal"
+        } else if !window.supported {
+            "not supported"
+        } else {
+            ""
+        };
+        rows.push(vec![
+            Cell::from(format!("{} {}–{}", window.weekday, window.start, window.end)),
+            Cell::count(window.sends),
+            Cell::from(estimate(&window.rate)),
+            Cell::from(estimate(&window.difference)),
+            Cell::from(window.chance_of_best.map(|chance| format!("{:.1} %", chance * 100.0))),
+            Cell::from(window.expected_loss.map(|loss| number(Some(loss)))),
+            Cell::from(mark),
+        ]);
+    }
+    rows.print(Format::Table)?;
+    Ok(())
+}
+
+/// What other objectives and other ways of counting say.
+fn print_others(answer: &WindowsAnswer) -> anyhow::Result<()> {
+    let other = |windows: &[WindowName]| if windows.is_empty() { "none".to_owned() } else { names(windows) };
+    for found in &answer.objectives {
+        let differs = if found.differs { " (other than above)" } else { "" };
+        say!("for {}: {}{differs}", found.objective.name(), other(&found.windows));
+    }
+    if let Some(found) = answer.with_machine_clicks.as_ref().filter(|found| found.differs) {
+        say!("with suspected clicks of machines: {}", other(&found.windows));
+    }
+    if let Some(timing) = &answer.sooner_or_more {
+        let verdict = serde_json::to_value(timing.verdict)?;
+        say!("sooner or more: {}", verdict.as_str().unwrap_or_default().replace('_', " "));
+    }
+    for day in &answer.days {
+        let effect = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:+.3}"));
+        say!(
+            "{}: {} [{}, {}] on the log-odds scale",
+            day.day,
+            effect(day.effect.estimate),
+            effect(day.effect.low),
+            effect(day.effect.high)
+        );
+    }
+    if let Some(plan) = &answer.plan {
+        say!("plan: {}", plan.words);
+        say!("  draw from {}", names(&plan.draw_from));
+    }
+    Ok(())
+}
+
+fn names(windows: &[WindowName]) -> String {
+    let each = windows.iter().map(|window| format!("{} {}–{}", window.weekday, window.start, window.end));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Result<()> {
+    for (name, share) in [("--floor", arguments.floor), ("--uniform", arguments.uniform)] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(EngineError::usage(format!("{name} {share} is not between 0 and 1")).into());
+        }
+    }
+    let request = ScheduleRequest {
+        list: one_file(&arguments.list)?,
+        unit: arguments.unit.clone(),
+        windows: request(&arguments.question)?,
+        propensity_floor: arguments.floor,
+        uniform_share: arguments.uniform,
+        capacity: arguments.capacity,
+        frequency_cap: arguments.at_most,
+        frequency_days: arguments.in_days,
+        seed: arguments.question.seed,
+    };
+    let session = context.session(None).await?;
+    let summary = schedule_list(&session, &request, &arguments.out).await?;
+    let format = context.output()?;
+    if format == Format::Json {
+        return print_json(&summary);
+    }
+    let mut rows = Rows::new(&["window", "recipients"], 1);
+    for load in &summary.windows {
+        let window = &load.window;
+        rows.push(vec![Cell::from(format!("{} {}–{}", window.weekday, window.start, window.end)), Cell::count(load.n)]);
+    }
+    rows.print(format)?;
+    if format == Format::Table {
+        say!("{} of {} recipients have a window", summary.scheduled, summary.recipients);
+        for left_out in &summary.left_out {
+            say!("note: {} without one: {}", left_out.n, left_out.reason);
+        }
+        for note in &summary.notes {
+            say!("note: {note}");
+        }
+        say!("{}: log send_propensity with each send", arguments.out.display());
+    }
+    Ok(())
+}
+
+async fn evaluate(context: &Context, arguments: &WindowsEvaluateArguments) -> anyhow::Result<()> {
+    if !(arguments.alpha > 0.0 && arguments.alpha < 1.0) {
+        return Err(EngineError::usage(format!("--alpha {} is not between 0 and 1", arguments.alpha)).into());
+    }
+    let request = EvaluationRequest {
+        schedule: one_file(&arguments.schedule)?,
+        windows: request(&arguments.question)?,
+        alpha: arguments.alpha,
+    };
+    let session = context.session(None).await?;
+    let found = evaluate_schedule(&session, &request).await?;
+    let format = context.output()?;
+    if format == Format::Json {
+        return print_json(&found);
+    }
+    let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.5}"));
+    let estimate =
+        |found: &Estimate| format!("{} [{}, {}]", number(found.estimate), number(found.low), number(found.high));
+    let mut rows = Rows::new(&["method", "value of a message", "against what was sent"], 1);
+    for value in &found.evaluation.values {
+        let method = serde_json::to_value(value.method)?;
+        rows.push(vec![
+            Cell::from(method.as_str().unwrap_or_default().replace('_', " ")),
+            Cell::from(estimate(&value.value)),
+            Cell::from(estimate(&value.gain)),
+        ]);
+    }
+    rows.print(format)?;
+    if format == Format::Table {
+        say!("what was sent brought {}", estimate(&found.evaluation.logged));
+        let overlap = &found.evaluation.overlap;
+        say!(
+            "{} sends of {} recipients; effective sample size {}",
+            found.sends,
+            overlap.recipients,
+            overlap.effective_sends.map_or_else(|| "-".to_owned(), |size| format!("{size:.0}"))
+        );
+        for refusal in &found.evaluation.refusals {
+            say!("refused: {refusal}");
+        }
+        for warning in &found.evaluation.warnings {
+            say!("note: {warning}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,419 @@
+//! From the facts to counts by campaign, zone, segment, window and kind of day, in one pass.
+//!
+//! Left out, each counted: messages whose time has not run out, of recipients without a known time zone, that were held
+//! back after the moment they were scheduled for, and suspected clicks of machines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use datafusion::datasource::MemTable;
+use serde::Serialize;
+
+use super::holidays::{DayKind, Holidays};
+use super::request::{Objective, WindowsRequest};
+use super::slots::Slots;
+use crate::error::{EngineError, Result};
+use crate::query::{QuerySession, has_column, text_literal};
+use crate::report::Grouping;
+use crate::stats::send_windows::{CampaignTiming, StratumSends, WindowAssignment, WindowCell};
+use crate::store::MESSAGE_FACTS;
+
+/// A message that went out so much later than it was scheduled was held back.
+const HELD_SECONDS: i64 = 15 * 60;
+/// A campaign whose messages went out within so much time went out at one instant.
+const INSTANT_SECONDS: i64 = 2 * 60 * 60;
+/// Of a campaign's messages so many must say with what probability their window was drawn.
+const SHARE_WITH_PROPENSITY: f64 = 0.95;
+
+/// The facts with the moment of each send on the recipient's own clock.
+pub(crate) const LOCAL_FACTS: &str = "(SELECT *, local_time(sent_at, time_zone) AS local FROM message_facts)";
+
+/// Messages that took no part, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Their time to respond has not run out.
+    pub immature: u64,
+    /// Their recipient's time zone is not known.
+    pub without_time_zone: u64,
+    /// They were held back after the moment they were scheduled for.
+    pub held_back: u64,
+}
+
+/// Where a recipient lives, as far as the law goes.
+pub(crate) type Place = (Option<String>, Option<String>);
+
+/// One cell of the table, with the sums of every objective.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    pub(crate) campaign: usize,
+    pub(crate) stratum: usize,
+    pub(crate) segment: usize,
+    pub(crate) place: usize,
+    pub(crate) slot: usize,
+    pub(crate) day_kind: usize,
+    pub(crate) n: u64,
+    /// Sum and sum of squares by objective, and those of clicks with the suspected ones.
+    sums: [(f64, f64); 5],
+}
+
+/// Which clicks count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clicks {
+    Human,
+    /// With those of suspected machines.
+    All,
+}
+
+impl Cell {
+    pub(crate) fn of(&self, objective: Objective, clicks: Clicks) -> WindowCell {
+        let place = match (objective, clicks) {
+            (Objective::Click, Clicks::Human) => 0,
+            (Objective::Click, Clicks::All) => 4,
+            (Objective::Conversion, _) => 1,
+            (Objective::Revenue, _) => 2,
+            (Objective::Profit, _) => 3,
+        };
+        let (sum, sum_of_squares) = self.sums[place];
+        WindowCell {
+            campaign: self.campaign,
+            stratum: self.stratum,
+            segment: self.segment,
+            slot: self.slot,
+            day_kind: self.day_kind,
+            n: self.n,
+            sum,
+            sum_of_squares,
+        }
+    }
+}
+
+/// All that was counted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) campaigns: Vec<String>,
+    pub(crate) segments: Vec<Vec<Option<String>>>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) assignments: Vec<WindowAssignment>,
+    pub(crate) left_out: LeftOut,
+    /// Days from the first to the last message, both included.
+    pub(crate) days: f64,
+    /// Which objectives the logs tell.
+    pub(crate) known: Vec<Objective>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Table {
+    /// When the messages of each campaign went out, of all segments.
+    pub(crate) fn timings(&self) -> Vec<CampaignTiming> {
+        let mut sends: BTreeMap<(usize, usize, usize), u64> = BTreeMap::new();
+        for cell in &self.cells {
+            *sends.entry((cell.campaign, cell.stratum, cell.slot)).or_default() += cell.n;
+        }
+        let mut timings: BTreeMap<usize, CampaignTiming> = BTreeMap::new();
+        for ((campaign, stratum, slot), n) in sends {
+            let timing = timings.entry(campaign).or_insert_with(|| CampaignTiming {
+                campaign,
+                assignment: self.assignments.get(campaign).copied().unwrap_or(WindowAssignment::Chosen),
+                sends: Vec::new(),
+            });
+            timing.sends.push(StratumSends { stratum, slot, n });
+        }
+        timings.into_values().collect()
+    }
+
+    pub(crate) fn sends(&self) -> u64 {
+        self.cells.iter().map(|cell| cell.n).sum()
+    }
+}
+
+/// The SQL of what a message brought within the horizon, by objective, and of its clicks with the suspected ones.
+struct Outcomes {
+    sql: [String; 5],
+    known: Vec<Objective>,
+    notes: Vec<String>,
+}
+
+/// SQL for what a message brought within the horizon, of the objective asked for.
+pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> String {
+    let days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
+    let [click, conversion, revenue, profit, _] = outcome_columns(request, i64::from(days) * 86_400_000_000);
+    match request.objective {
+        Objective::Click => click,
+        Objective::Conversion => conversion,
+        Objective::Revenue => revenue,
+        Objective::Profit => profit,
+    }
+}
+
+/// SQL for click, conversion, revenue, profit, and clicks with the suspected ones.
+fn outcome_columns(request: &WindowsRequest, horizon: i64) -> [String; 5] {
+    let within = |moment: &str| {
+        let (at, sent) = (format!("arrow_cast(f.{moment}, 'Int64')"), "arrow_cast(f.sent_at, 'Int64')");
+        format!("f.{moment} IS NOT NULL AND {at} - {sent} <= {horizon}")
+    };
+    let yes_or_no = |condition: String| format!("CASE WHEN {condition} THEN 1.0 ELSE 0.0 END");
+    let amount = |column: &str| {
+        format!(
+            "CASE WHEN {} THEN coalesce(arrow_cast(f.{column}, 'Float64'), 0.0) ELSE 0.0 END",
+            within("converted_at")
+        )
+    };
+    let cost = "coalesce(arrow_cast(f.cost, 'Float64'), 0.0)";
+    let opt_out = yes_or_no(within("opted_out_at"));
+    [
+        yes_or_no(within("first_click_at")),
+        yes_or_no(within("converted_at")),
+        amount("revenue"),
+        format!("({} - {cost} - {:?} * {opt_out})", amount("margin"), request.opt_out_cost),
+        yes_or_no(format!("({}) OR f.machine_clicks > 0", within("first_click_at"))),
+    ]
+}
+
+async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64) -> Result<Outcomes> {
+    let any = async |condition: &str| -> Result<bool> {
+        let found = session.collect(&format!("SELECT 1 FROM message_facts WHERE {condition} LIMIT 1")).await?;
+        Ok(found.iter().any(|batch| batch.num_rows() > 0))
+    };
+    let several = async |column: &str, amount: &str| -> Result<bool> {
+        let query = format!("SELECT min({column}) < max({column}) FROM message_facts WHERE {amount} IS NOT NULL");
+        let found = session.collect(&query).await?;
+        Ok(found.iter().any(|batch| {
+            let column = batch.column(0).as_boolean();
+            batch.num_rows() > 0 && arrow::array::Array::is_valid(column, 0) && column.value(0)
+        }))
+    };
+    let (mut known, mut notes) = (Vec::new(), Vec::new());
+    if any("clicks > 0 OR machine_clicks > 0").await? {
+        known.push(Objective::Click);
+    }
+    if any("conversions > 0").await? {
+        known.push(Objective::Conversion);
+    }
+    let mixed = several("revenue_currency", "revenue").await?;
+    if any("revenue IS NOT NULL").await? && !mixed {
+        known.push(Objective::Revenue);
+    }
+    if any("margin IS NOT NULL").await? && !mixed && !several("currency", "cost").await? {
+        known.push(Objective::Profit);
+    }
+    if mixed {
+        notes.push(
+            "amounts are in several currencies, which are not added up: revenue and profit are not looked at"
+                .to_owned(),
+        );
+    }
+    if !known.contains(&request.objective) {
+        // Nothing of it in the logs at all is not an error: there is just nothing to tell.
+        known.push(request.objective);
+    }
+    let sql = outcome_columns(request, horizon);
+    Ok(Outcomes { sql, known, notes })
+}
+
+/// Counts the messages of a request.
+pub(crate) async fn count(
+    session: &QuerySession,
+    request: &WindowsRequest,
+    slots: &Slots,
+    holidays: &Holidays,
+) -> Result<Table> {
+    let grouping = Grouping::resolve(session, &request.by, "UTC").await?.with_history(session).await?;
+    let schema = session.schema(MESSAGE_FACTS).await?;
+    let horizon_days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
+    let horizon = i64::from(horizon_days) * 86_400_000_000;
+    let ripe = session.as_of.as_microsecond() - horizon;
+    let outcomes = outcomes(session, request, horizon).await?;
+    let propensity =
+        if has_column(&schema, "send_propensity") { "f.send_propensity" } else { "arrow_cast(NULL, 'Float64')" };
+    let campaign = match &request.campaign {
+        Some(campaign) => format!("f.campaign_id = {}", text_literal(campaign)),
+        None => "TRUE".to_owned(),
+    };
+    let sent = "arrow_cast(f.sent_at, 'Int64')";
+    let held = format!(
+        "(f.scheduled_at IS NOT NULL AND {sent} - arrow_cast(f.scheduled_at, 'Int64') > {})",
+        HELD_SECONDS * 1_000_000
+    );
+    let zoned = "f.local_hour IS NOT NULL";
+    let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
+    if let Some(wanted) = &request.campaign {
+        let found = session.collect(&format!("SELECT 1 FROM message_facts AS f WHERE {campaign} LIMIT 1")).await?;
+        if found.iter().all(|batch| batch.num_rows() == 0) {
+            return Err(EngineError::NotFound(format!(
+                "there is no campaign \"{wanted}\": `sendlift report --by campaign_id` lists them"
+            )));
+        }
+    }
+    read_left_out(session, &mut table, &campaign, ripe, zoned, &held).await?;
+
+    let takes_part = format!("{campaign} AND {sent} <= {ripe} AND {zoned} AND NOT {held}");
+    read_campaigns(session, &mut table, propensity, &takes_part).await?;
+
+    let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
+    let dates = register_holidays(session, holidays)?;
+    let local_date = "arrow_cast(arrow_cast(f.local, 'Date32'), 'Utf8')";
+    let groups: Vec<String> = [
+        "coalesce(f.campaign_id, '')".to_owned(),
+        "coalesce(f.time_zone, '')".to_owned(),
+        "coalesce(f.country, '')".to_owned(),
+        "coalesce(f.region, '')".to_owned(),
+        slots.sql("f.local"),
+        "coalesce(h.kind, 0)".to_owned(),
+    ]
+    .into_iter()
+    .chain(keys)
+    .collect();
+    let sums: String = outcomes.sql.iter().map(|value| format!(", sum({value}), sum(({value}) * ({value}))")).collect();
+    let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
+    let query = format!(
+        "SELECT {}, count(*){sums} FROM {LOCAL_FACTS} AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
+         WHERE {takes_part} GROUP BY {}",
+        groups.join(", "),
+        grouping.join(),
+        positions.join(", ")
+    );
+    let counted = session.collect(&query).await;
+    session.context().deregister_table(dates.as_str())?;
+    let by = request.by.len();
+    let (mut strata, mut places, mut segments) = (Numbers::default(), Numbers::default(), Numbers::default());
+    for batch in counted? {
+        let (campaign, zone, country, region) =
+            (texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?, texts(&batch, 3)?);
+        let integers = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Int64);
+        let (slot, kind) = (integers(4)?, integers(5)?);
+        for row in 0..batch.num_rows() {
+            let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
+            let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
+            let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+            let segment =
+                (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
+            table.cells.push(Cell {
+                campaign: table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0),
+                stratum: strata.of(zone.value(row).to_owned()),
+                segment: segments.of(segment),
+                place: places.of((text(country.value(row)), text(region.value(row)))),
+                slot: whole(&slot),
+                day_kind: whole(&kind),
+                n: batch.column(6 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
+                sums: std::array::from_fn(|place| (amount(2 * place), amount(2 * place + 1))),
+            });
+        }
+    }
+    table.places = places.names;
+    table.segments = segments.names;
+    Ok(table)
+}
+
+/// How the windows of each campaign came about, and over how many days.
+async fn read_campaigns(session: &QuerySession, table: &mut Table, propensity: &str, takes_part: &str) -> Result<()> {
+    let sent = "arrow_cast(f.sent_at, 'Int64')";
+    let campaigns = format!(
+        "SELECT coalesce(f.campaign_id, ''), count(*), count(*) FILTER (WHERE {propensity} > 0 AND {propensity} < 1), \
+         arrow_cast(min({sent}), 'Int64'), arrow_cast(max({sent}), 'Int64') FROM message_facts AS f WHERE {takes_part} \
+         GROUP BY coalesce(f.campaign_id, '') ORDER BY 1"
+    );
+    let (mut first, mut last) = (i64::MAX, i64::MIN);
+    for batch in session.collect(&campaigns).await? {
+        let names = texts(&batch, 0)?;
+        for row in 0..batch.num_rows() {
+            let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+            let with_propensity = number(2) as f64 / number(1) as f64;
+            (first, last) = (first.min(number(3)), last.max(number(4)));
+            let assignment = if with_propensity >= SHARE_WITH_PROPENSITY {
+                WindowAssignment::Randomised
+            } else if number(4) - number(3) <= INSTANT_SECONDS * 1_000_000 {
+                WindowAssignment::OneInstant
+            } else {
+                WindowAssignment::Chosen
+            };
+            table.campaigns.push(names.value(row).to_owned());
+            table.assignments.push(assignment);
+        }
+    }
+    #[allow(clippy::cast_precision_loss)] // Days are few.
+    if first <= last {
+        table.days = ((last - first) / 86_400_000_000 + 1) as f64;
+    }
+    Ok(())
+}
+
+async fn read_left_out(
+    session: &QuerySession,
+    table: &mut Table,
+    campaign: &str,
+    ripe: i64,
+    zoned: &str,
+    held: &str,
+) -> Result<()> {
+    let sent = "arrow_cast(f.sent_at, 'Int64')";
+    let query = format!(
+        "SELECT count(*) FILTER (WHERE {sent} > {ripe}), count(*) FILTER (WHERE {sent} <= {ripe} AND NOT ({zoned})), \
+         count(*) FILTER (WHERE {sent} <= {ripe} AND ({zoned}) AND {held}) FROM message_facts AS f WHERE {campaign}"
+    );
+    if let Some(batch) = session.collect(&query).await?.first() {
+        let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0).unsigned_abs();
+        table.left_out = LeftOut { immature: number(0), without_time_zone: number(1), held_back: number(2) };
+    }
+    Ok(())
+}
+
+/// Registers the holidays and their eves as a small table of country, date and kind, and gives its name.
+fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<String> {
+    let (mut countries, mut dates, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+    for (country, date, kind) in holidays.dates() {
+        countries.push(country);
+        dates.push(date.to_string());
+        kinds.push(match kind {
+            DayKind::Ordinary => 0,
+            DayKind::Holiday => 1,
+            DayKind::Eve => 2,
+        });
+    }
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("country", DataType::Utf8, false),
+        Field::new("date", DataType::Utf8, false),
+        Field::new("kind", DataType::Int64, false),
+    ]));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(countries)),
+        Arc::new(StringArray::from(dates)),
+        Arc::new(Int64Array::from(kinds)),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    let name = format!("holidays_{}", uuid::Uuid::new_v4().simple());
+    session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
+    Ok(name)
+}
+
+/// Numbers for names, in the order of their first appearance.
+#[derive(Debug)]
+struct Numbers<T> {
+    known: BTreeMap<T, usize>,
+    names: Vec<T>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { known: BTreeMap::new(), names: Vec::new() }
+    }
+}
+
+impl<T: Ord + Clone> Numbers<T> {
+    fn of(&mut self, name: T) -> usize {
+        if let Some(number) = self.known.get(&name) {
+            return *number;
+        }
+        let number = self.names.len();
+        self.names.push(name.clone());
+        self.known.insert(name, number);
+        number
+    }
+}
+
+fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
+    Ok(arrow::compute::cast(batch.column(column), &DataType::Utf8)?.as_string::<i32>().clone())
+}

@@ -1,0 +1,47 @@
+//! Send windows that say when they know.
+//!
+//! In: the facts of all messages. Out: for all recipients or for segments the legal local windows with what each brings,
+//! how sure that is, and a recommendation or the reason why there is none.
+//!
+//! 1. **Identification** (`sendlift_stats::send_windows::identify`): were hours drawn at random, seen at different local
+//!    hours of one instant, or chosen? Where they were chosen there is a plan that would make them comparable, and no
+//!    ranking.
+//! 2. **Estimation** from contrasts within campaigns, shrunk ([`analyze`]).
+//! 3. **The law** masks the answer ([`legal`], `legal_hours`): a window is legal if it is so all through and wherever the
+//!    recipients live.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | [`slots`] | the windows of the week |
+//! | [`request`], [`answer`] | what is asked and answered |
+//! | [`cells`] | the one query over the facts |
+//! | [`analyze`], [`timing`] | from counts to the answer; sooner or more |
+//! | [`holidays`] | public holidays and their eves, days of their own |
+//! | [`legal`], [`legal_hours`] | when promotion may be sent |
+//! | [`schedule`], [`evaluate`] | a schedule that learns; what a schedule would have brought |
+
+mod analyze;
+mod answer;
+mod cells;
+mod country;
+mod evaluate;
+pub mod holidays;
+mod legal;
+pub mod legal_hours;
+mod request;
+mod schedule;
+mod slots;
+mod timing;
+mod user_file;
+pub mod zones;
+
+pub use analyze::analyze_windows;
+pub use answer::{
+    DayEffectShown, OtherObjective, WindowName, WindowOfWeek, WindowsAnswer, WindowsIdentification, WindowsLevel,
+    WindowsPlan, WindowsRecommendation,
+};
+pub use cells::LeftOut;
+pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
+pub use request::{Objective, WindowsRequest};
+pub use schedule::{ReasonCount, ScheduleRequest, ScheduleSummary, WindowLoad, schedule_list};
+pub use slots::{DEFAULT_PER_DAY, DayGroups, Slot, Slots};

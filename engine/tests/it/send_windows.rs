@@ -1,0 +1,282 @@
+//! Send windows on logs whose truth is known: drawn hours are compared, chosen ones never ranked; the law masks; schedules
+//! learn and are judged.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sendlift_engine::event::Log;
+use sendlift_engine::ingest::input::Input;
+use sendlift_engine::windows::{
+    EvaluationRequest, Objective, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
+    analyze_windows, evaluate_schedule, schedule_list,
+};
+
+use crate::support::TestStore;
+
+/// How the hours of the campaigns come about.
+#[derive(Clone, Copy, PartialEq)]
+enum Hours {
+    /// Drawn for each recipient among four windows, with the probability logged.
+    Drawn,
+    /// Each campaign has its own.
+    OneEach,
+}
+
+const STARTS: [u32; 4] = [10, 13, 16, 19];
+
+/// A coin that anybody can toss again: a number below 10,000.
+fn toss(a: u32, b: u32, c: u32) -> u32 {
+    let mut x = u64::from(a) << 40 ^ u64::from(b) << 20 ^ u64::from(c);
+    x = (x ^ x >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
+    x = (x ^ x >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
+    u32::try_from((x ^ x >> 33) % 10_000).unwrap()
+}
+
+struct World {
+    hours: Hours,
+    /// Click rates of the four windows in ten-thousandths, for countries other than US and for the US.
+    rates: [[u32; 4]; 2],
+    campaigns: u32,
+    recipients: u32,
+}
+
+impl World {
+    async fn store(&self) -> TestStore {
+        let store = TestStore::new();
+        let mut contacts = "recipient_id,country,time_zone,age_band\n".to_owned();
+        for i in 0..self.recipients {
+            let (country, zone) = Self::home(i);
+            writeln!(contacts, "r{i},{country},{zone},{}", if i % 2 == 0 { "18-34" } else { "35+" }).unwrap();
+        }
+        let mut sends = "message_id,campaign_id,recipient_id,channel,message_type,sent_at,send_propensity\n".to_owned();
+        let mut clicks = "click_id,message_id,link,clicked_at\n".to_owned();
+        for campaign in 0..self.campaigns {
+            for i in 0..self.recipients {
+                let window = match self.hours {
+                    Hours::Drawn => toss(campaign, i, 1) % 4,
+                    Hours::OneEach => campaign % 4,
+                } as usize;
+                let (country, _) = Self::home(i);
+                // Winter: Berlin is an hour ahead of UTC, New York five behind. Weekdays, one a campaign.
+                let utc = if country == "DE" { STARTS[window] - 1 } else { STARTS[window] + 5 };
+                let day = format!("2026-01-{:02}", 12 + campaign % 5);
+                let (day, utc) =
+                    if utc >= 24 { (format!("2026-01-{:02}", 13 + campaign % 5), utc - 24) } else { (day, utc) };
+                let minute = i % 60;
+                let propensity = if self.hours == Hours::Drawn { "0.25" } else { "" };
+                writeln!(
+                    sends,
+                    "m{campaign}-{i},c{campaign:02},r{i},sms,promo,{day}T{utc:02}:{minute:02}:00Z,{propensity}"
+                )
+                .unwrap();
+                let rate = self.rates[usize::from(country == "US")][window];
+                // Campaigns differ in how good they are.
+                if toss(campaign, i, 2) < rate + 100 * (campaign % 3) {
+                    writeln!(
+                        clicks,
+                        "k{campaign}-{i},m{campaign}-{i},https://x.example/{campaign},{day}T{utc:02}:59:{:02}Z",
+                        i % 60
+                    )
+                    .unwrap();
+                }
+            }
+        }
+        store.ingest(&[(Log::Recipients, &contacts), (Log::Sends, &sends), (Log::Clicks, &clicks)]).await;
+        store
+    }
+
+    fn home(i: u32) -> (&'static str, &'static str) {
+        if i % 2 == 0 { ("DE", "Europe/Berlin") } else { ("US", "America/New_York") }
+    }
+}
+
+fn request(by: &[&str]) -> WindowsRequest {
+    WindowsRequest { by: by.iter().map(|column| (*column).to_owned()).collect(), ..WindowsRequest::default() }
+}
+
+async fn answers(store: &TestStore, request: &WindowsRequest) -> Vec<WindowsAnswer> {
+    analyze_windows(&store.session().await, request).await.unwrap()
+}
+
+fn names(answer: &WindowsAnswer) -> Vec<String> {
+    answer.recommendation.windows.iter().map(|window| format!("{} {}", window.weekday, window.start)).collect()
+}
+
+#[tokio::test]
+async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_differs() {
+    // Evenings are better in Germany, mornings in the United States.
+    let world = World {
+        hours: Hours::Drawn,
+        rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
+        campaigns: 8,
+        recipients: 3_000,
+    };
+    let store = world.store().await;
+    let found = answers(&store, &request(&["country"])).await;
+    assert_eq!(found.len(), 2);
+    let of: BTreeMap<&str, &WindowsAnswer> =
+        found.iter().map(|answer| (answer.by["country"].as_str().unwrap(), answer)).collect();
+    for (country, expected) in [("DE", "weekday 18:00"), ("US", "weekday 09:00")] {
+        let answer = of[country];
+        assert_eq!(answer.identification, WindowsIdentification::Causal);
+        assert_eq!(names(answer), [expected], "{country}: {:?}", answer.recommendation.why);
+        assert_eq!(answer.sends, 12_000);
+        // The true gain over the mean of the four windows is six points.
+        let gain = answer.recommendation.expected_gain.as_ref().unwrap();
+        assert!(
+            gain.low.unwrap() < 0.06 && 0.06 < gain.high.unwrap(),
+            "{gain:?} {:#?}",
+            (&answer.practice, &answer.windows, &answer.recommendation, answer.level)
+        );
+        let window =
+            answer.windows.iter().find(|window| window.chance_of_best.is_some_and(|chance| chance > 0.9)).unwrap();
+        assert_eq!(format!("{} {}", window.weekday, window.start), expected);
+    }
+    // All together the two cancel out but for nothing: no window is better by enough than practice.
+    let all = answers(&store, &request(&[])).await;
+    assert_eq!(all.len(), 1);
+    assert!(all[0].by.is_empty() && all[0].sends == 24_000);
+    // Nothing illegal is ever recommended, and the night is seen as such.
+    for answer in found.iter().chain(&all) {
+        for window in &answer.recommendation.windows {
+            let shown =
+                answer.windows.iter().find(|shown| shown.weekday == window.weekday && shown.start == window.start);
+            assert!(shown.unwrap().legal);
+        }
+        assert!(answer.windows.iter().any(|window| !window.legal && window.start == "00:00"));
+    }
+    // A rule file of one's own forbids the German evening.
+    let own = "[[rule]]\nid = \"DE-OWN\"\ncountry = \"DE\"\nhours = [{ days = \"mon-sun\", from = \"09:00\", to = \"18:00\" }]\n\
+               citation = \"ours\"\nversion = \"1\"\nstatus = \"convention\"\n";
+    let masked = answers(&store, &WindowsRequest { legal_hours: Some(own.to_owned()), ..request(&["country"]) }).await;
+    let german = masked.iter().find(|answer| answer.by["country"] == "DE").unwrap();
+    assert!(!names(german).contains(&"weekday 18:00".to_owned()), "{:?}", names(german));
+    let wrong = WindowsRequest { legal_hours: Some("[[rule]]\nid = 3\n".to_owned()), ..request(&[]) };
+    let error = analyze_windows(&store.session().await, &wrong).await.unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[tokio::test]
+async fn hours_that_are_confounded_with_campaigns_give_a_plan_and_no_ranking() {
+    let world = World { hours: Hours::OneEach, rates: [[300, 600, 900, 1_500]; 2], campaigns: 8, recipients: 1_500 };
+    let store = world.store().await;
+    let found = answers(&store, &request(&[])).await;
+    let answer = &found[0];
+    assert_eq!(answer.identification, WindowsIdentification::NotIdentifiable);
+    assert!(answer.windows.is_empty() && answer.recommendation.abstained && answer.objectives.is_empty());
+    let plan = answer.plan.as_ref().unwrap();
+    assert!(plan.sizes.sends_per_window > 0 && !plan.draw_from.is_empty(), "{}", plan.words);
+    assert!(plan.draw_from.iter().all(|window| window.start != "00:00" && window.start != "21:00"));
+}
+
+#[tokio::test]
+async fn where_nothing_differs_nothing_is_recommended() {
+    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 6, recipients: 2_000 };
+    let store = world.store().await;
+    let found = answers(&store, &request(&[])).await;
+    assert!(found[0].recommendation.abstained, "{:?}", found[0].recommendation.why);
+    assert_eq!(found[0].identification, WindowsIdentification::Causal);
+}
+
+#[tokio::test]
+async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
+    let world = World { hours: Hours::Drawn, rates: [[600, 600, 600, 1_400]; 2], campaigns: 8, recipients: 2_000 };
+    let store = world.store().await;
+    store
+        .ingest(&[(Log::OptOuts, "opt_out_id,recipient_id,channel,requested_at\no1,r4,sms,2026-01-20T10:00:00Z\n")])
+        .await;
+    let session = store.session().await;
+    let mut list = "recipient_id,country,time_zone\n".to_owned();
+    for i in 0..2_000 {
+        let (country, zone) = World::home(i);
+        writeln!(list, "r{i},{country},{}", if i == 6 { "" } else { zone }).unwrap();
+    }
+    let plan = |seed| ScheduleRequest {
+        list: Input::memory("list.csv", list.clone().into()),
+        unit: "recipient_id".to_owned(),
+        windows: request(&[]),
+        propensity_floor: 0.02,
+        uniform_share: 0.1,
+        capacity: None,
+        frequency_cap: None,
+        frequency_days: 7,
+        seed,
+    };
+    let out = store.folder.path().join("schedule.csv");
+    let summary = schedule_list(&session, &plan(3), &out).await.unwrap();
+    assert_eq!((summary.identification, summary.recipients), (WindowsIdentification::Causal, 2_000));
+    assert_eq!(summary.scheduled, 1_999, "{:?}", summary.left_out);
+    assert_eq!((summary.left_out.len(), summary.left_out[0].reason), (1, "opted_out"));
+    assert!(summary.least_propensity.unwrap() > 0.01);
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert!(
+        text.starts_with("recipient_id,weekday,window_start,window_end,time_zone,send_propensity,reason\n"),
+        "{}",
+        &text[..200]
+    );
+    // Germany has one zone, whose clock a recipient without one is sent by.
+    let unknown = text.lines().find(|line| line.starts_with("r6,")).unwrap();
+    assert!(unknown.contains("Europe/"), "{unknown}");
+    for line in text.lines().skip(1).filter(|line| !line.contains("opted_out")) {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert!(("09:00".."21:00").contains(&cells[2]), "{line}");
+        let propensity: f64 = cells[5].parse().unwrap();
+        assert!(propensity > 0.0 && propensity <= 1.0);
+    }
+    let evenings = text.lines().filter(|line| line.contains("weekday,18:00")).count();
+    assert!(evenings > 1_000, "{evenings} of 2000 in the best window");
+    let again = store.folder.path().join("again.csv");
+    schedule_list(&session, &plan(3), &again).await.unwrap();
+    let mut lines: Vec<Vec<String>> = [&out, &again]
+        .map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .into();
+    lines.iter_mut().for_each(|lines| lines.sort());
+    assert_eq!(lines[0], lines[1]);
+
+    // Everybody in the evening: 14 % instead of 8 %, by what was drawn.
+    let mut evening = "recipient_id,weekday,window_start,window_end\n".to_owned();
+    for i in 0..2_000 {
+        writeln!(evening, "r{i},weekday,18:00,21:00").unwrap();
+    }
+    let evaluation = |schedule: String| EvaluationRequest {
+        schedule: Input::memory("evening.csv", schedule.into()),
+        windows: request(&[]),
+        alpha: 0.1,
+    };
+    let found = evaluate_schedule(&session, &evaluation(evening.clone())).await.unwrap();
+    assert!(found.evaluation.refusals.is_empty(), "{:?}", found.evaluation.refusals);
+    assert_eq!(found.evaluation.values.len(), 3, "inverse, self-normalised, doubly robust");
+    for value in &found.evaluation.values {
+        // 14 points and the campaigns' own 0, 1 and 2, nearly one on average.
+        let (low, high) = (value.value.low.unwrap(), value.value.high.unwrap());
+        assert!(low < 0.149 && 0.149 < high, "{:?} {:?}", value.method, value.value);
+        assert!(value.gain.low.unwrap() > 0.0, "{:?}", value.gain);
+    }
+    let night = evening.replace("18:00,21:00", "21:00,24:00");
+    let refused = evaluate_schedule(&session, &evaluation(night)).await.unwrap();
+    assert!(!refused.evaluation.refusals.is_empty() && refused.evaluation.values.is_empty());
+    let wrong = evaluate_schedule(&session, &evaluation(evening.replace("18:00", "18:30"))).await.unwrap_err();
+    assert!(wrong.to_string().contains("there is no window weekday 18:30"), "{wrong}");
+}
+
+#[tokio::test]
+async fn logs_that_tell_nothing_get_a_clear_answer() {
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, "message_id,campaign_id,recipient_id,channel,message_type,sent_at\n")]).await;
+    let none = answers(&store, &request(&[])).await;
+    assert!(none[0].recommendation.abstained && none[0].sends == 0, "{:?}", none[0]);
+    // No time zones at all; a click before its send; all clicks in one campaign.
+    let mut sends = "message_id,campaign_id,recipient_id,channel,message_type,sent_at\n".to_owned();
+    for i in 0..50 {
+        writeln!(sends, "m{i},c{},r{i},sms,promo,2026-01-12T10:{i:02}:00Z", i % 2).unwrap();
+    }
+    let clicks = "click_id,message_id,link,clicked_at\nk1,m0,https://x.example/,2026-01-12T09:00:00Z\n";
+    store.ingest(&[(Log::Sends, &sends), (Log::Clicks, clicks)]).await;
+    let found = answers(&store, &request(&[])).await;
+    assert!(found[0].recommendation.abstained && found[0].left_out.without_time_zone == 50, "{:?}", found[0].left_out);
+    let missing = WindowsRequest { campaign: Some("none".to_owned()), ..request(&[]) };
+    let error = analyze_windows(&store.session().await, &missing).await.unwrap_err().to_string();
+    assert!(error.contains("no campaign \"none\""), "{error}");
+    let profit = WindowsRequest { objective: Objective::Profit, ..request(&[]) };
+    assert!(answers(&store, &profit).await[0].recommendation.abstained);
+}
