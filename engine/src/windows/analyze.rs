@@ -16,6 +16,7 @@ use super::slots::Slots;
 use super::timing::sooner_or_more;
 use crate::error::Result;
 use crate::query::QuerySession;
+use crate::stats::Estimate;
 use crate::stats::send_windows::{
     AnswerLevel, Identification, IdentifiedTiming, PlannedResponse, RandomisationPlan, RandomisationRequest,
     SendWindows, WindowDecision, WindowOptions, WindowOutlook, WindowSlot, fit, identify,
@@ -203,6 +204,7 @@ impl Known {
             Some(WindowDecision::Abstain { reason, .. }) => abstained(reason),
             None => abstained(reason),
         };
+        let recommendation = self.of_segment(recommendation, outlook, segment);
         let by_name = |fit: &SendWindows| match &outlook_of(fit, segment).0.decision {
             WindowDecision::Recommend(found) => names(&found.slots),
             WindowDecision::Abstain { .. } => Vec::new(),
@@ -244,6 +246,42 @@ impl Known {
             plan: plan.map(|plan| self.plan(plan, legal, request.objective)),
             notes,
         }
+    }
+
+    /// A segment that goes by the recommendation for all is told what that brings to itself: the mean of the windows'
+    /// differences, as far apart as each of them may be.
+    fn of_segment(
+        &self,
+        mut recommendation: WindowsRecommendation,
+        outlook: Option<(&WindowOutlook, AnswerLevel)>,
+        segment: Option<usize>,
+    ) -> WindowsRecommendation {
+        let Some((outlook, AnswerLevel::Overall)) = outlook.filter(|_| segment.is_some()) else {
+            return recommendation;
+        };
+        let is_chosen = |slot: &usize| {
+            let slot = self.slots.all().get(*slot);
+            slot.is_some_and(|slot| recommendation.windows.contains(&WindowName::of(slot)))
+        };
+        let chosen: Vec<&Estimate> =
+            outlook.slots.iter().filter(|found| is_chosen(&found.slot)).map(|found| &found.difference).collect();
+        let mean = |end: fn(&Estimate) -> Option<f64>| -> Option<f64> {
+            #[allow(clippy::cast_precision_loss)] // Windows are few.
+            let n = chosen.len() as f64;
+            let total: Option<f64> = chosen.iter().map(|difference| end(difference)).sum();
+            total.filter(|_| n > 0.0).map(|total| total / n)
+        };
+        let (estimate, low, high) = (mean(|d| d.estimate), mean(|d| d.low), mean(|d| d.high));
+        let gain = Estimate { estimate, low, high, note: None };
+        let practice = outlook.practice.estimate.filter(|practice| *practice != 0.0);
+        let relative = |end: Option<f64>| end.zip(practice).map(|(end, practice)| end / practice.abs());
+        if estimate.is_some() && !recommendation.abstained {
+            recommendation.relative_gain =
+                Some(Estimate { estimate: relative(estimate), low: relative(low), high: relative(high), note: None });
+            recommendation.expected_gain = Some(gain);
+            recommendation.why.push("the windows are those found for all; the gain is this segment's own".to_owned());
+        }
+        recommendation
     }
 
     fn windows(&self, outlook: &WindowOutlook) -> Vec<WindowOfWeek> {
