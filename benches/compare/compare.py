@@ -1,10 +1,11 @@
-"""sendlift beside DuckDB, Polars and chDB: `compare.py MODE --help` tells the options, README.md how to read the results.
+"""sendlift beside its peers: `compare.py MODE --help` tells the options, README.md how to read the results.
 
-    report   time and memory of the campaign report over logs that are there
-    agree    whether all engines count the same over generated logs; no times
-    ingest   CSV and NDJSON into a store beside plain conversions to Parquet
-    scale    the report over growing logs: a table and a plot
-    plot     the plot again from a table of `scale`
+    report       time and memory of the campaign report over logs that are there
+    agree        whether all engines count the same over generated logs; no times
+    ingest       CSV and NDJSON into a store beside plain conversions to Parquet
+    scale        the report over growing logs: a table and a plot
+    plot         the plot again from a table of `scale`
+    experiments  an A/B test over a table of units beside tea-tasting and gbstats
 
 Every engine runs in a process of its own, on the same CPUs; engines take turns, so that a slow minute of the machine does
 not fall on one of them. Exit status: 0 done; 1 the engines disagree or one of them failed; 2 wrong usage.
@@ -15,6 +16,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import experiments
 import ingestion
 import reports
 import scaling
@@ -105,6 +107,18 @@ def plot(arguments: argparse.Namespace, _scratch: Path) -> None:
     scaling.plot(arguments.table, arguments.out)
 
 
+def analyze(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Analyses generated tables of units by sendlift, tea-tasting and gbstats, and checks that they agree."""
+    print(f"Median of {arguments.runs} runs. {describe_machine(arguments.threads)}.\n", flush=True)
+    for units in arguments.units:
+        print(experiments.compare(arguments.binary, units, arguments.runs, arguments.threads, scratch), flush=True)
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers of at least 1, separated by commas."""
+    return [positive(part) for part in text.split(",")]
+
+
 def sizes(text: str) -> list[int]:
     """Millions of messages, separated by commas."""
     found = [round(float(part) * MILLION) for part in text.split(",")]
@@ -183,6 +197,10 @@ def command_line() -> argparse.ArgumentParser:
     drawing.add_argument("--table", type=file, required=True, help="scaling.csv")
     drawing.add_argument("--out", type=folder, required=True, help="the SVG to write")
     drawing.set_defaults(threads=1, work=None)
+    analysis = mode(
+        "experiments", analyze, "an A/B test over a table of units beside tea-tasting and gbstats", common, own, runs
+    )
+    analysis.add_argument("--units", type=numbers, default="1000000,10000000", help="sizes of the tables (default %(default)s)")
     return parser
 
 
