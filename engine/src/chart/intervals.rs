@@ -4,25 +4,22 @@
 //! A missing end is unbounded and drawn as an arrow, and so is an interval that would squeeze the others
 //! ([`super::scale::reach`]). A row without an estimate keeps its place, in grey, and says why.
 
+use super::axis::{self, Axis};
 use super::canvas::Canvas;
 use super::error::ChartError;
 use super::interval_lines::{Figures, Line, axis_ends};
-use super::number::{counted, signed};
-use super::palette::{BAND, INK, PAPER, RULE};
-use super::scale::{Scale, Ticks, real_len, ticks};
+use super::number::counted;
+use super::palette::{BAND, PAPER};
+use super::scale::real_len;
 use super::size::ChartSize;
 use super::text;
 use super::{AxisUnit, IntervalRow};
 
 /// Least and most height of a row.
 const ROW: (f64, f64) = (22.0, 100.0);
-/// Height of the tick labels and the axis title.
-const AXIS: f64 = 44.0;
 const GAP: f64 = 14.0;
 /// From this height on, a row has a second line for its detail.
 const TWO_LINES: f64 = 36.0;
-/// Half the height of an interval's caps and arrows.
-const CAP: f64 = 5.0;
 
 /// Draws the rows into `buffer`; the warnings say what was left out.
 pub(super) fn draw(
@@ -42,7 +39,7 @@ pub(super) fn draw(
     let ends = axis_ends(&lines);
     let figures = Figures::new(&lines, unit.suffix());
 
-    let space = |is_noted| canvas.bottom(is_noted) - canvas.top() - canvas.px(AXIS);
+    let space = |is_noted| canvas.bottom(is_noted) - canvas.top() - canvas.px(axis::HEIGHT);
     let is_cut = lines.iter().any(|line| line.is_beyond(ends));
     let mut fit = canvas.fit(lines.len(), space(is_cut), ROW);
     let mut warnings = Vec::new();
@@ -62,12 +59,13 @@ pub(super) fn draw(
     plan.draw_bands(&canvas, shown.len())?;
     // Without any estimate there is nothing to measure along an axis.
     if lines.iter().any(|line| line.estimate.is_some()) {
-        plan.draw_axis(&canvas, axis_title, figures.unit)?;
+        plan.axis.draw_marks(&canvas, (canvas.top(), plan.foot), figures.unit)?;
+        plan.axis.draw_title(&canvas, axis_title, plan.foot)?;
     }
     for (index, line) in shown.iter().enumerate() {
         plan.draw_label(&canvas, index, line)?;
         if let Some(estimate) = line.estimate {
-            plan.draw_interval(&canvas, index, line, estimate)?;
+            plan.axis.draw_interval(&canvas, line, estimate, plan.middle(&canvas, index))?;
         } else {
             plan.draw_reason(&canvas, index, line)?;
         }
@@ -95,8 +93,7 @@ struct Plan {
     row_height: f64,
     /// The lower edge of the last row.
     foot: f64,
-    ends: (f64, f64),
-    scale: Scale,
+    axis: Axis,
 }
 
 impl Plan {
@@ -131,8 +128,8 @@ impl Plan {
             .or_else(|| Some(columns(0.32, brief())).filter(is_wide))
             .or_else(|| Some(columns(0.25, brief())).filter(is_wide))
             .unwrap_or_else(|| columns(0.25, vec![String::new(); lines.len()]));
-        let scale = Scale::new(ends, (chosen.from, chosen.to));
-        Self { columns: chosen, row_height, foot: canvas.top() + row_height * real_len(lines.len()), ends, scale }
+        let axis = Axis::new(ends, (chosen.from, chosen.to));
+        Self { columns: chosen, row_height, foot: canvas.top() + row_height * real_len(lines.len()), axis }
     }
 
     fn middle(&self, canvas: &Canvas<'_>, index: usize) -> f64 {
@@ -149,46 +146,6 @@ impl Plan {
             canvas.bar(from, to, BAND, 1.0)?;
         }
         Ok(())
-    }
-
-    fn draw_axis(&self, canvas: &Canvas<'_>, axis_title: &str, unit: &str) -> Result<(), ChartError> {
-        let small = canvas.small();
-        let (marks, labels) = self.marks(canvas, unit);
-        for (value, label) in marks.values.iter().zip(&labels) {
-            let x = self.scale.at(*value);
-            canvas.line((x, canvas.top()), (x, self.foot), RULE, 1.0)?;
-            let below = (x, self.foot + canvas.px(14.0));
-            canvas.text(label, below, small.centred())?;
-        }
-        let zero = self.scale.at(0.0);
-        let over = canvas.px(4.0);
-        let (upper, lower) = (canvas.top() - over, self.foot + over);
-        canvas.line((zero, upper), (zero, lower), INK, 1.0)?;
-
-        let ink = canvas.label().muted().centred();
-        let room = canvas.right() - canvas.left();
-        let title = text::shorten(&text::clean(axis_title), room, ink.size);
-        let half = text::width(&title, ink.size) / 2.0;
-        // Under the plot, but not beyond the edges of the picture.
-        let centre =
-            f64::midpoint(self.columns.from, self.columns.to).max(canvas.left() + half).min(canvas.right() - half);
-        canvas.text(&title, (centre, self.foot + canvas.px(33.0)), ink)
-    }
-
-    /// As many tick marks as have room for their labels.
-    fn marks(&self, canvas: &Canvas<'_>, unit: &str) -> (Ticks, Vec<String>) {
-        let (low, high) = self.ends;
-        let label_all = |marks: &Ticks| -> Vec<String> {
-            let values = marks.values.iter();
-            values.map(|value| format!("{}{unit}", signed(*value, marks.decimals))).collect()
-        };
-        let fits = |marks: &Ticks| {
-            let widest = text::widest(&label_all(marks), canvas.small().size);
-            widest + canvas.px(16.0) <= self.scale.length(marks.step)
-        };
-        let marks = (2..=9).rev().map(|most| ticks(low, high, most)).find(fits).unwrap_or_else(|| ticks(low, high, 1));
-        let labels = label_all(&marks);
-        (marks, labels)
     }
 
     fn draw_label(&self, canvas: &Canvas<'_>, index: usize, line: &Line) -> Result<(), ChartError> {
@@ -210,29 +167,6 @@ impl Plan {
             }
             _ => canvas.text(name, (canvas.left(), middle), label),
         }
-    }
-
-    fn draw_interval(&self, canvas: &Canvas<'_>, index: usize, line: &Line, estimate: f64) -> Result<(), ChartError> {
-        let middle = self.middle(canvas, index);
-        let color = line.color();
-        let (axis_low, axis_high) = self.ends;
-        let from = self.scale.at(line.low.unwrap_or(axis_low));
-        let to = self.scale.at(line.high.unwrap_or(axis_high));
-        canvas.line((from, middle), (to, middle), color, 2.0)?;
-
-        let cap = canvas.px(CAP);
-        let is_low_beyond = line.low.is_none_or(|low| low < axis_low);
-        let is_high_beyond = line.high.is_none_or(|high| high > axis_high);
-        for (x, is_beyond, outward) in [(from, is_low_beyond, -1.0), (to, is_high_beyond, 1.0)] {
-            if is_beyond {
-                let tip = (x + outward * canvas.px(2.0), middle);
-                let back = x - outward * canvas.px(7.0);
-                canvas.triangle([tip, (back, middle - cap), (back, middle + cap)], color)?;
-            } else {
-                canvas.line((x, middle - cap), (x, middle + cap), color, 2.0)?;
-            }
-        }
-        canvas.dot((self.scale.at(estimate), middle), CAP, color)
     }
 
     /// Why a row has no estimate, over the plot and the values, with the grid wiped away behind it.

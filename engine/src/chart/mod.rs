@@ -10,6 +10,7 @@
 //! - nothing overlaps: what does not fit is shortened or counted at the foot, and named in the warnings;
 //! - names are drawn as they are written, Chinese and emoji too, also on a machine without fonts ([`render_png`]).
 
+mod axis;
 mod canvas;
 mod coverage;
 mod error;
