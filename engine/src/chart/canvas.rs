@@ -43,6 +43,10 @@ impl Ink {
         Self { color: MUTED, ..self }
     }
 
+    pub(super) fn colored(self, color: RGBColor) -> Self {
+        Self { color, ..self }
+    }
+
     /// At a font size in pixels.
     pub(super) fn sized(self, size: f64) -> Self {
         Self { size, ..self }
@@ -117,6 +121,11 @@ impl<'a> Canvas<'a> {
         Ok(self.area.present()?)
     }
 
+    /// Goes on below a height: what was above it is taken.
+    pub(super) fn start_below(&mut self, y: f64) {
+        self.top = y;
+    }
+
     /// Ends a picture that has nothing to show.
     pub(super) fn close_empty(self) -> Result<(), ChartError> {
         let middle = (self.width / 2.0, f64::midpoint(self.top, self.bottom(false)));
@@ -132,6 +141,11 @@ impl<'a> Canvas<'a> {
 
     pub(super) fn width(&self) -> f64 {
         self.width
+    }
+
+    /// The height in nominal pixels: how much fits below each other.
+    pub(super) fn nominal_height(&self) -> f64 {
+        self.height / self.scale
     }
 
     pub(super) fn left(&self) -> f64 {
@@ -199,6 +213,44 @@ impl<'a> Canvas<'a> {
         Ok(self.area.draw(&Rectangle::new(corners, style))?)
     }
 
+    /// The edges of a rectangle, `stroke` nominal pixels wide.
+    pub(super) fn outline(
+        &self,
+        (left, top): Point,
+        (right, bottom): Point,
+        color: RGBColor,
+        stroke: f64,
+    ) -> Result<(), ChartError> {
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        corners.windows(2).try_for_each(|edge| match edge {
+            [from, to] => self.line(*from, *to, color, stroke),
+            _ => Ok(()),
+        })
+    }
+
+    /// Slanted lines across a rectangle, `pitch` nominal pixels apart.
+    pub(super) fn hatch(
+        &self,
+        (left, top): Point,
+        (right, bottom): Point,
+        color: RGBColor,
+        pitch: f64,
+    ) -> Result<(), ChartError> {
+        let (width, height) = (right - left, bottom - top);
+        let step = self.px(pitch).max(2.0);
+        // A line from the foot at `foot` rises to the right at 45 degrees; the parts outside are cut off.
+        let mut foot = step - height;
+        while foot < width {
+            let (from, to) = (foot.max(0.0), (foot + height).min(width));
+            if to > from {
+                let rise = |across: f64| bottom - (across - foot);
+                self.line((left + from, rise(from)), (left + to, rise(to)), color, 1.0)?;
+            }
+            foot += step;
+        }
+        Ok(())
+    }
+
     /// A straight line, `stroke` nominal pixels wide.
     pub(super) fn line(
         &self,
@@ -224,5 +276,28 @@ impl<'a> Canvas<'a> {
     pub(super) fn triangle(&self, corners: [Point; 3], color: RGBColor) -> Result<(), ChartError> {
         let points: Vec<(i32, i32)> = corners.iter().map(|(x, y)| (pixel(*x), pixel(*y))).collect();
         Ok(self.area.draw(&Polygon::new(points, color.filled()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hatching_stays_inside_whatever_the_shape() -> Result<(), ChartError> {
+        for (right, bottom) in [(300.0, 120.0), (110.0, 400.0), (102.0, 101.0), (100.0, 100.0)] {
+            let mut svg = String::new();
+            let canvas = Canvas::open(&mut svg, NOMINAL, "", &[])?;
+            canvas.hatch((100.0, 100.0), (right, bottom), INK, 6.0)?;
+            canvas.close()?;
+            let lines: Vec<&str> = svg.split("points=\"").skip(1).filter_map(|it| it.split('"').next()).collect();
+            assert_eq!(lines.len() > 4, right * bottom > 25_000.0, "{svg}");
+            for point in lines.iter().flat_map(|line| line.split_whitespace()) {
+                let place = point.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
+                let Some((x, y)): Option<(f64, f64)> = place else { panic!("{point}") };
+                assert!((100.0..=right).contains(&x) && (100.0..=bottom).contains(&y), "{point} in {svg}");
+            }
+        }
+        Ok(())
     }
 }

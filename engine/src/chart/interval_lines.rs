@@ -37,7 +37,7 @@ impl Line {
         }
     }
 
-    fn half_width(&self) -> Option<f64> {
+    pub(super) fn half_width(&self) -> Option<f64> {
         Some((self.high? - self.low?) / 2.0)
     }
 
@@ -59,8 +59,8 @@ impl Line {
 }
 
 /// The values at the ends of the axis: zero, every estimate, and of every interval what [`reach`] allows.
-pub(super) fn axis_ends(lines: &[Line]) -> (f64, f64) {
-    let most = reach(lines.iter().filter_map(Line::half_width).collect());
+pub(super) fn axis_ends<'a>(lines: impl IntoIterator<Item = &'a Line> + Clone) -> (f64, f64) {
+    let most = reach(lines.clone().into_iter().filter_map(Line::half_width).collect());
     let (mut low, mut high) = (0.0_f64, 0.0_f64);
     for line in lines {
         let Some(estimate) = line.estimate else {
@@ -84,11 +84,11 @@ pub(super) struct Figures {
 
 impl Figures {
     /// As many decimals as show one digit of the typical half-width, or of the typical estimate without intervals.
-    pub(super) fn new(lines: &[Line], unit: &'static str) -> Self {
+    pub(super) fn new<'a>(lines: impl IntoIterator<Item = &'a Line> + Clone, unit: &'static str) -> Self {
         let above_zero = |value: &f64| *value > 0.0;
-        let half_widths: Vec<f64> = lines.iter().filter_map(Line::half_width).filter(above_zero).collect();
+        let half_widths: Vec<f64> = lines.clone().into_iter().filter_map(Line::half_width).filter(above_zero).collect();
         let estimates: Vec<f64> =
-            lines.iter().filter_map(|line| line.estimate.map(f64::abs)).filter(above_zero).collect();
+            lines.into_iter().filter_map(|line| line.estimate.map(f64::abs)).filter(above_zero).collect();
         let typical = median(half_widths).or_else(|| median(estimates)).unwrap_or(1.0);
         let decimals = if typical >= 10.0 { 0 } else { whole((-typical.log10() - 1e-9).ceil()).clamp(1, 5) };
         Self { decimals, unit }
@@ -97,6 +97,11 @@ impl Figures {
     /// `+7.7 %`; nothing without an estimate.
     pub(super) fn estimate(&self, line: &Line) -> String {
         line.estimate.map_or_else(String::new, |value| format!("{}{}", signed(value, self.decimals), self.unit))
+    }
+
+    /// `+7.7`: a value without its unit.
+    pub(super) fn bare(&self, value: f64) -> String {
+        signed(value, self.decimals)
     }
 
     /// `+7.7 % [6.9, 8.4]`; nothing without an estimate.
@@ -136,7 +141,7 @@ mod tests {
         assert!(broken.estimate.is_none() && broken.low.is_none() && broken.high.is_none());
         let figures = Figures::new(std::slice::from_ref(&broken), "");
         assert_eq!(figures.estimate_and_interval(&broken), "");
-        let (low, high) = axis_ends(&[broken]);
+        let (low, high) = axis_ends([&broken]);
         assert!(low < high);
     }
 

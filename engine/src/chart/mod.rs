@@ -1,7 +1,7 @@
 //! Charts of campaigns and experiments: plain numbers and labels in, an SVG out, and a PNG of that SVG.
 //!
-//! Three kinds: the funnel of campaigns, intervals around estimates (a forest plot, for lifts and for segments), and
-//! click rates by local hour. Nothing here knows where the numbers come from, so that the command line, the server
+//! Four kinds: the funnel of campaigns, intervals around estimates (a forest plot, for lifts and for segments), click
+//! rates by local hour, and send windows over the local week. Nothing here knows where the numbers come from, so that the command line, the server
 //! and the notebooks draw the same picture of the same object.
 //!
 //! What a reader of a picture must be able to rely on:
@@ -17,6 +17,7 @@ mod error;
 mod fonts;
 mod funnel;
 mod funnel_table;
+mod heat_map;
 mod hours;
 mod interval_lines;
 mod intervals;
@@ -28,11 +29,15 @@ mod raster;
 mod scale;
 mod size;
 mod text;
+mod week;
+mod windows;
+mod words;
 
 pub use error::ChartError;
 pub use natural::{compare_groups, compare_naturally};
 pub use raster::{Png, render_png};
 pub use size::{ChartSize, MAX_SIDE, MIN_SIDE};
+pub use words::Language;
 
 /// A campaign, or whatever else a funnel is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +80,32 @@ pub struct HourRow {
     pub low: f64,
     /// Upper end of the rate's interval, a share.
     pub high: f64,
+}
+
+/// A window of the local week: what it would change to send all messages in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowRow {
+    /// ISO numbers of the first and the last of its days: (1, 5) is Monday to Friday.
+    pub days: (u8, u8),
+    /// Local hour in which it begins, 0 to 23.
+    pub start: u8,
+    /// Local hour in which it ends, 0 to 24; not above the start for a window through midnight, which belongs to the
+    /// day on which it begins.
+    pub end: u8,
+    /// Whether promotion may be sent all through it; otherwise it is hatched and not compared.
+    pub legal: bool,
+    /// Whether enough messages went out in it; otherwise it stays empty and is not compared.
+    pub supported: bool,
+    /// Whether it is one of the windows to use; framed, with a star.
+    pub recommended: bool,
+    /// Messages that were sent in it.
+    pub sends: u64,
+    /// Its difference to current practice, a message.
+    pub difference: Option<f64>,
+    /// Nothing when the interval has no lower end.
+    pub low: Option<f64>,
+    /// Nothing when the interval has no upper end.
+    pub high: Option<f64>,
 }
 
 /// In what the values along an axis are shown.
@@ -139,12 +170,33 @@ pub enum Chart {
         /// The hours with messages, in any order.
         rows: Vec<HourRow>,
     },
+    /// The local week: differences to current practice as a heat map, and the windows with their intervals below it.
+    /// Without rows the words fill the picture: why there is no answer, and what to do.
+    Windows {
+        /// The heading.
+        title: String,
+        /// What was counted, in a line below the heading.
+        subtitle: String,
+        /// What to read out of it, a paragraph each, the most important first: lines below the subtitle.
+        words: Vec<String>,
+        /// What is measured along the axis of the intervals.
+        axis: String,
+        /// In what the differences are shown.
+        unit: AxisUnit,
+        /// In which language days and legend are written.
+        language: Language,
+        /// The windows, in any order; no two share an hour of the week.
+        rows: Vec<WindowRow>,
+    },
 }
 
 impl Chart {
     fn title(&self) -> &str {
         match self {
-            Self::Funnel { title, .. } | Self::Intervals { title, .. } | Self::Hours { title, .. } => title,
+            Self::Funnel { title, .. }
+            | Self::Intervals { title, .. }
+            | Self::Hours { title, .. }
+            | Self::Windows { title, .. } => title,
         }
     }
 }
@@ -189,6 +241,10 @@ pub fn draw_svg(chart: &Chart, size: ChartSize) -> Result<Svg, ChartError> {
         Chart::Funnel { title, subtitle, rows } => funnel::draw(&mut drawing, size, title, subtitle, rows)?,
         Chart::Intervals { title, axis, unit, rows } => intervals::draw(&mut drawing, size, title, axis, *unit, rows)?,
         Chart::Hours { title, subtitle, rows } => hours::draw(&mut drawing, size, title, subtitle, rows)?,
+        Chart::Windows { title, subtitle, words, axis, unit, language, rows } => {
+            let content = windows::Content { title, subtitle, words, axis, unit: *unit, language: *language, rows };
+            windows::draw(&mut drawing, size, &content)?
+        }
     };
     Ok(Svg { text: with_title(&drawing, chart.title()), warnings })
 }

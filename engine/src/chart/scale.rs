@@ -19,6 +19,12 @@ pub(super) fn pixel(value: f64) -> i32 {
     value.clamp(-1e6, 1e6).round() as i32
 }
 
+/// The nearest part of a colour.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a range that u8 holds")]
+pub(super) fn byte(value: f64) -> u8 {
+    value.clamp(0.0, 255.0).round() as u8
+}
+
 /// How many whole times: rounds down, never below zero.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a range that usize holds")]
 pub(super) fn whole(value: f64) -> usize {

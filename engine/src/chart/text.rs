@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 const ELLIPSIS: &str = "\u{2026}";
 
+/// In place of a name that is not there.
+pub(super) const DASH: &str = "\u{2013}";
+
 /// The usual sans-serif fonts are a little wider than the bundled one.
 const SLACK: f64 = 1.06;
 
@@ -88,7 +91,7 @@ pub(super) fn clean(text: &str) -> String {
 /// A label as it may be drawn; an empty one becomes a dash, so that its row is seen to have no name.
 pub(super) fn label(text: &str) -> String {
     let cleaned = clean(text);
-    if cleaned.is_empty() { "\u{2013}".to_owned() } else { cleaned }
+    if cleaned.is_empty() { DASH.to_owned() } else { cleaned }
 }
 
 /// The text in pieces that must not be cut: an accent stays with its letter, a joined emoji stays whole.
@@ -103,6 +106,80 @@ fn clusters(text: &str) -> Vec<&str> {
     }
     let ends = starts.iter().copied().skip(1).chain([text.len()]);
     starts.iter().zip(ends).filter_map(|(start, end)| text.get(*start..end)).collect()
+}
+
+/// Marks that must not begin a line.
+const CLOSING: &str = "，。；：、！？）」』】》〉”’％…,.;:!?)]}%";
+/// Marks that must not end a line.
+const OPENING: &str = "（「『【《〈“‘([{";
+
+/// A text in lines that are no wider than `room` pixels: broken between words, and between Chinese characters, but not
+/// before a mark that closes nor after one that opens. At most `most` lines; of a longer text the last line ends in an
+/// ellipsis, and the answer's second half says so.
+pub(super) fn wrap(text: &str, room: f64, size: f64, most: usize) -> (Vec<String>, bool) {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for (piece, is_spaced) in pieces(text) {
+        let joined = if is_spaced && !line.is_empty() { format!("{line} {piece}") } else { format!("{line}{piece}") };
+        if width(&joined, size) <= room {
+            line = joined;
+            continue;
+        }
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        for cluster in clusters(&piece) {
+            if !line.is_empty() && width(&line, size) + width(cluster, size) > room {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push_str(cluster);
+        }
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    let is_cut = lines.len() > most;
+    if is_cut {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            let mut kept = clusters(last);
+            while !kept.is_empty() && width(&kept.concat(), size) + width(ELLIPSIS, size) > room {
+                kept.pop();
+            }
+            *last = format!("{}{ELLIPSIS}", kept.concat().trim_end());
+        }
+    }
+    (lines, is_cut)
+}
+
+/// What stays together on a line, and whether a space comes before it.
+fn pieces(text: &str) -> Vec<(String, bool)> {
+    let mut found: Vec<(String, bool)> = Vec::new();
+    let mut is_spaced = false;
+    let mut previous: Option<char> = None;
+    for cluster in clusters(text) {
+        let Some(first) = cluster.chars().next() else { continue };
+        if first.is_whitespace() {
+            is_spaced = true;
+            continue;
+        }
+        let is_wide = |character: char| em(character) >= 1.0;
+        let may_break = previous.is_none_or(|last| {
+            !OPENING.contains(last) && !CLOSING.contains(first) && (is_spaced || is_wide(first) || is_wide(last))
+        });
+        match found.last_mut() {
+            Some((piece, _)) if !may_break => {
+                if is_spaced {
+                    piece.push(' ');
+                }
+                piece.push_str(cluster);
+            }
+            _ => found.push((cluster.to_owned(), is_spaced)),
+        }
+        is_spaced = false;
+        previous = Some(first);
+    }
+    found
 }
 
 /// Takes out the middle of a text that is wider than `room` pixels.
@@ -244,6 +321,33 @@ mod tests {
         assert_eq!(clusters("e\u{301}a"), ["e\u{301}", "a"]);
         assert_eq!(clusters("👨\u{200D}👩 x"), ["👨\u{200D}👩", " ", "x"]);
         assert!(clusters("").is_empty());
+    }
+
+    #[test]
+    fn lines_break_between_words_and_between_chinese_characters() {
+        let (lines, is_cut) = wrap("one two three four", width("one two ", 12.0), 12.0, 9);
+        assert_eq!(lines, ["one two", "three", "four"]);
+        assert!(!is_cut);
+        let (lines, _) = wrap("春节特惠，全场包邮（限今日）。", 5.2 * 12.0 * SLACK, 12.0, 9);
+        assert_eq!(lines, ["春节特惠，", "全场包邮", "（限今", "日）。"]);
+        assert!(wrap("", 50.0, 12.0, 3).0.is_empty());
+    }
+
+    #[test]
+    fn lines_fit_whatever_the_text() {
+        for text in ["a wordthatislongerthanthewholeline and more", "双十一预热，第一波短信召回 SMS recall 👍 100 %。"]
+        {
+            for room in [30.0, 60.0, 200.0] {
+                let (lines, _) = wrap(text, room, 12.0, 99);
+                assert!(lines.iter().all(|line| width(line, 12.0) <= room + 13.0 * SLACK), "{lines:?}");
+                let whole: String = lines.concat().chars().filter(|character| *character != ' ').collect();
+                assert_eq!(whole, text.replace(' ', ""));
+                let (cut, is_cut) = wrap(text, room, 12.0, 1);
+                assert!(cut.len() == 1 && width(&cut[0], 12.0) <= room, "{cut:?}");
+                assert_eq!(is_cut, lines.len() > 1);
+                assert_eq!(cut[0].ends_with(ELLIPSIS), is_cut);
+            }
+        }
     }
 
     #[test]
