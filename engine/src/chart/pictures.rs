@@ -1,6 +1,10 @@
 //! Which picture shows which answer: reports and analyses to the plain data that the charts draw, named and ordered for
 //! people.
 
+mod windows;
+
+pub use windows::windows_chart;
+
 use super::scale::real;
 use super::{AxisUnit, Chart, FunnelRow, HourRow, IntervalRow, compare_groups, compare_naturally};
 use crate::error::{EngineError, Result};
