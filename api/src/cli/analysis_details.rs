@@ -191,6 +191,7 @@ fn print_planned_look(metric: &MetricAnalysis, comparison: &ArmsComparison) {
     let Some(found) = &comparison.planned_look else { return };
     let state = match (found.crossed, found.p_value) {
         (true, Some(p_value)) => format!("stop: p {}", p_value_in_words(p_value)),
+        _ if found.information_fraction >= 1.0 => "the plan is at its end: not told apart".to_owned(),
         _ => "go on".to_owned(),
     };
     say!(

@@ -448,8 +448,8 @@ pub(super) struct WindowsEvaluateArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ChartArguments {
-    /// funnel, hours (of a report) or lift, segments (of an experiment)
-    #[arg(value_name = "funnel|hours|lift|segments")]
+    /// funnel, hours (of a report), lift, segments (of an experiment) or windows (when to send)
+    #[arg(value_name = "funnel|hours|lift|segments|windows")]
     pub(super) kind: String,
     /// The picture's file, .svg or .png
     #[arg(long, value_name = "FILE")]
@@ -465,6 +465,12 @@ pub(super) struct ChartArguments {
     /// The IANA zone of days, weeks and months, and of --from and --to without an offset [default: UTC]
     #[arg(long, value_name = "ZONE")]
     pub(super) time_zone: Option<String>,
+    /// What send windows are to be good for [default: click]
+    #[arg(long, value_name = "click|conversion|revenue|profit")]
+    pub(super) objective: Option<String>,
+    /// The language of the chart of windows [default: en]
+    #[arg(long, value_name = "en|zh")]
+    pub(super) language: Option<String>,
     /// The experiment [default: the only one]
     #[arg(long, value_name = "ID")]
     pub(super) experiment: Option<String>,

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use sendlift_engine::chart::{Chart, ChartSize, draw_svg, pictures, render_png};
+use sendlift_engine::chart::{Chart, ChartSize, Language, draw_svg, pictures, render_png};
 use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store, list_experiments};
 use sendlift_engine::query::QuerySession;
+use sendlift_engine::windows::{WindowsRequest, analyze_windows};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
@@ -14,6 +15,8 @@ use super::arguments::ChartArguments;
 const OF_REPORT: &[&str] = &["funnel", "hours"];
 /// The charts of an experiment.
 const OF_EXPERIMENT: &[&str] = &["lift", "segments"];
+/// The charts of send windows.
+const OF_WINDOWS: &[&str] = &["windows"];
 
 pub(super) async fn run(context: &Context, arguments: &ChartArguments) -> anyhow::Result<()> {
     check(arguments)?;
@@ -27,14 +30,14 @@ pub(super) async fn run(context: &Context, arguments: &ChartArguments) -> anyhow
 /// Refuses an unknown chart, and options that would change nothing about the one that is asked for.
 fn check(arguments: &ChartArguments) -> Result<()> {
     let kind = arguments.kind.as_str();
-    if !OF_REPORT.contains(&kind) && !OF_EXPERIMENT.contains(&kind) {
+    if ![OF_REPORT, OF_EXPERIMENT, OF_WINDOWS].iter().any(|kinds| kinds.contains(&kind)) {
         return Err(EngineError::usage(format!(
-            "there is no chart \"{kind}\": choose funnel, hours, lift or segments"
+            "there is no chart \"{kind}\": choose funnel, hours, lift, segments or windows"
         )));
     }
     let selection = &arguments.selection;
-    let options: [(&str, bool, &[&str]); 9] = [
-        ("--campaign", selection.campaign.is_some(), OF_REPORT),
+    let options: [(&str, bool, &[&str]); 11] = [
+        ("--campaign", selection.campaign.is_some(), &["funnel", "hours", "windows"]),
         ("--by", selection.by.is_some(), &["funnel"]),
         ("--from", selection.from.is_some(), OF_REPORT),
         ("--to", selection.to.is_some(), OF_REPORT),
@@ -43,6 +46,8 @@ fn check(arguments: &ChartArguments) -> Result<()> {
         ("--metric", arguments.metric.is_some(), OF_EXPERIMENT),
         ("--control", arguments.control.is_some(), OF_EXPERIMENT),
         ("--segment", !arguments.segment.is_empty(), &["segments"]),
+        ("--objective", arguments.objective.is_some(), OF_WINDOWS),
+        ("--language", arguments.language.is_some(), OF_WINDOWS),
     ];
     let strange = options.iter().find(|(_, is_given, charts)| *is_given && !charts.contains(&kind));
     strange.map_or(Ok(()), |(option, _, charts)| {
@@ -61,6 +66,20 @@ async fn picture(session: &QuerySession, arguments: &ChartArguments) -> anyhow::
         }
         "lift" => pictures::lift(&analysis(session, arguments).await?, metric)?,
         "segments" => pictures::segments(&analysis(session, arguments).await?, metric)?,
+        "windows" => {
+            let request = WindowsRequest {
+                campaign: arguments.selection.campaign.clone(),
+                objective: arguments.objective.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+                ..WindowsRequest::default()
+            };
+            let language = arguments.language.as_deref().unwrap_or("en");
+            let language = Language::of(language)
+                .ok_or_else(|| EngineError::usage(format!("\"{language}\" is no language of charts: use en or zh")))?;
+            match analyze_windows(session, &request).await?.first() {
+                Some(answer) => pictures::windows_chart(answer, language)?,
+                None => return Err(EngineError::usage("the store has no messages to compare windows by").into()),
+            }
+        }
         // `check` has let no other chart pass.
         _ => pictures::funnel(&super::report::make(session, &request).await?),
     })

@@ -8,10 +8,11 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::get;
 use sendlift_engine::EngineError;
-use sendlift_engine::chart::{Chart, ChartError, ChartSize, draw_svg, pictures, render_png};
+use sendlift_engine::chart::{Chart, ChartError, ChartSize, Language, draw_svg, pictures, render_png};
 use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store};
 use sendlift_engine::query::QuerySession;
 use sendlift_engine::report::{ReportRequest, report};
+use sendlift_engine::windows::{WindowsRequest, analyze_windows};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -41,6 +42,8 @@ enum Picture {
     Lift(Analysis),
     /// The difference in each segment, of an experiment.
     Segments(Analysis),
+    /// When to send.
+    Windows(WindowsRequest, Language),
 }
 
 /// An analysis, and the metric that a picture shows of it.
@@ -88,6 +91,10 @@ pub(super) struct ChartParams {
     experiment: Option<String>,
     /// Lift: only this metric. Segments: this metric instead of the first.
     metric: Option<String>,
+    /// Windows: click (unless given), conversion, revenue or profit.
+    objective: Option<String>,
+    /// Windows: en (unless given) or zh.
+    language: Option<String>,
     /// Pixels across, 320 to 4096 (800 unless given).
     width: Option<u32>,
     /// Pixels down, 320 to 4096 (500 unless given).
@@ -106,14 +113,14 @@ pub(super) struct ChartParams {
 /// Draws a chart
 ///
 /// `funnel` and `hours` show a report and take its parameters (`by` is for the funnel alone), `lift` and `segments` an
-/// experiment and take those of its analysis. What a picture leaves out is named in the header `x-sendlift-warnings`, a
+/// experiment and take those of its analysis; `windows` shows when to send. What a picture leaves out is named in the header `x-sendlift-warnings`, a
 /// JSON array of texts.
 #[utoipa::path(
     get,
     path = "/v1/charts/{file}",
     tag = "charts",
     params(
-        ("file" = String, Path, description = "The chart and its format: funnel, hours, lift or segments, then .svg or .png"),
+        ("file" = String, Path, description = "The chart and its format: funnel, hours, lift, segments or windows, then .svg or .png"),
         ChartParams,
         ReportParams,
         AnalysisParams,
@@ -150,7 +157,7 @@ impl Drawing {
     fn asked(file: &str, params: &ChartParams) -> Result<Self, Problem> {
         let unknown = || {
             Problem::not_found(format!(
-                "there is no chart \"{file}\": ask for funnel, hours, lift or segments, as .svg or .png (funnel.svg, say)"
+                "there is no chart \"{file}\": ask for funnel, hours, lift, segments or windows, as .svg or .png (funnel.svg, say)"
             ))
         };
         let (kind, extension) = file.rsplit_once('.').ok_or_else(unknown)?;
@@ -168,6 +175,18 @@ impl Drawing {
                 return Err(Problem::bad_request("segment is missing: name a column, as in segment=country"));
             }
             "segments" => Picture::Segments(params.analysis()?),
+            "windows" => Picture::Windows(
+                WindowsRequest {
+                    campaign: params.campaign.clone(),
+                    objective: params.objective.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+                    ..WindowsRequest::default()
+                },
+                match params.language.as_deref() {
+                    None => Language::English,
+                    Some(language) => Language::of(language)
+                        .ok_or_else(|| Problem::bad_request(format!("language \"{language}\" is neither en nor zh")))?,
+                },
+            ),
             _ => return Err(unknown()),
         };
         Ok(Self { picture, format, size: params.size()? })
@@ -178,6 +197,10 @@ impl Drawing {
             Picture::Funnel(request) => pictures::funnel(&report(session, request).await?),
             Picture::Hours(request) => pictures::hours(&report(session, request).await?),
             Picture::Lift(analysis) => pictures::lift(&analysis.of(session).await?, analysis.metric())?,
+            Picture::Windows(request, language) => match analyze_windows(session, request).await?.first() {
+                Some(answer) => pictures::windows_chart(answer, *language)?,
+                None => return Err(Problem::not_found("there are no messages to compare windows by")),
+            },
             Picture::Segments(analysis) => pictures::segments(&analysis.of(session).await?, analysis.metric())?,
         };
         let drawn = tokio::task::spawn_blocking(move || draw(&chart, self.size, self.format)).await;

@@ -110,7 +110,8 @@ pub(crate) fn post_stratified(
         p_value_adjusted: found.comparison.p_value,
         variance_reduction: found.variance_removed,
         covariates: vec![column.to_owned()],
-        decides: metric.covariates.is_none() && found.variance_removed.is_some(),
+        decides: !metric.covariates.as_ref().is_some_and(|covariates| covariates.named)
+            && found.variance_removed.is_some(),
         method: found.comparison.method,
         note: found.note,
     }))

@@ -85,7 +85,7 @@ fn of_column<'a>(
     column: &str,
     values: impl Iterator<Item = &'a ByArm>,
 ) -> Result<Option<Check>> {
-    let count = |arms: &ByArm, arm: &str| arms.get(arm).map_or(0, super::statistic::ArmStatistic::n);
+    let count = |arms: &ByArm, arm: &str| arms.get(arm).map_or(0, super::statistic::ArmStatistic::randomised_units);
     let counts: Vec<Vec<u64>> =
         values.map(|arms| sample.arms.iter().map(|(arm, _)| count(arms, arm)).collect()).collect();
     if counts.len() < 2 || sample.arms.len() < 2 {

@@ -84,12 +84,13 @@ fn anytime_sample_ratio(sample: &ExperimentSample, options: &AnalysisOptions) ->
     if counts.len() < 2 || counts.iter().sum::<u64>() == 0 || (known.is_none() && plainly_unequal(&counts)) {
         return Ok(None);
     }
+    let plan = if known.is_none() { "equal shares" } else { "the planned shares" };
     let weights = known.unwrap_or_else(|| vec![1.0; counts.len()]);
     let look = anytime_sample_ratio_test(&counts, &weights, ANYTIME_CONCENTRATION)?;
     let (verdict, words) = if look.p_value < MISMATCH {
-        (Verdict::Fail, "does not agree with the planned shares, however often it was looked at")
+        (Verdict::Fail, format!("does not agree with {plan}, however often it was looked at"))
     } else {
-        (Verdict::Ok, "agrees with the planned shares, looked at as often as one likes")
+        (Verdict::Ok, format!("agrees with {plan}, looked at as often as one likes"))
     };
     let shown = sample.arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
     let mut check = Check::new("sample_ratio_anytime", verdict, format!("{shown}: {words}"));

@@ -24,7 +24,7 @@ use super::comparisons::ArmsComparison;
 use super::definition::{Costs, MinimumEffect};
 use super::metric::MetricKind;
 use super::options::AnalysisOptions;
-use super::plan::{PlanRequest, PlannedEffect, plan_experiment};
+use super::plan::DEFAULT_POWER;
 use super::sample::MetricRole;
 use crate::stats::MarginVerdict;
 
@@ -223,6 +223,21 @@ fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComp
     } else if let (Some(cost), Some(comparison)) = (rule.costs.message, effect("messages")) {
         parts.push((-cost, comparison));
     }
+    let left_out: Vec<&str> = [
+        (
+            rule.costs.opt_out.is_some() && effect("opt_out").is_none(),
+            "opt-outs, for opt_out is no metric of the experiment",
+        ),
+        (
+            rule.costs.message.is_some() && effect("cost").is_none() && effect("messages").is_none(),
+            "messages, for neither messages nor cost is a metric of the experiment",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(left_out, what)| left_out.then_some(what))
+    .collect();
+    let left_out =
+        if left_out.is_empty() { String::new() } else { format!("; without {}", left_out.join(" and without ")) };
     let estimate: f64 = parts.iter().map(|(weight, comparison)| weight * difference(comparison)).sum();
     let half: f64 = parts
         .iter()
@@ -232,7 +247,7 @@ fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComp
         })
         .sum();
     let words = format!(
-        "{} brings {:+.4} for each recipient, between {:+.4} and {:+.4}: {} at {value} each{}",
+        "{} brings {:+.4} for each recipient, between {:+.4} and {:+.4}: {} at {value} each{}{left_out}",
         winner.arm,
         estimate,
         estimate - half,
@@ -243,34 +258,31 @@ fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComp
     Some(Worth { estimate, words })
 }
 
-/// For how long the experiment has to go on to see the minimum effect, or the effect that it shows now.
+/// For how long the experiment has to go on to see the minimum effect, or the effect that it shows now: from the width of
+/// the interval that decides, which has the spread of both arms in it, clusters, covariates and looks too. A width falls
+/// with the root of the units.
 fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
     let comparison =
         primary.comparisons.iter().max_by(|left, right| gain(primary, left).total_cmp(&gain(primary, right)))?;
-    let control = primary.arms.iter().find(|arm| arm.arm == comparison.control)?;
-    let baseline = control.mean?;
+    let baseline = mean_of(primary, &comparison.control)?;
     let (effect, which) = match rule.minimum_effect {
         Some(minimum) => (minimum.difference(baseline), "the minimum effect"),
-        None => (difference(comparison).abs(), "the difference that shows now, if it is true"),
+        None => (gain(primary, comparison), "the difference that shows now"),
     };
-    let variance = control.variance.filter(|_| primary.kind == MetricKind::Mean);
-    if effect <= 0.0 || !matches!(primary.kind, MetricKind::Proportion | MetricKind::Mean) {
+    let held = comparison.deciding().difference;
+    let half = held.low.zip(held.high).map(|(low, high)| (high - low) / 2.0).filter(|half| *half > 0.0)?;
+    if effect <= 0.0 {
         return None;
     }
-    let arms = u32::try_from(primary.arms.len()).ok()?;
-    let request = PlanRequest {
-        baseline: Some(baseline),
-        variance,
-        effect: Some(PlannedEffect::Difference(effect)),
-        alpha: rule.alpha,
-        arms,
-        ..PlanRequest::new(primary.kind)
-    };
-    let needed = plan_experiment(&request).ok()?.n_per_arm;
+    // A fixed interval is seen to exclude zero with 80 % power where its half width is z / (z + z of the power) of the effect.
+    let critical = crate::stats::distribution::normal::critical_value(rule.alpha);
+    let allowed = effect * critical / (critical + crate::stats::distribution::normal::quantile(DEFAULT_POWER));
     let there = primary.arms.iter().map(|arm| arm.n).min()?;
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let needed = (there as f64 * (half / allowed).powi(2)).ceil() as u64;
     let shown = amount(primary.kind, effect);
     if needed <= there {
-        return Some(format!("with {there} units an arm, {which} of {shown} would have been seen with 80 % power"));
+        return Some(format!("with {there} units an arm, {which}, {shown}, would have been seen with 80 % power"));
     }
     let more = needed - there;
     #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
@@ -279,7 +291,7 @@ fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
         format!(", about {:.0} days at the rate so far", (more as f64 / per_day).ceil())
     });
     Some(format!(
-        "to see {which} of {shown} with 80 % power takes {needed} units an arm: {more} more{}",
+        "to see {which}, {shown}, with 80 % power takes about {needed} units an arm: {more} more{}",
         days.unwrap_or_default()
     ))
 }

@@ -43,8 +43,12 @@ pub struct ExperimentSummary {
     /// When its first message was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_sent_at: Option<Timestamp>,
-    /// `assignments`, `sends` (by `experiment_id`) or `campaign` (a campaign whose sends carry variants).
+    /// `assignments`, `sends` (by `experiment_id`), `campaign` (a campaign whose sends carry variants), or `definition` where
+    /// there is nothing else yet.
     pub source: &'static str,
+    /// Whether it has a definition, which the analysis goes by.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_defined: bool,
 }
 
 /// How many values a column has in a group: none, one, or 2 for several. A set of the values for each of millions of groups
@@ -78,6 +82,26 @@ pub async fn list_experiments(session: &QuerySession) -> Result<Vec<ExperimentSu
             }
         }
     }
+    if let Some(store) = &session.store {
+        for definition in ExperimentDefinition::all(store).await? {
+            let campaign = definition.campaign.as_deref();
+            let of_campaign = found.iter().find(|known| Some(known.experiment_id.as_str()) == campaign).cloned();
+            match (found.iter_mut().find(|known| known.experiment_id == definition.name), of_campaign) {
+                (Some(known), _) => known.is_defined = true,
+                (None, Some(campaign)) => {
+                    found.push(ExperimentSummary { experiment_id: definition.name, is_defined: true, ..campaign });
+                }
+                (None, None) => found.push(ExperimentSummary {
+                    experiment_id: definition.name,
+                    arms: Vec::new(),
+                    units: 0,
+                    first_sent_at: None,
+                    source: "definition",
+                    is_defined: true,
+                }),
+            }
+        }
+    }
     Ok(found)
 }
 
@@ -90,6 +114,7 @@ fn read_summary(batch: &RecordBatch, row: usize, source: &'static str) -> Result
         units: batch.column(2).as_primitive::<Int64Type>().value(row).unsigned_abs(),
         first_sent_at: if first.is_null(row) { None } else { Timestamp::from_microsecond(first.value(row)).ok() },
         source,
+        is_defined: false,
     })
 }
 
@@ -126,6 +151,11 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
         }
         sample
     };
+    if sample.arms.is_empty() {
+        return Err(EngineError::NotFound(format!(
+            "the experiment \"{id}\" has no messages with a variant and no assignments yet"
+        )));
+    }
     let control = sample.control(options.control.as_deref())?;
     if options.control.is_none() {
         sample.notes.push(format!("no control was named: {control} is taken for it"));
@@ -258,7 +288,7 @@ impl StoreExperiment<'_> {
             self.metrics(&options.metrics, options.guardrails.as_deref(), &mut sample.notes).await?;
         let names = |role: Option<MetricRole>| {
             let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
-            of_role.map(|metric| metric.spec.name.as_str()).collect::<Vec<_>>().join(", ")
+            of_role.map(|metric| metric.spec.to_string()).collect::<Vec<_>>().join(", ")
         };
         let guardrails = names(Some(MetricRole::Guardrail));
         let guardrails = if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") };

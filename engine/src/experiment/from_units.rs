@@ -136,6 +136,16 @@ impl UnitTable {
             sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
         }
         let clusters = options.randomised_by.is_some();
+        let of_units = [
+            (!options.covariates.is_empty(), "--covariate"),
+            (options.strata.is_some(), "--post-stratify"),
+            (options.search, "--search"),
+        ];
+        if let Some((_, option)) = of_units.iter().find(|(given, _)| clusters && *given) {
+            return Err(EngineError::usage(format!(
+                "{option} looks at units one by one, and with --randomised-by whole clusters were randomised: leave one of them out"
+            )));
+        }
         if let Some(column) = &options.randomised_by {
             sample.unit.clone_from(column);
             let without =
@@ -200,11 +210,6 @@ impl UnitTable {
         });
         let named: Vec<CovariateColumn> = named.collect();
         if !named.is_empty() {
-            if clusters {
-                return Err(EngineError::usage(
-                    "covariates are not available where clusters were randomised: leave --covariate or --randomised-by out",
-                ));
-            }
             let (arms, checks) = (&sample.arms, &mut sample.checks);
             read_covariates(&table, arms, checks, &mut sample.metrics, &named, true).await?;
         }

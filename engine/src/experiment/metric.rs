@@ -84,6 +84,15 @@ impl MetricSpec {
     }
 }
 
+impl std::fmt::Display for MetricSpec {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.detail() {
+            Some(detail) => write!(formatter, "{} ({detail})", self.name),
+            None => formatter.write_str(&self.name),
+        }
+    }
+}
+
 impl FromStr for MetricSpec {
     type Err = EngineError;
 

@@ -50,7 +50,13 @@ pub(crate) fn path_of(
     let mut so_far = ByArm::new();
     let mut least: Vec<Option<f64>> = vec![None; treatments.len()];
     let mut points = Vec::with_capacity(metric.path.len());
-    for (day, arms) in &metric.path {
+    // Days that are numbers go by their size, dates as they are written.
+    let mut days: Vec<(&String, &ByArm)> = metric.path.iter().collect();
+    days.sort_by(|(left, _), (right, _)| match (left.parse::<f64>(), right.parse::<f64>()) {
+        (Ok(left), Ok(right)) => left.total_cmp(&right),
+        _ => left.cmp(right),
+    });
+    for (day, arms) in days {
         for (arm, more) in arms {
             let merged = match so_far.remove(arm) {
                 Some(known) => known.merge(more)?,

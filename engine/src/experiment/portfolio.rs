@@ -21,6 +21,8 @@ use crate::stats::{Estimate, Heterogeneity};
 /// Experiments of which one has so many of its recipients in another are flagged.
 const LEAST_SHARE_SHARED: f64 = 0.1;
 
+const SHARED: &str = "their results are not independent, and one may have moved the other";
+
 /// What is asked of a portfolio.
 #[derive(Debug, Clone)]
 pub struct PortfolioRequest {
@@ -102,7 +104,7 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
     };
     let (mut names, mut effects, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let known = list_experiments(session).await?;
-    for summary in &known {
+    for summary in known.iter().filter(|summary| summary.source != "definition") {
         let id = &summary.experiment_id;
         let analysis = analyze_store(session, id, &options).await?;
         if let Some(failed) = analysis.checks.iter().find(|check| check.verdict == Verdict::Fail) {
@@ -137,6 +139,13 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
             "there is no experiment whose {} can be compared{}",
             request.metric,
             if left_out.is_empty() { String::new() } else { format!(": {}", left_out.join("; ")) }
+        )));
+    }
+    if effects.len() < 2 {
+        return Err(EngineError::NotFound(format!(
+            "a portfolio takes two experiments or arms and more; there is one whose {} can be compared{}",
+            request.metric,
+            if left_out.is_empty() { String::new() } else { format!(" (left out: {})", left_out.join("; ")) }
         )));
     }
     let found =
@@ -205,7 +214,7 @@ async fn overlaps(session: &QuerySession) -> Result<Vec<SharedRecipients>> {
                 second: names[pair.second].clone(),
                 shared: counted.map_or(0, |counted| counted.shared),
                 share_of_smaller: pair.share_of_smaller,
-                note: pair.note,
+                note: SHARED.to_owned(),
             }
         })
         .collect())

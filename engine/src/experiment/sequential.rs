@@ -16,6 +16,8 @@ use crate::stats::{Effect, Estimate, GroupSequential, always_valid_means};
 /// boundary that moves with every look is none.
 pub const DEFAULT_PLANNED_UNITS: u64 = 10_000;
 
+const NO_SEQUENCE: &str = "there is no always-valid result for quantiles: choose a mean, or looks that are planned";
+
 /// A comparison that stays valid however often one looks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AlwaysValid {
@@ -135,7 +137,15 @@ pub(crate) fn always_valid(
     alpha: f64,
 ) -> Result<Option<AlwaysValid>> {
     if matches!(control, ArmStatistic::Quantile { .. } | ArmStatistic::ClusteredQuantile { .. }) {
-        return Ok(None);
+        let none = || Estimate::undefined(NO_SEQUENCE);
+        return Ok(Some(AlwaysValid {
+            difference: none(),
+            lift: none(),
+            p_value: None,
+            p_value_adjusted: None,
+            planned_units,
+            method: NO_SEQUENCE.to_owned(),
+        }));
     }
     // Of zeros and ones these are the sequences of proportions.
     let found = always_valid_means(&control.moments()?, &treatment.moments()?, planned_units, alpha)?;

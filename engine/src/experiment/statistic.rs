@@ -89,6 +89,15 @@ impl ArmStatistic {
         }
     }
 
+    /// What was randomised: units, or clusters of them.
+    pub(crate) fn randomised_units(&self) -> u64 {
+        match self {
+            Self::Clusters(clusters) => clusters.len() as u64,
+            Self::ClusteredQuantile { clusters, .. } => clusters.len() as u64,
+            _ => self.n(),
+        }
+    }
+
     /// Moments with the arm's value and its standard error, for methods that need no more than these two: of shares and
     /// means their own, of anything else those of a mean over as many randomised units. Without a standard error there
     /// is one unit at most.

@@ -1,6 +1,6 @@
 //! The slots of the local week in which messages may be sent: what a send window is.
 //!
-//! A day has N windows of as equal a length as quarter hours allow between 09:00 and 21:00, and two more, the early one from
+//! A day has N windows of as equal a length as whole hours allow between 09:00 and 21:00, and two more, the early one from
 //! midnight and the late one up to it: those are estimated where there are sends, and are hardly ever legal or wanted. 09:00
 //! to 21:00 is the stretch that the laws on hours share (`legal_hours`), so that few windows straddle a legal boundary.
 //! The days of the week stand alone or in three groups; groups are the default, because a window needs many sends.
@@ -144,34 +144,12 @@ impl Slots {
     /// That many equal windows between 09:00 and 21:00, with an early and a late one around them.
     ///
     /// # Errors
-    /// When there are to be none or more than 24: a window under half an hour is never wide enough to learn from.
+    /// When there are to be none or more than 12, which is one an hour.
     pub fn new(per_day: u32, groups: DayGroups) -> Result<Self> {
-        if !(1..=24).contains(&per_day) {
-            return Err(EngineError::usage(format!("{per_day} windows a day: take 1 to 24, best 4 to 6")));
+        if !(1..=12).contains(&per_day) {
+            return Err(EngineError::usage(format!("{per_day} windows a day: take 1 to 12, best 4 to 6")));
         }
         Ok(Self::of_starts(equal_starts(per_day), groups))
-    }
-
-    /// Windows that begin at those times and end where the next begins; the last ends at midnight, and one from midnight is
-    /// added where the first begins later.
-    ///
-    /// # Errors
-    /// When a text is no time of the day such as `08:00`, or the times do not rise.
-    pub fn starting_at(times: &[&str], groups: DayGroups) -> Result<Self> {
-        let mut starts = vec![0];
-        for time in times {
-            let minutes = read_clock(time).filter(|minutes| *minutes < DAY);
-            let minutes =
-                minutes.ok_or_else(|| EngineError::usage(format!("\"{time}\" is no time of the day such as 08:00")))?;
-            match starts.last() {
-                Some(0) if minutes == 0 && starts.len() == 1 => {}
-                Some(before) if minutes <= *before => {
-                    return Err(EngineError::usage(format!("{time} does not come after {}", clock(*before))));
-                }
-                _ => starts.push(minutes),
-            }
-        }
-        Ok(Self::of_starts(starts, groups))
     }
 
     fn of_starts(starts: Vec<u16>, groups: DayGroups) -> Self {
@@ -222,13 +200,13 @@ impl Slots {
     }
 }
 
-/// Midnight, the boundaries of the equal windows on quarter hours, and the end of the last.
+/// Midnight, the boundaries of the equal windows on whole hours, and the end of the last.
 fn equal_starts(per_day: u32) -> Vec<u16> {
-    let quarters = u32::from((EQUAL_WINDOWS.end - EQUAL_WINDOWS.start) / 15);
+    let hours = u32::from((EQUAL_WINDOWS.end - EQUAL_WINDOWS.start) / 60);
     let boundary = |number: u32| {
-        // Halves are rounded up; at most 48 quarters fit into the type.
-        let quarter = u16::try_from((2 * number * quarters + per_day) / (2 * per_day)).unwrap_or_default();
-        EQUAL_WINDOWS.start + 15 * quarter
+        // Halves are rounded up; at most 12 hours fit into the type.
+        let hour = u16::try_from((2 * number * hours + per_day) / (2 * per_day)).unwrap_or_default();
+        EQUAL_WINDOWS.start + 60 * hour
     };
     std::iter::once(0).chain((0..=per_day).map(boundary)).collect()
 }
@@ -281,7 +259,7 @@ mod tests {
     #[test]
     fn every_number_of_windows_covers_the_day_without_a_gap() {
         for groups in [DayGroups::Week, DayGroups::Days] {
-            for per_day in 1..=24 {
+            for per_day in 1..=12 {
                 let slots = Slots::new(per_day, groups).unwrap();
                 let parts = per_day as usize + 2;
                 assert_eq!(slots.all().len(), parts * groups.all().len());
@@ -293,7 +271,7 @@ mod tests {
                     }
                     let lengths = day[1..parts - 1].iter().map(|slot| slot.minutes.end - slot.minutes.start);
                     let (shortest, longest) = (lengths.clone().min().unwrap(), lengths.max().unwrap());
-                    assert!(shortest >= 30 && longest - shortest <= 15, "{per_day}: {shortest} to {longest}");
+                    assert!(shortest >= 60 && longest - shortest <= 60, "{per_day}: {shortest} to {longest}");
                 }
                 for (index, slot) in slots.all().iter().enumerate() {
                     assert_eq!(slot.index, index);
@@ -302,7 +280,7 @@ mod tests {
                 assert!((hours - 168.0).abs() < 1e-9, "{hours}");
             }
         }
-        assert!(Slots::new(0, DayGroups::Week).is_err() && Slots::new(25, DayGroups::Week).is_err());
+        assert!(Slots::new(0, DayGroups::Week).is_err() && Slots::new(13, DayGroups::Week).is_err());
     }
 
     #[test]
@@ -313,19 +291,6 @@ mod tests {
         assert!((evening.hour_of_week() - (48.0 + 19.5)).abs() < 1e-12);
         let last = slots.all().last().unwrap();
         assert!((last.hour_of_week() - 166.5).abs() < 1e-12, "{}", last.hour_of_week());
-    }
-
-    #[test]
-    fn own_boundaries_are_taken_and_checked() {
-        let slots = Slots::starting_at(&["08:00", "11:30", "20:00"], DayGroups::Week).unwrap();
-        let monday: Vec<String> = slots.all()[..4].iter().map(Slot::start).collect();
-        assert_eq!(monday, ["00:00", "08:00", "11:30", "20:00"]);
-        assert_eq!(Slots::starting_at(&["00:00", "12:00"], DayGroups::Week).unwrap().all().len(), 6);
-        for wrong in
-            [vec!["12:00", "08:00"], vec!["8"], vec!["24:00"], vec!["08:60"], vec!["09:00", "09:00"], vec!["+8:00"]]
-        {
-            assert!(Slots::starting_at(&wrong, DayGroups::Week).is_err(), "{wrong:?}");
-        }
     }
 
     #[test]

@@ -88,13 +88,13 @@ fn a_slot_is_legal_whole_or_in_part() {
         assert_eq!(found, part, "{whose} {local}");
     }
     // A slot of several days is legal where each of them is.
-    let weekdays = Slots::starting_at(&["08:00", "12:00"], DayGroups::Week).unwrap();
+    let weekdays = Slots::new(4, DayGroups::Week).unwrap();
     let own = "[[rule]]\nid = \"X\"\ncountry = \"DE\"\ncitation = \"\"\nversion = \"\"\nstatus = \"convention\"\n\
-               hours = [{ days = \"mon-thu\", from = \"08:00\", to = \"12:00\" }, { days = \"fri\", from = \"08:00\", \
+               hours = [{ days = \"mon-thu\", from = \"09:00\", to = \"12:00\" }, { days = \"fri\", from = \"09:00\", \
                to = \"10:00\" }, { days = \"fri\", from = \"10:30\", to = \"11:00\" }]";
     let own = LegalHours::read(own, "own.toml").unwrap();
     assert!(!own.slot_legal(place("DE"), &weekdays.all()[1], false));
-    assert_eq!(own.legal_part(place("DE"), &weekdays.all()[1], false), Some(480..600));
+    assert_eq!(own.legal_part(place("DE"), &weekdays.all()[1], false), Some(540..600));
     assert!(own.slot_legal(place("FR"), &weekdays.all()[1], false));
 }
 
