@@ -14,7 +14,7 @@ use super::unit_columns::{MetricColumns, Rows as _, UnitColumns};
 use crate::error::{EngineError, Result};
 use crate::facts::has_repeated_ids;
 use crate::ingest::input::Input;
-use crate::query::{has_column, new_context, quoted, unit_table};
+use crate::query::{has_column, is_text, new_context, quoted, unit_table};
 
 /// A unit table and which of its columns are what.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl UnitTable {
         }
         for (position, covariate) in options.covariates.iter().enumerate() {
             let column = known(&schema, covariate, request)?;
-            let text = schema.field_with_name(covariate)?.data_type() == &DataType::Utf8View;
+            let text = is_text(schema.field_with_name(covariate)?.data_type());
             let value =
                 if text { format!("arrow_cast({column}, 'Utf8')") } else { metric_value(&schema, covariate, &column)? };
             columns.push(format!("{value} AS x{position}"));
@@ -334,7 +334,7 @@ fn known(schema: &SchemaRef, column: &str, request: &UnitRequest) -> Result<Stri
 
 fn metric_value(schema: &SchemaRef, name: &str, column: &str) -> Result<String> {
     let kind = schema.field_with_name(name)?.data_type();
-    if kind == &DataType::Utf8View {
+    if is_text(kind) {
         return Err(EngineError::usage(format!(
             "metric \"{name}\" is not a column of numbers: some cells are text (write yes as 1 and no as 0)"
         )));

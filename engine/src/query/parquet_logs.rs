@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::DataFusionError;
@@ -72,6 +72,48 @@ impl ParquetPart {
     /// The names of the table's columns that the file feeds.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// How many rows the file has.
+    pub(super) fn rows(&self) -> i64 {
+        self.metadata.metadata().file_metadata().num_rows()
+    }
+
+    /// The file's columns as a table of units has them, texts as such; `None` where a column is neither a text, a number, a
+    /// yes or no nor a time, or where a text column begins with numbers.
+    pub(super) fn plain_schema(&self) -> Result<Option<SchemaRef>> {
+        let mut fields = Vec::new();
+        for field in self.metadata.schema().fields() {
+            let kind = match field.data_type() {
+                DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+                DataType::Dictionary(_, value) if matches!(value.as_ref(), DataType::Utf8 | DataType::LargeUtf8) => {
+                    DataType::Utf8
+                }
+                kind @ (DataType::Boolean
+                | DataType::Date32
+                | DataType::Timestamp(_, _)
+                | DataType::Decimal128(_, _)) => kind.clone(),
+                kind if kind.is_primitive() && kind.is_numeric() => kind.clone(),
+                _ => return Ok(None),
+            };
+            fields.push(Field::new(field.name(), kind, true));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let texts: Vec<usize> =
+            (0..schema.fields().len()).filter(|index| schema.field(*index).data_type() == &DataType::Utf8).collect();
+        if texts.is_empty() || self.rows() == 0 {
+            return Ok(Some(schema));
+        }
+        let Some(first) = self.reader(&[0], &texts)?.next().transpose()? else { return Ok(Some(schema)) };
+        for column in first.columns() {
+            let texts = arrow::compute::cast(column, &DataType::Utf8)?;
+            let filled = texts.len() - texts.null_count();
+            let numbers = arrow::compute::cast(&texts, &DataType::Float64)?;
+            if filled > 0 && numbers.len() - numbers.null_count() == filled {
+                return Ok(None);
+            }
+        }
+        Ok(Some(schema))
     }
 
     /// Looks through the columns that the statistics leave in doubt.

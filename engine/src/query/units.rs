@@ -8,18 +8,23 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use jiff::tz::TimeZone;
 
+use super::parquet_logs::{ParquetPart, ParquetTable};
 use super::stream::{Batches, OpenPartition, streaming_table};
 use crate::bridge;
 use crate::error::{EngineError, Result};
-use crate::ingest::input::Input;
+use crate::ingest::input::{Input, Layout, Origin};
 use crate::ingest::read::{self, RawChunk};
 use crate::ingest::times::TimeParser;
 
 /// Texts that mean "nothing" in a column of numbers.
 const NOTHING: [&str; 6] = ["NaN", "nan", "NA", "NULL", "null", "None"];
 
-/// Opens a unit table. The file is read once to learn its columns' types and again by each query.
+/// Opens a unit table. A Parquet file says its columns' types; any other is read once to learn them and again by each
+/// query.
 pub(crate) fn unit_table(input: &Input) -> Result<Arc<dyn TableProvider>> {
+    if let Some(table) = parquet_table(input)? {
+        return Ok(table);
+    }
     let schema = infer_schema(input)?;
     let (input, partition_schema) = (input.clone(), Arc::clone(&schema));
     let open: OpenPartition = Arc::new(move || {
@@ -28,6 +33,26 @@ pub(crate) fn unit_table(input: &Input) -> Result<Arc<dyn TableProvider>> {
         Ok(Box::new(chunks.map(move |chunk| typed_batch(&sound(chunk?, &name)?, &schema))) as Batches)
     });
     streaming_table(schema, vec![open])
+}
+
+/// A Parquet file as a table that reads only the columns that a query wants, on all cores; `None` for anything else, and
+/// for a file whose columns need a second look: numbers written as texts, lists.
+fn parquet_table(input: &Input) -> Result<Option<Arc<dyn TableProvider>>> {
+    let Origin::File(path) = &input.origin else { return Ok(None) };
+    if input.layout()? != Layout::Parquet {
+        return Ok(None);
+    }
+    let part = ParquetPart::of_own_file(path)?;
+    let Some(schema) = part.plain_schema()? else { return Ok(None) };
+    if part.rows() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(ParquetTable::new(schema, vec![part], None))))
+}
+
+/// Whether a column of a unit table holds texts.
+pub(crate) fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
 
 fn utc() -> TimeParser {

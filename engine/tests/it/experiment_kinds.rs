@@ -259,3 +259,62 @@ async fn the_last_day_of_a_path_is_the_whole() {
     let names: Vec<&str> = found.checks.iter().map(|check| check.check.as_ref()).collect();
     assert!(names.contains(&"sample_ratio_anytime") && names.contains(&"outliers"), "{names:?}");
 }
+
+#[tokio::test]
+async fn clusters_keep_out_of_what_looks_at_units() {
+    let by_shop = || AnalysisOptions { randomised_by: Some("shop".to_owned()), ..AnalysisOptions::default() };
+    let request = UnitRequest {
+        input: table(&units()),
+        arm: "arm".to_owned(),
+        metrics: vec!["spend:mean".parse().unwrap()],
+        unit: None,
+        filter: None,
+    };
+    for options in [
+        AnalysisOptions { strata: Some("country".to_owned()), ..by_shop() },
+        AnalysisOptions { covariates: vec!["before".to_owned()], ..by_shop() },
+    ] {
+        let error = analyze_units(&request, &options).await.unwrap_err().to_string();
+        assert!(error.contains("--randomised-by"), "{error}");
+    }
+    // Sixty shops in two arms, thirty each: a column that is the shop's own tells nothing of the arm by counting shops.
+    let mut csv = "arm,spend,shop,region\n".to_owned();
+    for unit in units() {
+        let arm = if unit.treated { "B" } else { "A" };
+        writeln!(csv, "{arm},{},shop {},region {}", unit.spend, unit.shop, unit.shop * 7 % 11 % 4).unwrap();
+    }
+    let options = AnalysisOptions { segments: vec!["region".to_owned()], ..by_shop() };
+    let found = analyze_units(&UnitRequest { input: Input::memory("shops.csv", csv.into()), ..request }, &options)
+        .await
+        .unwrap();
+    let check = found.checks.iter().find(|check| check.check == "arm_by_column").unwrap();
+    assert_ne!(check.verdict, sendlift_engine::experiment::Verdict::Fail, "{check:?}");
+}
+
+#[tokio::test]
+async fn quantiles_do_not_borrow_certainty_for_every_look() {
+    let sequential = AnalysisOptions { sequential: Some(600), ..AnalysisOptions::default() };
+    let found = analysis(&["spend:quantile=0.5"], sequential).await;
+    assert_eq!(first(&found, 0).decisive_p_value(), None);
+    assert!(first(&found, 0).always_valid.as_ref().unwrap().method.contains("no always-valid result"));
+    assert_eq!(found.decision.recommendation, sendlift_engine::experiment::Recommendation::KeepRunning);
+}
+
+#[tokio::test]
+async fn days_that_are_numbers_go_by_their_size() {
+    let mut csv = "arm,visit,day\n".to_owned();
+    for i in 0..240_u32 {
+        writeln!(csv, "{},{},{}", if i % 2 == 0 { "A" } else { "B" }, u32::from(i % 5 == 0), 1 + i / 20).unwrap();
+    }
+    let request = UnitRequest {
+        input: Input::memory("units.csv", csv.into()),
+        arm: "arm".to_owned(),
+        metrics: vec!["visit".parse().unwrap()],
+        unit: None,
+        filter: None,
+    };
+    let options = AnalysisOptions { path: Some("day".to_owned()), ..AnalysisOptions::default() };
+    let found = analyze_units(&request, &options).await.unwrap();
+    let days: Vec<&str> = found.metrics[0].path.iter().map(|point| point.day.as_str()).collect();
+    assert_eq!(days, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]);
+}
