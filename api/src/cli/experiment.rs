@@ -325,6 +325,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
     rows.print(Format::Table)?;
     print_details(analysis);
     print_segments(analysis)?;
+    print_incrementality(analysis);
     for check in &analysis.checks {
         let mark = match check.verdict {
             Verdict::Ok => "ok  ",
@@ -349,6 +350,29 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         say!("  - {reason}");
     }
     Ok(())
+}
+
+/// What the messages brought against no message, beside what is credited to them.
+fn print_incrementality(analysis: &ExperimentAnalysis) {
+    let Some(found) = &analysis.incrementality else { return };
+    let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.1}"));
+    for metric in &found.metrics {
+        let inflation = match metric.inflation {
+            Some(inflation) => format!("{inflation:.2} times as many"),
+            None => "what the messages brought is not told from nothing".to_owned(),
+        };
+        say!(
+            "against the {} held out, {} assigned brought {} more {} [{}, {}], p {}; {:.1} are credited to messages: {inflation}",
+            found.held_out,
+            found.assigned,
+            number(metric.incremental.estimate),
+            metric.metric,
+            number(metric.incremental.low),
+            number(metric.incremental.high),
+            metric.p_value.map_or_else(|| "-".to_owned(), p_value_in_words),
+            metric.attributed
+        );
+    }
 }
 
 fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {

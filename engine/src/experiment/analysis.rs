@@ -12,6 +12,7 @@ use super::checks::{Check, checks};
 use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
 use super::decision::{Decision, Rule, decide};
 use super::exact::Place;
+use super::incrementality::{Incrementality, incrementality};
 use super::metric::MetricKind;
 use super::options::AnalysisOptions;
 use super::path::{PathPoint, path_of};
@@ -44,6 +45,9 @@ pub struct ExperimentAnalysis {
     pub arms: Vec<ArmCount>,
     /// The metrics, the primary one first.
     pub metrics: Vec<MetricAnalysis>,
+    /// What the messages brought beyond what would have come anyway, where some were held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incrementality: Option<Incrementality>,
     /// What to do.
     pub decision: Decision,
     /// Assumptions that were made where nothing was said.
@@ -192,6 +196,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         ));
     }
     let decision = decide(&metrics, &checks, &control, &Rule::new(options, sample.days));
+    let incrementality = incrementality(&sample.held_out, options.alpha)?;
     let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
     let arms = sample.arms.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: false });
     Ok(ExperimentAnalysis {
@@ -204,6 +209,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         source: SourceOfAnalysis { kind: sample.kind, versions: sample.versions },
         checks,
         metrics,
+        incrementality,
         decision,
         notes,
     })

@@ -15,11 +15,13 @@ use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
 use super::covariates::{CovariateColumn, read_covariates};
 use super::definition::{ExperimentDefinition, lower_is_better};
+use super::incrementality::HeldOutMetric;
 use super::metric::{MetricForm, MetricKind, MetricSpec};
 use super::on_delivered::SHARE_OF_DELIVERY;
 use super::options::AnalysisOptions;
 use super::sample::{ExperimentSample, MetricRole, MetricSample};
-use super::unit_columns::{MetricColumns, UnitColumns};
+use super::statistic::ArmStatistic;
+use super::unit_columns::{MetricColumns, UnitColumns, count_at, number_at};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
@@ -132,7 +134,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
     let laid_over = definition.map(|definition| definition.under(asked));
     let options = laid_over.as_ref().unwrap_or(asked);
     let name = format!(
-        "{} {} experiment with days {id:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {} experiment with holdout {id:?} {:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         (&options.metrics, &options.guardrails),
@@ -614,6 +616,7 @@ impl StoreExperiment<'_> {
         if options.path.is_some() {
             units.read_path(&mut sample.metrics, "day").await?;
         }
+        self.read_held_out(table, available, sample).await?;
         self.read_clicks(&units, sample).await?;
         self.read_before(&units, available, options, sample).await?;
         if self.at_hand.deliveries && delivery_differs(sample) {
@@ -625,6 +628,41 @@ impl StoreExperiment<'_> {
                     (metric.delivered, metric.undelivered) = (group("yes"), group("no"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Conversions and revenue of all who were to get messages and of those held out, with what is credited to the messages.
+    async fn read_held_out(&self, table: &str, available: &[StoreColumn], sample: &mut ExperimentSample) -> Result<()> {
+        if sample.kept_apart.is_empty() {
+            return Ok(());
+        }
+        let belongs = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
+        for (name, credited) in [("conversions", "conversions"), ("revenue", "revenue")] {
+            if !available.iter().any(|column| column.name == name && column.at_hand) {
+                continue;
+            }
+            let query = format!(
+                "SELECT apart, count(m_{name}), avg(m_{name}), var_samp(m_{name}) FROM {table} WHERE arms = 1 AND arm IS NOT NULL \
+                 GROUP BY apart"
+            );
+            let empty = || ArmStatistic::empty(MetricKind::Mean);
+            let (mut assigned, mut held_out) = (empty(), empty());
+            for batch in self.session.collect(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let number = |column: usize| number_at(&batch, column, row).unwrap_or(0.0);
+                    let n = count_at(&batch, 1, row);
+                    let found = ArmStatistic::from_aggregate(MetricKind::Mean, n, number(2), number(3))?;
+                    if batch.column(0).as_boolean().value(row) { held_out = found } else { assigned = found }
+                }
+            }
+            let credit = format!(
+                "SELECT arrow_cast(sum({credited}), 'Float64') FROM message_facts WHERE {belongs} = {}",
+                text_literal(self.key)
+            );
+            let credit = self.session.collect(&credit).await?;
+            let attributed = credit.first().and_then(|batch| number_at(batch, 0, 0)).unwrap_or(0.0).to_string();
+            sample.held_out.push(HeldOutMetric { name: name.to_owned(), assigned, held_out, attributed });
         }
         Ok(())
     }

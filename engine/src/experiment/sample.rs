@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::Halves;
 use super::checks::Check;
+use super::incrementality::HeldOutMetric;
 use super::metric::MetricKind;
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
@@ -158,6 +159,9 @@ pub(crate) struct ExperimentSample {
     /// Planned shares that the source knows.
     #[serde(with = "shares")]
     pub(crate) allocation: Vec<(String, f64)>,
+    /// Metrics of the assigned and of those held out from any message.
+    #[serde(default)]
+    pub(crate) held_out: Vec<HeldOutMetric>,
     /// Days from the first unit's to the last unit's, both included, where they are known.
     #[serde(default)]
     pub(crate) days: Option<u32>,

@@ -86,7 +86,7 @@ impl World {
     }
 
     fn home(i: u32) -> (&'static str, &'static str) {
-        if i % 2 == 0 { ("DE", "Europe/Berlin") } else { ("US", "America/New_York") }
+        if i.is_multiple_of(2) { ("DE", "Europe/Berlin") } else { ("US", "America/New_York") }
     }
 }
 
@@ -231,7 +231,9 @@ async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
     let mut lines: Vec<Vec<String>> = [&out, &again]
         .map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
         .into();
-    lines.iter_mut().for_each(|lines| lines.sort());
+    for lines in &mut lines {
+        lines.sort();
+    }
     assert_eq!(lines[0], lines[1]);
 
     // Everybody in the evening: 14 % instead of 8 %, by what was drawn.
