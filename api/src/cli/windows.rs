@@ -179,10 +179,12 @@ fn print_others(answer: &WindowsAnswer) -> anyhow::Result<()> {
         let verdict = serde_json::to_value(timing.verdict)?;
         say!("sooner or more: {}", verdict.as_str().unwrap_or_default().replace('_', " "));
     }
+    let is_rate = matches!(answer.objective, Objective::Click | Objective::Conversion);
+    let scale = if is_rate { "on the log-odds scale" } else { "a message" };
     for day in &answer.days {
         let effect = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:+.3}"));
         say!(
-            "{}: {} [{}, {}] on the log-odds scale",
+            "{}: {} [{}, {}] {scale}",
             day.day,
             effect(day.effect.estimate),
             effect(day.effect.low),

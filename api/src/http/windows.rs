@@ -65,7 +65,11 @@ impl WindowsParams {
             request.windows_a_day = whole("slots", slots)?;
         }
         if let Some(horizon) = &self.horizon {
-            request.horizon_days = Some(whole("horizon", horizon)?);
+            let days = whole("horizon", horizon)?;
+            if !(1..=365).contains(&days) {
+                return Err(Problem::bad_request(format!("horizon {days} is not between 1 and 365 days")));
+            }
+            request.horizon_days = Some(days);
         }
         if let Some(cost) = &self.opt_out_cost {
             request.opt_out_cost = cost

@@ -279,6 +279,8 @@ impl Known {
             recommendation.relative_gain =
                 Some(Estimate { estimate: relative(estimate), low: relative(low), high: relative(high), note: None });
             recommendation.expected_gain = Some(gain);
+            // That of all says nothing of the segment.
+            recommendation.chance_of_gain = None;
             recommendation.why.push("the windows are those found for all; the gain is this segment's own".to_owned());
         }
         recommendation

@@ -27,8 +27,8 @@ const INSTANT_SECONDS: i64 = 2 * 60 * 60;
 /// Of a campaign's messages so many must say with what probability their window was drawn.
 const SHARE_WITH_PROPENSITY: f64 = 0.95;
 
-/// The facts with the moment of each send on the recipient's own clock.
-pub(crate) const LOCAL_FACTS: &str = "(SELECT *, local_time(sent_at, time_zone) AS local FROM message_facts)";
+/// Segments that are answered one by one at most.
+const MOST_SEGMENTS: usize = 200;
 
 /// Messages that took no part, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -136,6 +136,14 @@ struct Outcomes {
     notes: Vec<String>,
 }
 
+/// SQL for a message that was held back after the moment it was scheduled for.
+pub(crate) fn held_sql() -> String {
+    format!(
+        "(f.scheduled_at IS NOT NULL AND arrow_cast(f.sent_at, 'Int64') - arrow_cast(f.scheduled_at, 'Int64') > {})",
+        HELD_SECONDS * 1_000_000
+    )
+}
+
 /// SQL for what a message brought within the horizon, of the objective asked for.
 pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> String {
     let days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
@@ -205,6 +213,14 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
                 .to_owned(),
         );
     }
+    let is_amount = matches!(request.objective, Objective::Revenue | Objective::Profit);
+    if is_amount && (mixed || (request.objective == Objective::Profit && several("currency", "cost").await?)) {
+        return Err(EngineError::usage(format!(
+            "amounts are in several currencies, which are not added up: there is no {} to compare windows by; ask for click or \
+             conversion",
+            request.objective.name()
+        )));
+    }
     if !known.contains(&request.objective) {
         // Nothing of it in the logs at all is not an error: there is just nothing to tell.
         known.push(request.objective);
@@ -233,10 +249,7 @@ pub(crate) async fn count(
         None => "TRUE".to_owned(),
     };
     let sent = "arrow_cast(f.sent_at, 'Int64')";
-    let held = format!(
-        "(f.scheduled_at IS NOT NULL AND {sent} - arrow_cast(f.scheduled_at, 'Int64') > {})",
-        HELD_SECONDS * 1_000_000
-    );
+    let held = held_sql();
     let zoned = "f.local_hour IS NOT NULL";
     let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
     if let Some(wanted) = &request.campaign {
@@ -254,13 +267,15 @@ pub(crate) async fn count(
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
     let dates = register_holidays(session, holidays)?;
-    let local_date = "arrow_cast(arrow_cast(f.local, 'Date32'), 'Utf8')";
+    // The local day is the UTC day, the one before or the one after: that which has the local day of the week.
+    let local_date = "arrow_cast(f.sent_date, 'Int32') + ((f.local_weekday - CASE date_part('dow', f.sent_date) WHEN 0 THEN 7 \
+                      ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
     let groups: Vec<String> = [
         "coalesce(f.campaign_id, '')".to_owned(),
         "coalesce(f.time_zone, '')".to_owned(),
         "coalesce(f.country, '')".to_owned(),
         "coalesce(f.region, '')".to_owned(),
-        slots.sql("f.local"),
+        slots.sql("f.local_weekday", "f.local_hour"),
         "coalesce(h.kind, 0)".to_owned(),
     ]
     .into_iter()
@@ -269,7 +284,7 @@ pub(crate) async fn count(
     let sums: String = outcomes.sql.iter().map(|value| format!(", sum({value}), sum(({value}) * ({value}))")).collect();
     let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
     let query = format!(
-        "SELECT {}, count(*){sums} FROM {LOCAL_FACTS} AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
+        "SELECT {}, count(*){sums} FROM message_facts AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
          WHERE {takes_part} GROUP BY {}",
         groups.join(", "),
         grouping.join(),
@@ -288,6 +303,13 @@ pub(crate) async fn count(
             let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
             let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
             let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+            if segments.names.len() > MOST_SEGMENTS {
+                return Err(EngineError::usage(format!(
+                    "{} has more than {MOST_SEGMENTS} values: windows are found for segments, not for each recipient; choose a \
+                     column with fewer values",
+                    request.by.join(", ")
+                )));
+            }
             let segment =
                 (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
             table.cells.push(Cell {
@@ -361,12 +383,16 @@ async fn read_left_out(
     Ok(())
 }
 
+/// The first day that is counted.
+const EPOCH: jiff::civil::Date = jiff::civil::date(1970, 1, 1);
+
 /// Registers the holidays and their eves as a small table of country, date and kind, and gives its name.
 fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<String> {
     let (mut countries, mut dates, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
     for (country, date, kind) in holidays.dates() {
         countries.push(country);
-        dates.push(date.to_string());
+        // Days since 1970, as the facts count them.
+        dates.push(i64::from(EPOCH.until(date).map_or(0, |span| span.get_days())));
         kinds.push(match kind {
             DayKind::Ordinary => 0,
             DayKind::Holiday => 1,
@@ -375,12 +401,12 @@ fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<Stri
     }
     let schema = Arc::new(Schema::new(vec![
         Field::new("country", DataType::Utf8, false),
-        Field::new("date", DataType::Utf8, false),
+        Field::new("date", DataType::Int64, false),
         Field::new("kind", DataType::Int64, false),
     ]));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(countries)),
-        Arc::new(StringArray::from(dates)),
+        Arc::new(Int64Array::from(dates)),
         Arc::new(Int64Array::from(kinds)),
     ];
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;

@@ -13,12 +13,12 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::analyze::Known;
-use super::cells::{Clicks, LOCAL_FACTS, outcome_sql};
+use super::cells::{Clicks, held_sql, outcome_sql};
 use super::request::{Objective, WindowsRequest};
 use super::slots::{Slot, Slots};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
-use crate::query::{QuerySession, has_column, new_context, quoted, unit_table};
+use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
 use crate::stats::off_policy::{
     EvaluationOptions, LoggedSend, PolicyEvaluation, Predictions, RecipientSums, evaluate_policy,
 };
@@ -72,14 +72,18 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     let known = Known::of(session, &request.windows).await?;
     let choices = read_schedule(&request.schedule, &known.slots).await?;
     let expected = expectations(&known, request)?;
-    let (by_hour, hours_used) = granularity(session, &known).await?;
-    let slot = known.slots.sql("f.local");
+    let campaign = request.windows.campaign.as_deref();
+    let campaign = campaign.map(|id| format!(" AND f.campaign_id = {}", text_literal(id))).unwrap_or_default();
+    let takes_part =
+        format!("f.send_propensity IS NOT NULL AND f.local_hour IS NOT NULL AND NOT {}{campaign}", held_sql());
+    let (by_hour, hours_used) = granularity(session, &known, &takes_part).await?;
+    let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let reward = outcome_sql(session, &request.windows);
     let horizon_days = request.windows.horizon_days.unwrap_or(session.settings.attribution.window_days);
     let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
         "SELECT f.recipient_id, {slot}, arrow_cast(f.send_propensity, 'Float64'), arrow_cast({reward}, 'Float64') \
-         FROM {LOCAL_FACTS} AS f WHERE f.recipient_id IS NOT NULL AND f.local IS NOT NULL AND f.send_propensity IS NOT NULL \
+         FROM message_facts AS f WHERE f.recipient_id IS NOT NULL AND {takes_part} \
          AND arrow_cast(f.sent_at, 'Int64') <= {ripe}"
     );
     let mut sums: HashMap<u64, RecipientSums> = HashMap::new();
@@ -148,12 +152,11 @@ fn expectations(known: &Known, request: &EvaluationRequest) -> Result<Option<Vec
 }
 
 /// Whether hours were drawn and not windows, and in how many of its hours each window was used.
-async fn granularity(session: &QuerySession, known: &Known) -> Result<(bool, Vec<f64>)> {
-    let slot = known.slots.sql("f.local");
+async fn granularity(session: &QuerySession, known: &Known, takes_part: &str) -> Result<(bool, Vec<f64>)> {
+    let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let query = format!(
         "SELECT slot, arrow_cast(count(DISTINCT hour), 'Float64'), avg(propensity) FROM (SELECT {slot} AS slot, f.local_hour AS hour, \
-         arrow_cast(f.send_propensity, 'Float64') AS propensity FROM {LOCAL_FACTS} AS f WHERE f.send_propensity IS NOT NULL \
-         AND f.local IS NOT NULL) GROUP BY slot"
+         arrow_cast(f.send_propensity, 'Float64') AS propensity FROM message_facts AS f WHERE {takes_part}) GROUP BY slot"
     );
     let mut hours = vec![0.0; known.slots.len()];
     let mut by_day: HashMap<&str, f64> = HashMap::new();

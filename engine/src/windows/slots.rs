@@ -185,18 +185,18 @@ impl Slots {
         self.groups.of(local.date().weekday()) * self.starts.len() + part
     }
 
-    /// The same as an expression in SQL, an `Int32`, null where the time is: `local` is a timestamp without a zone, as
-    /// `local_time(sent_at, time_zone)` gives it, best a column, for it is written out more than once.
-    pub fn sql(&self, local: &str) -> String {
-        let day = format!("date_part('dow', {local})"); // 0 is Sunday
+    /// The same as an expression in SQL over columns of the local ISO day of the week (1 is Monday) and the local hour; null
+    /// where they are.
+    pub fn sql(&self, day: &str, hour: &str) -> String {
         let group = match self.groups {
-            DayGroups::Week => format!("CAST({day} IN (0, 6) AS INT) + CAST({day} = 0 AS INT)"),
-            DayGroups::Days => format!("CAST(({day} + 6) % 7 AS INT)"),
+            DayGroups::Week => format!("(CASE WHEN {day} > 5 THEN {day} - 5 ELSE {day} - {day} END)"),
+            DayGroups::Days => format!("({day} - 1)"),
         };
-        let minute = format!("(date_part('hour', {local}) * 60 + date_part('minute', {local}))");
-        let part: String =
-            self.starts[1..].iter().map(|start| format!(" + CAST({minute} >= {start} AS INT)")).collect();
-        format!("CAST(({group}) * {}{part} AS INT)", self.starts.len())
+        let part: String = self.starts[1..]
+            .iter()
+            .map(|start| format!(" + CASE WHEN {hour} >= {} THEN 1 ELSE 0 END", start / 60))
+            .collect();
+        format!("({group} * {}{part})", self.starts.len())
     }
 }
 
@@ -295,12 +295,10 @@ mod tests {
 
     #[test]
     fn the_expression_names_each_boundary() {
-        let sql = Slots::new(1, DayGroups::Days).unwrap().sql("l");
-        assert_eq!(
-            sql,
-            "CAST((CAST((date_part('dow', l) + 6) % 7 AS INT)) * 3 \
-             + CAST((date_part('hour', l) * 60 + date_part('minute', l)) >= 540 AS INT) \
-             + CAST((date_part('hour', l) * 60 + date_part('minute', l)) >= 1260 AS INT) AS INT)"
-        );
+        let hours = |start: u32| format!(" + CASE WHEN h >= {start} THEN 1 ELSE 0 END");
+        let days = Slots::new(1, DayGroups::Days).unwrap().sql("d", "h");
+        assert_eq!(days, format!("((d - 1) * 3{}{})", hours(9), hours(21)));
+        let week = Slots::new(1, DayGroups::Week).unwrap().sql("d", "h");
+        assert_eq!(week, format!("((CASE WHEN d > 5 THEN d - 5 ELSE d - d END) * 3{}{})", hours(9), hours(21)));
     }
 }

@@ -5,7 +5,6 @@ use arrow::datatypes::Int64Type;
 
 use super::analyze::Known;
 use super::answer::WindowName;
-use super::cells::LOCAL_FACTS;
 use super::request::WindowsRequest;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
@@ -57,7 +56,7 @@ pub(super) async fn sooner_or_more(
         .zip(BEGINNINGS.iter().skip(1).copied().chain([f64::INFINITY]))
         .map(|(start, end)| ClickInterval { start: *start, end: end.min(horizon) })
         .collect();
-    let slot = known.slots.sql("f.local");
+    let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let since =
         |moment: &str| format!("(arrow_cast(f.{moment}, 'Int64') - arrow_cast(f.sent_at, 'Int64')) / 3600000000.0");
     // The interval of the first click and of the opt-out; -1 where there is none within the horizon.
@@ -72,8 +71,8 @@ pub(super) async fn sooner_or_more(
     };
     let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
-        "SELECT w, c, o, count(*) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o FROM {LOCAL_FACTS} AS f \
-         WHERE f.campaign_id IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe}) GROUP BY w, c, o",
+        "SELECT w, c, o, count(*) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o FROM message_facts AS f \
+         WHERE f.local_hour IS NOT NULL AND f.campaign_id IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe}) GROUP BY w, c, o",
         chosen.join(", "),
         place("first_click_at"),
         place("opted_out_at"),
