@@ -69,6 +69,40 @@ pub enum StatsError {
         /// Number of weights.
         weights: usize,
     },
+    /// The values do not fill a matrix of these sides.
+    #[error("{values} values for {rows} units of {columns} features: give every unit a value for each feature")]
+    FeatureShape {
+        /// Number of values.
+        values: usize,
+        /// Number of units.
+        rows: usize,
+        /// Number of features.
+        columns: usize,
+    },
+    /// Two lists with one value a unit differ in length.
+    #[error("{left} has {left_length} values but {right} has {right_length}: give each one value a unit")]
+    UnevenLists {
+        /// The first list, in words.
+        left: &'static str,
+        /// Its length.
+        left_length: usize,
+        /// The second list, in words.
+        right: &'static str,
+        /// Its length.
+        right_length: usize,
+    },
+    /// A model of a binary outcome needs units with it and units without it.
+    #[error("every outcome is {value}: a model needs units with the outcome and units without it")]
+    OneClass {
+        /// The only value there is.
+        value: f64,
+    },
+    /// A model could not be fitted, for a reason of its own.
+    #[error("the model cannot be fitted: {reason}")]
+    NotFitted {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A sample ratio needs two arms that should receive units.
     #[error("{arms} arm with a weight above zero: give at least two to compare their shares")]
     TooFewArms {

@@ -47,6 +47,7 @@
 //! | [`off_policy`] | what a schedule that was never sent would have brought, from a log with propensities |
 //! | [`schedule`] | Thompson sampling of send slots: true propensities within floors, legal slots and caps |
 //! | [`time_to_click`] | sooner or more: first clicks by interval, opt-outs competing |
+//! | [`learner`] | feature values, and what a model must be able to do to be used here |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -61,6 +62,7 @@ pub mod error;
 pub mod heterogeneity;
 pub mod imbalance;
 pub mod interval;
+pub mod learner;
 pub mod mean;
 pub mod moments;
 pub mod multiple;
@@ -105,6 +107,7 @@ pub use equivalence::{
 pub use error::StatsError;
 pub use heterogeneity::{Heterogeneity, SegmentEffect, Shrunk, heterogeneity, shrink};
 pub use interval::{Estimate, Interval};
+pub use learner::{FeatureMatrix, Learner, Predictor};
 pub use moments::Moments;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_available};
 pub use proportion::{Proportion, VarianceCorrection};
