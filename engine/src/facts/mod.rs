@@ -30,7 +30,7 @@ pub const FEEDING_LOGS: [Log; 7] =
     [Log::Recipients, Log::Sends, Log::Deliveries, Log::Clicks, Log::Conversions, Log::Replies, Log::OptOuts];
 
 /// The version of the rules in [`sql`]. Raise it with every change of what a fact means, so that stores are brought along.
-pub(crate) const RULES_VERSION: u32 = 3;
+pub(crate) const RULES_VERSION: u32 = 4;
 
 /// The column by which the table is partitioned: the UTC day of the send.
 pub const PARTITION: &str = "sent_date";
@@ -104,7 +104,9 @@ pub(crate) fn minimal_schema() -> SchemaRef {
     let mut fields: Vec<Field> =
         ["message_id", "campaign_id", "variant", "experiment_id", "recipient_id"].map(text).into();
     fields.extend(["channel", "message_type", "country", "region", "time_zone", "currency"].map(text));
-    fields.extend(["status", "delivery", "error_code", "carrier", "machine_click_reason"].map(text));
+    fields.extend(
+        ["status", "delivery", "error_code", "carrier", "first_click_device", "machine_click_reason"].map(text),
+    );
     fields.extend(["revenue_currency", "revenue_other"].map(text));
     fields.extend(
         ["sent_at", "scheduled_at", "delivered_at", "first_click_at", "converted_at", "opted_out_at"].map(moment),

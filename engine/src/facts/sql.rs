@@ -33,7 +33,7 @@ const MADE: [&str; 6] = ["message_id", "recipient_id", "sent_at", "country", "re
 const TOLD_TWICE: [&str; 2] = ["error_code", "carrier"];
 
 /// Columns of the facts that no attribute of a send may take the name of: such an attribute is carried as `send_NAME`.
-const TAKEN: [&str; 21] = [
+const TAKEN: [&str; 22] = [
     "status",
     "delivery",
     "receipts",
@@ -44,6 +44,7 @@ const TAKEN: [&str; 21] = [
     "clicks",
     "machine_clicks",
     "first_click_at",
+    "first_click_device",
     "machine_click_reason",
     "conversions",
     "conversions_outside_window",
@@ -213,6 +214,7 @@ pub(super) fn facts_query(inputs: &Inputs) -> String {
         ("clicks", column::CLICKS),
         ("machine_clicks", column::MACHINE_CLICKS),
         ("first_click_at", column::FIRST_CLICK_AT),
+        ("first_click_device", column::FIRST_CLICK_DEVICE),
         ("machine_click_reason", column::MACHINE_CLICK_REASON),
         ("conversions", column::CONVERSIONS),
         ("conversions_outside_window", column::OUTSIDE),

@@ -34,7 +34,7 @@ const HEADERS: [(Log, &str); 7] = [
 const ALL_FACTS: &str = "SELECT message_id, recipient_id, campaign_id, variant, channel, sent_at, sent_date, \
     country, region, time_zone, local_hour, local_weekday, \
     status, delivery, receipts, delivered_at, error_code, carrier, cost, currency, \
-    clicks, machine_clicks, first_click_at, machine_click_reason, \
+    clicks, machine_clicks, first_click_at, first_click_device, machine_click_reason, \
     conversions, conversions_outside_window, converted_at, revenue, margin, revenue_currency, revenue_other, \
     opt_outs, opted_out_at, replies FROM message_facts ORDER BY message_id";
 
@@ -106,7 +106,8 @@ fn delay() -> impl Strategy<Value = i64> {
 fn click() -> impl Strategy<Value = Row> {
     let id = select(vec!["", "", "k1", "k2", "k3"]);
     let of = prop_oneof![9 => message(), 1 => Just(String::new())];
-    let agent = select(vec!["", "Mozilla/5.0 (iPhone)", "Slackbot-LinkExpanding 1.0"]);
+    let agent =
+        select(vec!["", "Mozilla/5.0 (iPhone)", "Mozilla/5.0 (Linux; Android 15)", "Slackbot-LinkExpanding 1.0"]);
     let method = select(vec!["", "GET", "GET", "head"]);
     let address = select(vec!["", "a1", "a9"]);
     let score = select(vec![",", ",", ",", "0.1,person", "0.5,", "0.9,scanner"]);

@@ -130,6 +130,13 @@ crowds AS (
 judged_taps AS (
     SELECT t.message_id, t.clicked_at,
         CASE
+            WHEN t.user_agent IS NULL THEN NULL
+            WHEN regexp_like(t.user_agent, 'iphone|ipad|ipod', 'i') THEN 'ios'
+            WHEN regexp_like(t.user_agent, 'android|harmonyos', 'i') THEN 'android'
+            WHEN regexp_like(t.user_agent, 'windows nt|macintosh|x11', 'i') THEN 'desktop'
+            ELSE 'other'
+        END AS device,
+        CASE
             WHEN t.bot_score >= 0.5 THEN coalesce(t.bot_reason, 'score of the source')
             WHEN regexp_like(
                 t.user_agent,
@@ -157,6 +164,7 @@ clicked AS (
         count(*) FILTER (WHERE reason IS NULL) AS clicks,
         count(*) FILTER (WHERE reason IS NOT NULL) AS machine_clicks,
         min(clicked_at) FILTER (WHERE reason IS NULL) AS first_click_at,
+        first_value(device ORDER BY clicked_at, device NULLS LAST) FILTER (WHERE reason IS NULL) AS first_click_device,
         min(reason) AS machine_click_reason
     FROM judged_taps
     GROUP BY message_id
@@ -329,6 +337,7 @@ SELECT
     coalesce(k.clicks, 0) AS clicks,
     coalesce(k.machine_clicks, 0) AS machine_clicks,
     k.first_click_at,
+    k.first_click_device,
     k.machine_click_reason,
     coalesce(v.conversions, 0) AS conversions,
     coalesce(v.outside, 0) AS conversions_outside_window,

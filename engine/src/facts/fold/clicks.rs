@@ -12,6 +12,9 @@ use super::receipts::FoldedReceipts;
 use crate::error::{EngineError, Result};
 use crate::settings::MachineClicks;
 
+/// After every device in the order of texts.
+const NO_DEVICE: &str = "~";
+
 const HOUR: i64 = 3_600_000_000;
 
 /// The clicks of one message.
@@ -20,6 +23,8 @@ pub(super) struct Clicked {
     pub(super) clicks: i64,
     pub(super) machine_clicks: i64,
     pub(super) first_click_at: Option<i64>,
+    /// Of the first click; of several at one moment the first in the order of texts.
+    pub(super) first_click_device: Option<&'static str>,
     /// The first of the reasons in their order as texts.
     pub(super) reason: Option<Box<str>>,
 }
@@ -29,10 +34,34 @@ struct Tap {
     number: u32,
     link: u32,
     tapped: i64,
+    device: Option<&'static str>,
     /// What the click itself says of a machine, as a number of a text.
     reason: u32,
     /// The address, by hash; zero for none.
     address: u128,
+}
+
+/// What a user agent says.
+#[derive(Clone, Copy)]
+struct Agent {
+    is_preview: bool,
+    device: &'static str,
+}
+
+/// The kind of device that a user agent names. Android and iOS say so themselves; their browsers also name the systems of
+/// computers that they claim to be like, so they are asked for first.
+fn device(agent: &str) -> &'static str {
+    let agent = agent.to_ascii_lowercase();
+    let names = |words: &[&str]| words.iter().any(|word| agent.contains(word));
+    if names(&["iphone", "ipad", "ipod"]) {
+        "ios"
+    } else if names(&["android", "harmonyos"]) {
+        "android"
+    } else if names(&["windows nt", "macintosh", "x11"]) {
+        "desktop"
+    } else {
+        "other"
+    }
 }
 
 /// Reads the log of clicks.
@@ -40,7 +69,7 @@ pub(super) struct ClickReader<'a> {
     rules: &'a MachineClicks,
     preview: Regex,
     /// By number of the user agent, whether it is a machine's.
-    agents: Vec<bool>,
+    agents: Vec<Agent>,
     agent_texts: Texts,
     links: Texts,
     reasons: Texts,
@@ -84,10 +113,11 @@ impl<'a> ClickReader<'a> {
             if let (Some(message), true) = (messages[row], address != 0) {
                 self.visits.push((address, at.div_euclid(HOUR), message));
             }
+            let agent = cell(agents).map(|row| self.agent(agents.value(row)));
             let reason = if scores.is_valid(row) && scores.value(row) >= self.rules.bot_score {
                 let told = cell(reasons).map_or("score of the source", |row| reasons.value(row));
                 self.reasons.number(told)
-            } else if cell(agents).is_some_and(|row| self.is_preview(agents.value(row))) {
+            } else if agent.is_some_and(|agent| agent.is_preview) {
                 self.reasons.number("preview user agent")
             } else if cell(methods).is_some_and(|row| methods.value(row).eq_ignore_ascii_case("HEAD")) {
                 self.reasons.number("HEAD request")
@@ -98,15 +128,16 @@ impl<'a> ClickReader<'a> {
             let number = messages[row].and_then(|message| ids.get(message)).unwrap_or(NONE);
             let Some(key) = keys[row] else { continue };
             // A click of a message that was not sent counts for nobody, but may replace an older row that does.
-            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, reason, address });
+            let device = agent.map(|agent| agent.device);
+            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, device, reason, address });
         }
         Ok(())
     }
 
-    fn is_preview(&mut self, agent: &str) -> bool {
+    fn agent(&mut self, agent: &str) -> Agent {
         let number = self.agent_texts.number(agent) as usize;
         if number == self.agents.len() {
-            self.agents.push(self.preview.is_match(agent));
+            self.agents.push(Agent { is_preview: self.preview.is_match(agent), device: device(agent) });
         }
         self.agents[number]
     }
@@ -140,7 +171,12 @@ impl<'a> ClickReader<'a> {
             match reason {
                 None => {
                     clicked.clicks += 1;
-                    clicked.first_click_at = Some(clicked.first_click_at.map_or(tap.tapped, |at| at.min(tap.tapped)));
+                    let known = clicked.first_click_at.map(|at| (at, clicked.first_click_device.unwrap_or(NO_DEVICE)));
+                    let this = (tap.tapped, tap.device.unwrap_or(NO_DEVICE));
+                    if known.is_none_or(|known| this < known) {
+                        clicked.first_click_at = Some(tap.tapped);
+                        clicked.first_click_device = tap.device;
+                    }
                 }
                 Some(reason) => {
                     clicked.machine_clicks += 1;

@@ -55,6 +55,7 @@ pub(super) mod column {
     pub(in crate::facts) const CLICKS: &str = "=clicks";
     pub(in crate::facts) const MACHINE_CLICKS: &str = "=machine_clicks";
     pub(in crate::facts) const FIRST_CLICK_AT: &str = "=first_click_at";
+    pub(in crate::facts) const FIRST_CLICK_DEVICE: &str = "=first_click_device";
     pub(in crate::facts) const MACHINE_CLICK_REASON: &str = "=machine_click_reason";
     pub(in crate::facts) const CONVERSIONS: &str = "=conversions";
     pub(in crate::facts) const OUTSIDE: &str = "=conversions_outside_window";
@@ -93,6 +94,7 @@ impl Wanted {
                 column::CLICKS,
                 column::MACHINE_CLICKS,
                 column::FIRST_CLICK_AT,
+                column::FIRST_CLICK_DEVICE,
                 column::MACHINE_CLICK_REASON,
             ]),
             conversions: has(&[
@@ -184,6 +186,7 @@ impl FoldedMessages {
             made::ERROR_CODE,
             made::CARRIER,
             made::PRICE_CURRENCY,
+            made::FIRST_CLICK_DEVICE,
             made::MACHINE_CLICK_REASON,
             made::REVENUE_CURRENCY,
             made::REVENUE_OTHER,

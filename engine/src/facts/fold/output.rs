@@ -90,6 +90,7 @@ impl<'a> Rows<'a> {
                 self.numbers_of(|number, _| Some(self.clicked(number).map_or(0, |of| of.machine_clicks)))
             }
             column::FIRST_CLICK_AT => self.moments(|number| self.clicked(number)?.first_click_at),
+            column::FIRST_CLICK_DEVICE => self.texts(|number| self.clicked(number)?.first_click_device),
             column::MACHINE_CLICK_REASON => self.texts(|number| self.clicked(number)?.reason.as_deref()),
             column::CONVERSIONS => self.numbers_of(|number, _| Some(converted(number).map_or(0, |of| of.conversions))),
             column::OUTSIDE => self
