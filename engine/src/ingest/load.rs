@@ -2,32 +2,34 @@
 //!
 //! Three stages run side by side (one thread takes the file apart, one validates, one encodes Parquet) with at most two
 //! chunks between them, so that memory does not grow with the file. Every log of a call is written before any is
-//! committed: if one is refused, nothing is. The quarantine is committed before its log, under the same identity, so that
-//! a call that is killed in between and run again ends as if it had run once.
+//! committed: if one is refused, nothing is. The quarantine is committed before its log, under the same identities, so that
+//! a call that is killed in between and run again, with the same files or with others, ends as if it had run once.
 //!
 //! [`group`] takes in many small batches at a time by the same rules.
 
 mod group;
+mod rejects;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::Digest as _;
 use tokio::sync::mpsc;
 
 pub use group::{Batch, Committer};
+use rejects::Rejects;
+pub(crate) use rejects::quarantine_id;
 
 use super::input::{Input, Origin};
-use super::read::{self, BrokenRow, RawChunk};
+use super::read::{self, RawChunk};
 use super::validate::{CheckedChunk, Validator, ValidatorOptions};
 use crate::bridge;
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE, timestamp_type};
-use crate::store::{Appended, Appender, QUARANTINE, Store, log_schema, quarantine_schema};
+use crate::store::{Appended, Appender, Store, log_schema};
 
 /// Chunks that may wait between two stages.
 const WAITING_CHUNKS: usize = 2;
@@ -161,7 +163,14 @@ struct Written {
     outcome: LogOutcome,
     batch_ids: Vec<String>,
     rows: Appender,
-    quarantine: Appender,
+    rejects: Rejects,
+}
+
+/// A file whose rows are not in its log yet.
+struct Fresh {
+    input: Input,
+    /// Its identity, or the whole batch's.
+    batch_id: String,
 }
 
 /// Takes logs in: all of them, or none when one is refused. The facts are not touched.
@@ -191,7 +200,7 @@ pub async fn ingest(
     if let Some(refusal) = refusal {
         for log in written {
             log.rows.abandon().await;
-            log.quarantine.abandon().await;
+            log.rejects.abandon().await;
         }
         return Err(refusal);
     }
@@ -233,9 +242,9 @@ async fn write_log(
     let log = input.log;
     let mut outcome = LogOutcome::new(log);
     let mut rows = Appender::open(store, log.name(), &log_schema(log)).await?;
-    let mut quarantine = Appender::open(store, QUARANTINE, &quarantine_schema()).await?;
+    let mut rejects = Rejects::open(store, log).await?;
     let mut batch_ids = Vec::new();
-    let mut fresh: Vec<Input> = Vec::new();
+    let mut fresh: Vec<Fresh> = Vec::new();
     if let Some(key) = &input.idempotency_key {
         batch_ids.push(format!("key:{key}"));
     }
@@ -251,10 +260,10 @@ async fn write_log(
                 outcome.duplicates += count_rows(source, log, options).await?;
             }
         } else if input.idempotency_key.is_some() || !batch_ids.contains(&batch_id) {
-            fresh.push(source.clone());
             if input.idempotency_key.is_none() {
-                batch_ids.push(batch_id);
+                batch_ids.push(batch_id.clone());
             }
+            fresh.push(Fresh { input: source.clone(), batch_id });
         } else {
             // The same bytes twice in one call.
             outcome.already_ingested.push(source.name.clone());
@@ -264,14 +273,15 @@ async fn write_log(
         batch_ids.clear();
     }
     let validator = Arc::new(Validator::new(log, &options.validator, options.now.as_microsecond())?);
-    let mut chunks = checked_chunks(fresh, validator);
+    let mut chunks = checked_chunks(fresh.iter().map(|file| file.input.clone()).collect(), validator);
     let mut failure = None;
     while let Some(next) = chunks.recv().await {
         let stored = match next {
-            Ok((file, chunk)) => {
-                outcome.count(&file, &chunk);
+            Ok((position, chunk)) => {
+                let file = &fresh[position];
+                outcome.count(&file.input.name, &chunk);
                 progress(IngestProgress { log, rows: outcome.accepted + outcome.rejected, rejected: outcome.rejected });
-                store_chunk(&mut rows, &mut quarantine, log, &file, chunk, options.now).await
+                store_chunk(&mut rows, &mut rejects, file, chunk, options.now).await
             }
             Err(error) => Err(error),
         };
@@ -281,10 +291,10 @@ async fn write_log(
         }
     }
     match failure {
-        None => Ok(Written { outcome, batch_ids, rows, quarantine }),
+        None => Ok(Written { outcome, batch_ids, rows, rejects }),
         Some(error) => {
             rows.abandon().await;
-            quarantine.abandon().await;
+            rejects.abandon().await;
             Err(error)
         }
     }
@@ -305,13 +315,13 @@ async fn count_rows(input: &Input, log: Log, options: &IngestOptions) -> Result<
     Ok(rows)
 }
 
-/// Reads and validates inputs on two threads of their own; the receiver gets each chunk with its file's name.
-fn checked_chunks(inputs: Vec<Input>, validator: Arc<Validator>) -> mpsc::Receiver<Result<(String, CheckedChunk)>> {
-    let (raw_sender, mut raw_receiver) = mpsc::channel::<Result<(String, RawChunk)>>(WAITING_CHUNKS);
+/// Reads and validates inputs on two threads of their own; the receiver gets each chunk with its file's place among them.
+fn checked_chunks(inputs: Vec<Input>, validator: Arc<Validator>) -> mpsc::Receiver<Result<(usize, CheckedChunk)>> {
+    let (raw_sender, mut raw_receiver) = mpsc::channel::<Result<(usize, RawChunk)>>(WAITING_CHUNKS);
     let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
     let reader_validator = Arc::clone(&validator);
     tokio::task::spawn_blocking(move || {
-        for input in inputs {
+        for (position, input) in inputs.into_iter().enumerate() {
             let chunks = match read::open(&input, reader_validator.times()) {
                 Ok(chunks) => chunks,
                 Err(error) => {
@@ -321,7 +331,7 @@ fn checked_chunks(inputs: Vec<Input>, validator: Arc<Validator>) -> mpsc::Receiv
                 }
             };
             for chunk in chunks {
-                let chunk = chunk.map(|chunk| (input.name.clone(), chunk));
+                let chunk = chunk.map(|chunk| (position, chunk));
                 if raw_sender.blocking_send(chunk).is_err() {
                     return;
                 }
@@ -331,7 +341,7 @@ fn checked_chunks(inputs: Vec<Input>, validator: Arc<Validator>) -> mpsc::Receiv
     });
     tokio::task::spawn_blocking(move || {
         while let Some(raw) = raw_receiver.blocking_recv() {
-            let checked = raw.and_then(|(file, chunk)| Ok((file, validator.check(&chunk)?)));
+            let checked = raw.and_then(|(position, chunk)| Ok((position, validator.check(&chunk)?)));
             if sender.blocking_send(checked).is_err() {
                 return;
             }
@@ -342,18 +352,14 @@ fn checked_chunks(inputs: Vec<Input>, validator: Arc<Validator>) -> mpsc::Receiv
 
 async fn store_chunk(
     rows: &mut Appender,
-    quarantine: &mut Appender,
-    log: Log,
-    file: &str,
+    rejects: &mut Rejects,
+    file: &Fresh,
     chunk: CheckedChunk,
     now: Timestamp,
 ) -> Result<()> {
     let batch = bridge::to_record_batch(&chunk.frame)?;
-    rows.write(&with_provenance(&batch, file, now)?).await?;
-    if !chunk.rejected.is_empty() {
-        quarantine.write(&quarantine_batch(log, file, &chunk.rejected, now)?).await?;
-    }
-    Ok(())
+    rows.write(&with_provenance(&batch, &file.input.name, now)?).await?;
+    rejects.write(file, &chunk.rejected, now).await
 }
 
 /// Adds when and from which file the rows were received.
@@ -372,31 +378,14 @@ fn received_at(count: usize, now: Timestamp) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(vec![now.as_microsecond(); count]).with_timezone("UTC"))
 }
 
-fn quarantine_batch(log: Log, file: &str, rejected: &[BrokenRow], now: Timestamp) -> Result<RecordBatch> {
-    let count = rejected.len();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![log.name(); count])),
-        Arc::new(StringArray::from(vec![file; count])),
-        Arc::new(Int64Array::from_iter_values(rejected.iter().map(|row| row.row))),
-        Arc::new(StringArray::from_iter_values(rejected.iter().map(|row| &row.reason))),
-        Arc::new(StringArray::from_iter_values(rejected.iter().map(|row| &row.raw))),
-        received_at(count, now),
-    ];
-    Ok(RecordBatch::try_new(quarantine_schema(), columns)?)
-}
-
 async fn commit_log(log: Written) -> Result<LogOutcome> {
-    let Written { mut outcome, batch_ids, rows, quarantine } = log;
+    let Written { mut outcome, batch_ids, rows, rejects } = log;
     if batch_ids.is_empty() {
         rows.abandon().await;
-        quarantine.abandon().await;
+        rejects.abandon().await;
         return Ok(outcome);
     }
-    if outcome.rejected > 0 {
-        quarantine.commit(&[quarantine_id(outcome.log, &batch_ids.join("\n"))]).await?;
-    } else {
-        quarantine.abandon().await;
-    }
+    rejects.commit().await?;
     match rows.commit(&batch_ids).await? {
         Appended::Committed(version) => outcome.version = Some(version),
         Appended::AlreadyThere(version) => {
@@ -407,11 +396,4 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
         }
     }
     Ok(outcome)
-}
-
-/// The identity of the rejected rows of one call, which are one batch: a call that was killed after the quarantine's commit
-/// and is run again has the same files and so the same identity, and one with other files beside them has another.
-fn quarantine_id(log: Log, batch_ids: &str) -> String {
-    let call = sha2::Sha256::digest(batch_ids.as_bytes());
-    format!("{log}:{}", super::identity::hexadecimal(&call))
 }

@@ -92,6 +92,33 @@ async fn a_writer_that_dies_before_its_commit_leaves_the_last_version() {
 }
 
 #[tokio::test]
+async fn rejected_rows_are_there_once_whatever_a_killed_ingest_is_repeated_with() {
+    let store = TestStore::new();
+    let mut lenient = options();
+    lenient.max_rejected = 0.5;
+    let [a, b, c] = ["a", "b", "c"].map(|file| {
+        format!("message_id,recipient_id,sent_at\n{file}1,r1,2026-03-02T10:00:00Z\n{file}2,r2,yesterday\n")
+    });
+    let take_in = async |files: &[&String]| {
+        let inputs = files.iter().flat_map(|text| text_input(Log::Sends, text).inputs).collect();
+        let input = LogInput { log: Log::Sends, inputs, idempotency_key: None };
+        let outcomes = ingest(&store.store, &[input], &lenient, &|_| ()).await.unwrap();
+        (outcomes[0].accepted, outcomes[0].rejected)
+    };
+    assert_eq!(take_in(&[&a, &b]).await, (2, 2));
+    // What a kill between the commits of the quarantine and of the log leaves.
+    std::fs::remove_file(store.path().join("sends/_delta_log/00000000000000000001.json")).unwrap();
+    assert_eq!(take_in(&[&a]).await, (1, 1));
+    assert_eq!(take_in(&[&a, &c]).await, (1, 1));
+    assert_eq!(take_in(&[&c, &b]).await, (1, 1));
+    assert_eq!(
+        store.rows("SELECT raw FROM quarantine ORDER BY raw").await,
+        ["a2,r2,yesterday", "b2,r2,yesterday", "c2,r2,yesterday"]
+    );
+    assert_eq!(store.rows("SELECT message_id FROM sends ORDER BY message_id").await, ["a1", "b1", "c1"]);
+}
+
+#[tokio::test]
 async fn logs_committed_by_a_killed_ingest_reach_the_facts_later() {
     let store = TestStore::new();
     // The commit went through, the facts were never refreshed.

@@ -11,7 +11,8 @@ use std::collections::btree_map::Entry;
 use arrow::array::RecordBatch;
 use sha2::{Digest as _, Sha256};
 
-use super::{IngestOptions, LogInput, LogOutcome, over_limit, quarantine_batch, quarantine_id, with_provenance};
+use super::rejects::{quarantine_batch, quarantine_id};
+use super::{IngestOptions, LogInput, LogOutcome, over_limit, with_provenance};
 use crate::bridge;
 use crate::error::Result;
 use crate::event::Log;

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use deltalake::{DeltaTable, ObjectMeta, Path};
 use futures::StreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use sha2::Digest as _;
 
 use super::super::listing::LogListing;
 use super::super::log_of;
 use super::data::footer;
 use super::{Finding, NAMED_FILES, Patient, fault, first_line, made_anew_or_restored, note};
 use crate::event::Log;
-use crate::ingest::identity::hexadecimal;
+use crate::ingest::load::quarantine_id;
 use crate::store::QUARANTINE;
 
 /// Entries read at a time.
@@ -227,31 +226,26 @@ pub(super) async fn check_markers(name: &str, table: &DeltaTable, commits: &Comm
 /// Rejected rows are committed before the rows of their log: where these never came, the ingest was cut off in between.
 pub(super) fn compare_with_quarantine(patients: &BTreeMap<&'static str, Patient>) -> Vec<Finding> {
     let Some(quarantine) = patients.get(QUARANTINE) else { return Vec::new() };
-    let mut calls: HashSet<String> = HashSet::new();
+    let mut came: HashSet<String> = HashSet::new();
     let mut whole: HashSet<&'static str> = HashSet::new();
     for log in Log::ALL {
         let Some(patient) = patients.get(log.name()) else { continue };
-        let call = |ids: &str| format!("{log}:{}", hexadecimal(&sha2::Sha256::digest(ids.as_bytes())));
-        for batches in patient.commits.batches.values() {
-            // The files of one call, or batches of several callers that share a version.
-            calls.insert(call(&batches.join("\n")));
-            calls.extend(batches.iter().map(|batch| call(batch)));
-        }
+        let batches = patient.commits.batches.values().flatten();
+        came.extend(batches.map(|batch| quarantine_id(log, batch)));
         if patient.commits.is_whole {
             whole.insert(log.name());
         }
     }
     let mut findings = Vec::new();
     for (version, batches) in &quarantine.commits.batches {
-        for batch in batches.iter().filter(|batch| !calls.contains(*batch)) {
-            let Some((log, _)) = batch.split_once(':') else { continue };
-            if whole.contains(log) {
-                let what = format!(
-                    "version {version} holds rejected rows of an ingest into {log} whose other rows never came"
-                );
-                let remedy = "it was cut off, or refused: run it again, and nothing comes twice".to_owned();
-                findings.push(note(QUARANTINE, None, what, remedy));
-            }
+        // One call, of one log, however many of its files are missing.
+        let missing = batches.iter().find(|batch| !came.contains(*batch));
+        let Some((log, _)) = missing.and_then(|batch| batch.split_once(':')) else { continue };
+        if whole.contains(log) {
+            let what =
+                format!("version {version} holds rejected rows of an ingest into {log} whose other rows never came");
+            let remedy = "it was cut off, or refused: run it again, and nothing comes twice".to_owned();
+            findings.push(note(QUARANTINE, None, what, remedy));
         }
     }
     findings
