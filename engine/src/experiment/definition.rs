@@ -41,8 +41,9 @@ use object_store::ObjectStoreExt as _;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::from_store::check_metric;
 use super::margins::MarginSpec;
-use super::metric::{MetricForm, MetricSpec};
+use super::metric::MetricSpec;
 use super::options::{AnalysisOptions, Correction};
 use super::sequential::DEFAULT_PLANNED_UNITS;
 use crate::error::{EngineError, Result};
@@ -178,16 +179,8 @@ impl ExperimentDefinition {
         let listed = std::iter::once(&file.primary).chain(&file.secondary).chain(&file.guardrails);
         let mut metrics = Vec::new();
         for metric in listed {
-            let spec: MetricSpec =
-                metric.get_ref().parse().map_err(|error: EngineError| wrong(metric.span(), &error.to_string()))?;
-            if !super::from_store::METRICS.contains(&spec.name.as_str()) {
-                let why = format!(
-                    "the store knows no metric \"{}\"; it knows {}",
-                    spec.name,
-                    super::from_store::METRICS.join(", ")
-                );
-                return Err(wrong(metric.span(), &why));
-            }
+            let known = metric.get_ref().parse::<MetricSpec>().and_then(|spec| check_metric(&spec));
+            known.map_err(|error| wrong(metric.span(), &error.to_string()))?;
             metrics.push(metric.get_ref().clone());
         }
         let mut margins = Vec::new();
@@ -351,11 +344,6 @@ fn minimum_effect(text: &str) -> Option<MinimumEffect> {
     } else {
         positive(text).map(MinimumEffect::Difference)
     }
-}
-
-/// Whether less of a metric is better.
-pub(crate) fn lower_is_better(spec: &MetricSpec) -> bool {
-    matches!(spec.name.as_str(), "opt_out" | "cost") && !matches!(spec.form, MetricForm::Ratio { .. })
 }
 
 #[cfg(test)]

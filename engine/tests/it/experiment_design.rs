@@ -217,6 +217,52 @@ async fn a_definition_is_what_the_analysis_goes_by() {
 }
 
 #[tokio::test]
+async fn a_definition_filters_what_is_credited_to_its_messages() {
+    let store = TestStore::new();
+    let mut assignments = "experiment_id,recipient_id,arm,is_holdout,assigned_at\n".to_owned();
+    let mut sends = "message_id,campaign_id,variant,experiment_id,recipient_id,channel,sent_at\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at,value,currency\n".to_owned();
+    for number in 0..20 {
+        for arm in ["A", "B", "holdout"] {
+            let unit = format!("{arm}{number}");
+            writeln!(assignments, "e,{unit},{arm},{},2026-03-01T00:00:00Z", arm == "holdout").unwrap();
+            if arm != "holdout" {
+                writeln!(sends, "s{unit},spring,{arm},e,{unit},sms,2026-03-02T10:00:00Z").unwrap();
+                writeln!(sends, "w{unit},summer,{arm},e,{unit},sms,2026-06-02T10:00:00Z").unwrap();
+            }
+            let buys = if arm == "holdout" { 2 } else { 5 };
+            if number < buys {
+                writeln!(conversions, "s{unit},{unit},purchase,2026-03-03T10:00:00Z,10,USD").unwrap();
+            }
+            if number == 19 {
+                writeln!(conversions, "w{unit},{unit},purchase,2026-06-03T10:00:00Z,10,USD").unwrap();
+            }
+        }
+    }
+    let logs = [(Log::Assignments, &*assignments), (Log::Sends, &*sends), (Log::Conversions, &*conversions)];
+    store.ingest(&logs).await;
+    let credited = async || {
+        let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+        let metrics = found.incrementality.unwrap().metrics;
+        metrics.iter().map(|metric| (metric.metric.clone(), metric.attributed)).collect::<Vec<_>>()
+    };
+    assert_eq!(credited().await, [("conversions".to_owned(), 12.0), ("revenue".to_owned(), 120.0)]);
+    let text = "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nfilter = \"campaign_id = 'spring'\"\n";
+    ExperimentDefinition::read(text, "e.toml").unwrap().add_to(&store.store, false).await.unwrap();
+    assert_eq!(credited().await, [("conversions".to_owned(), 10.0), ("revenue".to_owned(), 100.0)]);
+}
+
+#[tokio::test]
+async fn what_is_of_unit_tables_is_refused_of_the_store_also_when_a_sample_is_kept() {
+    let store = two_campaigns().await;
+    let session = store.session().await;
+    analyze_store(&session, "spring", &AnalysisOptions::default()).await.unwrap();
+    let by_shop = AnalysisOptions { randomised_by: Some("shop".to_owned()), ..AnalysisOptions::default() };
+    let refused = analyze_store(&session, "spring", &by_shop).await.unwrap_err().to_string();
+    assert!(refused.contains("--randomised-by"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_portfolio_draws_winners_towards_the_rest() {
     let store = two_campaigns().await;
     let request = |metric: &str| PortfolioRequest { metric: metric.to_owned(), alpha: 0.05, minimum_effect: 0.0 };

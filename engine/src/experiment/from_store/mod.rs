@@ -1,0 +1,199 @@
+//! Experiments from the store: units and arms from the assignments log, or from the variants of the sends.
+//!
+//! Every metric is per assigned recipient. Click, delivery, reply, opt-out and cost are those of the experiment's messages.
+//! A conversion counts, whatever message it is credited to, if it happened within the window after any of the experiment's
+//! messages to that recipient (or names one of them): credit is not cause, and a later campaign must not take away what
+//! an arm achieved. Recipients who were assigned and never sent to count in the window after the experiment's first send.
+
+mod listing;
+mod metrics;
+mod reading;
+mod units_query;
+
+use arrow::array::RecordBatch;
+
+use super::analysis::{ExperimentAnalysis, analyze};
+use super::definition::ExperimentDefinition;
+use super::options::AnalysisOptions;
+use super::sample::{ExperimentSample, MetricRole, MetricSample};
+use crate::error::{EngineError, Result};
+use crate::query::QuerySession;
+use crate::report::{Grouping, LogsAtHand};
+
+use listing::source_of;
+pub use listing::{ExperimentSummary, list_experiments};
+pub(crate) use metrics::check_metric;
+
+/// Segments of all metrics whose statistics are kept at most.
+const MOST_KEPT_STATISTICS: usize = 100_000;
+/// Days before an experiment in which the same metric is looked at.
+const DAYS_BEFORE: i64 = 28;
+/// What an analyst calls the covariates that the store makes of the time before.
+const PRE_PERIOD: &str = "pre_period";
+
+/// Analyses an experiment of the store by its definition, else with sensible defaults, which the analysis names in its
+/// notes. What is asked for is laid over the definition.
+///
+/// # Errors
+/// When the store has no such experiment, or a segment column does not exist.
+pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+    let definition = match &session.store {
+        Some(store) => ExperimentDefinition::of(store, id).await?,
+        None => None,
+    };
+    let definition = definition.as_ref();
+    let laid_over = definition.map(|definition| definition.under(asked));
+    let options = laid_over.as_ref().unwrap_or(asked);
+    refuse_what_is_of_units(options)?;
+    let name = format!(
+        "{} {} experiment with holdout and filter {id:?} {:?} {:?} {:?} {:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        session.settings.fingerprint(),
+        (&options.metrics, &options.guardrails),
+        options.segments,
+        options.strata,
+        (&options.covariates, options.path.is_some(), options.search),
+        definition.map(|defined| (&defined.campaign, &defined.filter, defined.window_days)),
+    );
+    let mut sample = if let Some(sample) = session.kept_for(&name).await {
+        sample
+    } else {
+        let sample = sample_of(session, id, options, definition).await?;
+        let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len() + metric.strata.len()).sum();
+        if statistics <= MOST_KEPT_STATISTICS && sample.metrics.iter().all(MetricSample::can_be_kept) {
+            session.keep(&name, &sample).await;
+        }
+        sample
+    };
+    if sample.arms.is_empty() {
+        return Err(EngineError::NotFound(format!(
+            "the experiment \"{id}\" has no messages with a variant and no assignments yet"
+        )));
+    }
+    let control = sample.control(options.control.as_deref())?;
+    if options.control.is_none() {
+        sample.notes.push(format!("no control was named: {control} is taken for it"));
+    }
+    analyze(sample, options)
+}
+
+/// Refuses what can be asked of a table of units only.
+fn refuse_what_is_of_units(options: &AnalysisOptions) -> Result<()> {
+    if let Some(other) = options.covariates.iter().find(|name| *name != PRE_PERIOD) {
+        return Err(EngineError::usage(format!(
+            "covariate \"{other}\": of an experiment of the store the covariates are made of the {DAYS_BEFORE} days before \
+             it; write {PRE_PERIOD} to have the decision rest on them, or --post-stratify for a column of the contacts"
+        )));
+    }
+    if options.randomised_by.is_some() {
+        return Err(EngineError::usage(
+            "recipients are what the store's experiments randomise: --randomised-by is for a table of units",
+        ));
+    }
+    Ok(())
+}
+
+/// The sufficient statistics of an experiment, counted.
+async fn sample_of(
+    session: &QuerySession,
+    id: &str,
+    options: &AnalysisOptions,
+    definition: Option<&ExperimentDefinition>,
+) -> Result<ExperimentSample> {
+    let campaign = definition.and_then(|definition| definition.campaign.as_deref());
+    let source = match campaign {
+        Some(_) => Some("campaign"),
+        None => source_of(session, id).await?,
+    };
+    let Some(source) = source else {
+        let known = list_experiments(session).await?;
+        let ids: Vec<&str> = known.iter().map(|summary| summary.experiment_id.as_str()).collect();
+        let hint = if ids.is_empty() {
+            "the logs hold none: sends need variants, or ingest an assignments log".to_owned()
+        } else {
+            format!("there are {}", ids.join(", "))
+        };
+        return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
+    };
+    // The strata are one more key, the last.
+    let by: Vec<String> = options.segments.iter().chain(&options.strata).cloned().collect();
+    let grouping = Grouping::resolve(session, &by, "UTC").await?.with_history(session).await?;
+    let at_hand = LogsAtHand::of(session).await?;
+    let filter = definition.and_then(|definition| definition.filter.as_deref());
+    if let Some(filter) = filter {
+        let probe = format!("SELECT 1 FROM message_facts AS f WHERE ({filter}) LIMIT 1");
+        session.sql(&probe).await.map_err(|error| {
+            EngineError::usage(format!(
+                "the filter of the experiment, \"{filter}\": {error}; its columns are those of message_facts"
+            ))
+        })?;
+    }
+    let window_days = definition.and_then(|definition| definition.window_days);
+    let window_days = window_days.unwrap_or(session.settings.attribution.window_days);
+    let key = campaign.unwrap_or(id);
+    StoreExperiment { session, id, key, filter, window_days, source, grouping, at_hand }.sample(options).await
+}
+
+struct StoreExperiment<'a> {
+    session: &'a QuerySession,
+    /// What it is called.
+    id: &'a str,
+    /// The experiment or the campaign of its messages.
+    key: &'a str,
+    /// A condition on its messages.
+    filter: Option<&'a str>,
+    /// Days within which a conversion counts.
+    window_days: u32,
+    source: &'static str,
+    grouping: Grouping,
+    at_hand: LogsAtHand,
+}
+
+impl StoreExperiment<'_> {
+    /// Counts the units and reads their statistics.
+    async fn sample(&self, options: &AnalysisOptions) -> Result<ExperimentSample> {
+        let mut sample = ExperimentSample {
+            experiment: self.id.to_owned(),
+            unit: "recipient".to_owned(),
+            kind: "store".into(),
+            versions: self.session.versions.clone(),
+            ..ExperimentSample::default()
+        };
+        let (metrics, available) =
+            self.metrics(&options.metrics, options.guardrails.as_deref(), &mut sample.notes).await?;
+        let names = |role: Option<MetricRole>| {
+            let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
+            of_role.map(|metric| metric.spec.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let guardrails = names(Some(MetricRole::Guardrail));
+        let guardrails = if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") };
+        sample.notes.push(format!(
+            "metrics {}; decided by {}{guardrails}; window {} days",
+            names(None),
+            metrics
+                .iter()
+                .find(|metric| metric.role == MetricRole::Primary)
+                .map_or("none", |metric| metric.spec.name.as_str()),
+            self.window_days
+        ));
+        let begins_at = self.begins_at().await?;
+        let units = self.session.sql(&self.units_query(&available, begins_at)).await?.cache().await?;
+        let context = self.session.context();
+        // One analysis at a time reads this name; a table of another analysis must not be in the way.
+        let table = format!("units_{}", uuid::Uuid::new_v4().simple());
+        context.register_table(table.as_str(), units.into_view())?;
+        let read = self.read(&table, &metrics, &available, options, &mut sample).await;
+        context.deregister_table(table.as_str())?;
+        read?;
+        Ok(sample)
+    }
+
+    /// The window of conversions in microseconds.
+    fn window(&self) -> i64 {
+        i64::from(self.window_days) * 86_400_000_000
+    }
+
+    async fn count_rows(&self, query: &str) -> Result<usize> {
+        Ok(self.session.collect(query).await?.iter().map(RecordBatch::num_rows).sum())
+    }
+}

@@ -1,0 +1,197 @@
+//! The SQL of the units: one row a recipient, with its arm, its metrics and the same before the experiment.
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
+
+use super::metrics::StoreColumn;
+use super::{DAYS_BEFORE, StoreExperiment};
+use crate::error::Result;
+use crate::event::Log;
+use crate::query::text_literal;
+
+/// Reasons for which a click is surely a machine's; with any other it is probably one.
+const CERTAIN_MACHINES: [&str; 2] = ["preview user agent", "HEAD request"];
+
+/// How many values a column has in a group: none, one, or 2 for several. A set of the values for each of millions of groups
+/// would not fit into memory.
+fn none_one_or_several(column: &str) -> String {
+    format!("CASE WHEN min({column}) IS NULL THEN 0 WHEN min({column}) = max({column}) THEN 1 ELSE 2 END")
+}
+
+impl StoreExperiment<'_> {
+    /// The condition by which messages (`f`) are the experiment's.
+    pub(super) fn belongs(&self) -> String {
+        let column = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
+        let filter = self.filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
+        format!("f.{column} = {}{filter}", text_literal(self.key))
+    }
+
+    /// The first assignment or send of the experiment, in microseconds since 1970; none where it has no times.
+    pub(super) async fn begins_at(&self) -> Result<Option<i64>> {
+        let id = text_literal(self.key);
+        let sent = format!(
+            "SELECT arrow_cast(min(f.sent_at), 'Int64') AS moment FROM message_facts AS f WHERE {}",
+            self.belongs()
+        );
+        let query = if self.source == "assignments" {
+            format!(
+                "SELECT min(moment) FROM ({sent} UNION ALL \
+                 SELECT arrow_cast(min(assigned_at), 'Int64') FROM assignments WHERE experiment_id = {id})"
+            )
+        } else {
+            sent
+        };
+        let found = self.session.collect(&query).await?;
+        Ok(found.first().and_then(|batch| {
+            let moments = batch.column(0).as_primitive::<Int64Type>();
+            (batch.num_rows() > 0 && !moments.is_null(0)).then(|| moments.value(0))
+        }))
+    }
+
+    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
+    /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
+    /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
+    pub(super) fn units_query(&self, available: &[&StoreColumn], begins_at: Option<i64>) -> String {
+        let id = text_literal(self.key);
+        let window = self.window();
+        let keys = self.grouping.keys();
+        let first_keys = |prefix: &str| keys.iter().map(|key| format!(", {prefix}{key}")).collect::<String>();
+        let of_first_send: String =
+            keys.iter().map(|key| format!(", first_value({key} ORDER BY sent_at, message_id) AS {key}")).collect();
+        let key_columns: String = self
+            .grouping
+            .expressions()
+            .iter()
+            .zip(&keys)
+            .map(|(expression, key)| format!(", {expression} AS {key}"))
+            .collect();
+        let mut with = vec![
+            format!(
+                "messages AS (SELECT f.*{key_columns} FROM message_facts AS f{} WHERE {} AND f.recipient_id IS NOT NULL)",
+                self.grouping.join(),
+                self.belongs()
+            ),
+            format!(
+                "sent AS (SELECT recipient_id, min(variant) AS variant, {variants} AS variants,\n  \
+                 max(sent_at) AS last_sent, arrow_cast(arrow_cast(min(sent_at), 'Date32'), 'Utf8') AS first_day, max(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
+                 max(CASE WHEN clicks > 0 THEN 1 ELSE 0 END) AS click, max(CASE WHEN replies > 0 THEN 1 ELSE 0 END) AS reply,\n  \
+                 max(CASE WHEN clicks + machine_clicks > 0 THEN 1 ELSE 0 END) AS click_all,\n  \
+                 max(CASE WHEN clicks > 0 OR (machine_clicks > 0 AND machine_click_reason NOT IN ({strict})) THEN 1 ELSE 0 END) AS click_strict,\n  \
+                 count(*) AS messages, sum(clicks) AS clicks, max(opt_outs) AS opt_out, arrow_cast(sum(cost), 'Float64') AS cost{of_first_send} FROM messages GROUP BY recipient_id)",
+                variants = none_one_or_several("variant"),
+                strict = CERTAIN_MACHINES.map(text_literal).join(", "),
+            ),
+        ];
+        let before = begins_at.map(|begins_at| self.before(begins_at));
+        with.extend(before.iter().flatten().cloned());
+        if self.at_hand.conversions {
+            with.push(self.outcomes(window));
+        }
+        let from_assignments = self.source == "assignments";
+        let (columns, from) = if from_assignments {
+            with.push(format!(
+                "assigned AS (SELECT recipient_id, min(arm) AS arm, {arms} AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
+                 arrow_cast(arrow_cast(min(assigned_at), 'Date32'), 'Utf8') AS assigned_day,\n  \
+                 avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)",
+                arms = none_one_or_several("arm"),
+            ));
+            (
+                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity, coalesce(s.first_day, a.assigned_day) AS day",
+                "assigned AS a LEFT JOIN sent AS s ON s.recipient_id = a.recipient_id",
+            )
+        } else {
+            (
+                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity, s.first_day AS day",
+                "sent AS s",
+            )
+        };
+        let unit = if from_assignments { "a.recipient_id" } else { "s.recipient_id" };
+        let outcomes = if self.at_hand.conversions {
+            format!(" LEFT JOIN outcomes AS o ON o.recipient_id = {unit}")
+        } else {
+            String::new()
+        };
+        let mut joins = outcomes;
+        let mut values = String::new();
+        for column in available {
+            values.push_str(&format!(", arrow_cast(coalesce({}, 0), 'Float64') AS m_{}", column.value, column.name));
+            if let Some(value) = column.before.filter(|_| before.is_some()) {
+                values.push_str(&format!(", arrow_cast(coalesce({value}, 0), 'Float64') AS x_{}", column.name));
+            }
+        }
+        if self.at_hand.clicks {
+            for rule in ["click_all", "click_strict"] {
+                values.push_str(&format!(", arrow_cast(coalesce(s.{rule}, 0), 'Float64') AS m_{rule}"));
+            }
+        }
+        if before.is_some() {
+            joins.push_str(&format!(" LEFT JOIN before_messages AS b ON b.recipient_id = {unit}"));
+            if self.at_hand.conversions {
+                joins.push_str(&format!(" LEFT JOIN before_goals AS g ON g.recipient_id = {unit}"));
+            }
+        }
+        format!(
+            "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
+            with.join(",\n"),
+            first_keys("s."),
+        )
+    }
+
+    /// What the recipients did in the days before the experiment: messages and their clicks, conversions.
+    fn before(&self, begins_at: i64) -> Vec<String> {
+        let from = begins_at - DAYS_BEFORE * 86_400_000_000;
+        let within = |column: &str| {
+            format!("arrow_cast({column}, 'Int64') >= {from} AND arrow_cast({column}, 'Int64') < {begins_at}")
+        };
+        let mut parts = vec![format!(
+            "before_messages AS (SELECT recipient_id, count(*) AS messages,\n  \
+             sum(CASE WHEN delivery = 'delivered' THEN 1 ELSE 0 END) AS delivered,\n  \
+             sum(CASE WHEN arrow_cast(first_click_at, 'Int64') < {begins_at} THEN 1 ELSE 0 END) AS clicks\n  \
+             FROM message_facts WHERE {} AND recipient_id IS NOT NULL GROUP BY recipient_id)",
+            within("sent_at")
+        )];
+        if self.at_hand.conversions {
+            parts.push(format!(
+                "before_goals AS (SELECT recipient_id, count(*) AS conversions, sum(arrow_cast(value, 'Float64')) AS revenue\n  \
+                 FROM {} WHERE {} AND {} GROUP BY recipient_id)",
+                crate::facts::latest_rows(Log::Conversions, "conversion_id, recipient_id, event, occurred_at, value"),
+                crate::facts::counted_events(&self.session.settings),
+                within("occurred_at")
+            ));
+        }
+        parts
+    }
+
+    /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
+    fn outcomes(&self, window: i64) -> String {
+        let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
+        let unsent = if self.source == "assignments" {
+            format!(
+                "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
+                 CROSS JOIN (SELECT min(sent_at) AS opened FROM messages) AS start\n  \
+                 WHERE a.experiment_id = {} AND a.recipient_id NOT IN (SELECT recipient_id FROM sent)\n  \
+                 AND {happened} >= {opened} AND {happened} - {opened} <= {window}",
+                text_literal(self.key),
+                happened = moment("g.occurred_at"),
+                opened = moment("start.opened"),
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
+             FROM {goals} WHERE {events}),\n\
+             hits AS (SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
+             WHERE {sent} <= {happened} AND {happened} - {sent} <= {window}\n  \
+             UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id{unsent}),\n\
+             outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
+            goals = crate::facts::latest_rows(
+                Log::Conversions,
+                "conversion_id, recipient_id, message_id, event, occurred_at, value, refunded_at"
+            ),
+            events = crate::facts::counted_events(&self.session.settings),
+            sent = moment("m.sent_at"),
+            happened = moment("g.occurred_at"),
+        )
+    }
+}
