@@ -1,10 +1,10 @@
 //! `sendlift cluster`: the processes of a cluster, until ctrl-c or SIGTERM.
 
-use super::arguments::ClusterArguments;
+use super::cluster_arguments::ClusterArguments;
 
 #[cfg(feature = "cluster")]
 pub(super) async fn run(arguments: &ClusterArguments) -> anyhow::Result<()> {
-    use super::arguments::ClusterCommand;
+    use super::cluster_arguments::ClusterCommand;
     match &arguments.command {
         ClusterCommand::Scheduler(arguments) => processes::schedule(arguments).await,
         ClusterCommand::Worker(arguments) => processes::work(arguments).await,
@@ -22,7 +22,7 @@ pub(super) fn run(_: &ClusterArguments) -> std::future::Ready<anyhow::Result<()>
 mod processes {
     use sendlift_engine::cluster::{Scheduler, SchedulerOptions, Worker, WorkerOptions};
 
-    use super::super::arguments::{SchedulerArguments, WorkerArguments};
+    use super::super::cluster_arguments::{SchedulerArguments, WorkerArguments};
     use crate::http::shutdown_signal;
 
     pub(super) async fn schedule(arguments: &SchedulerArguments) -> anyhow::Result<()> {

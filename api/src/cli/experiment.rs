@@ -16,7 +16,7 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::analysis_details::{difference_in_words, lift_in_words, metric_label, print_details, value};
-use super::arguments::{AnalyzeArguments, AssignArguments, ExperimentArguments, ExperimentCommand};
+use super::experiment_arguments::{AnalyzeArguments, AssignArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
 pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> anyhow::Result<()> {

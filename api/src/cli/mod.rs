@@ -8,12 +8,13 @@ mod arguments;
 mod care;
 mod chart;
 mod cluster;
+mod cluster_arguments;
 mod config;
 mod demo;
 mod experiment;
+mod experiment_arguments;
 mod generate;
 mod ingest;
-
 mod output;
 mod plan;
 mod plan_arguments;
@@ -22,6 +23,7 @@ mod report;
 mod serve;
 mod sql;
 mod windows;
+mod windows_arguments;
 
 use std::process::ExitCode;
 

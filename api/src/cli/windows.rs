@@ -10,11 +10,11 @@ use sendlift_engine::windows::{
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
-use super::arguments::{
-    WindowsArguments, WindowsCommand, WindowsEvaluateArguments, WindowsPlanArguments, WindowsQuestion,
-};
 use super::experiment::one_file;
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
+use super::windows_arguments::{
+    WindowsArguments, WindowsCommand, WindowsEvaluateArguments, WindowsPlanArguments, WindowsQuestion,
+};
 
 pub(super) async fn run(context: &Context, arguments: &WindowsArguments) -> anyhow::Result<()> {
     match &arguments.command {
