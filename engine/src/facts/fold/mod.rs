@@ -15,6 +15,7 @@ mod ids;
 mod latest;
 mod output;
 mod receipts;
+mod table;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -22,22 +23,16 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
-use futures::{StreamExt as _, TryStreamExt as _};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt as _;
 
 use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::events::{Credited, Events, Kind};
 use self::ids::{Ids, NONE, hashes, id_text, numbers, with_plain_texts};
 use self::receipts::{FoldedReceipts, Receipts, SendDays};
+pub(super) use self::table::FoldedTable;
 use super::sql::{self, Inputs, Range};
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, SOURCE_FILE, SOURCE_ROW, timestamp_type};
@@ -477,75 +472,4 @@ async fn for_each_batch(
         done?;
     }
     Ok(())
-}
-
-/// `folded_messages` as the planner sees it.
-#[derive(Debug, Clone)]
-pub(super) struct FoldedTable(pub(super) Arc<FoldedMessages>);
-
-#[async_trait]
-impl TableProvider for FoldedTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let schema = match projection {
-            Some(projection) => Arc::new(self.0.schema.project(projection)?),
-            None => Arc::clone(&self.0.schema),
-        };
-        let external = |error: EngineError| DataFusionError::External(Box::new(error));
-        let plan = self.0.sends_plan(&schema, false).await.map_err(external)?;
-        let partitions = (0..plan.output_partitioning().partition_count())
-            .map(|partition| {
-                let (messages, schema, plan) = (Arc::clone(&self.0), Arc::clone(&schema), Arc::clone(&plan));
-                Arc::new(Part { messages, schema, plan, partition }) as Arc<dyn PartitionStream>
-            })
-            .collect();
-        Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?))
-    }
-}
-
-/// One partition of the sends, each row with its columns.
-#[derive(Debug)]
-struct Part {
-    messages: Arc<FoldedMessages>,
-    schema: SchemaRef,
-    plan: Arc<dyn ExecutionPlan>,
-    partition: usize,
-}
-
-impl PartitionStream for Part {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let external = |error: EngineError| DataFusionError::External(Box::new(error));
-        let (messages, schema) = (Arc::clone(&self.messages), Arc::clone(&self.schema));
-        let (plan, partition) = (Arc::clone(&self.plan), self.partition);
-        let stream = async move {
-            let folded = messages.folded(Wanted::of(&schema)).await.map_err(external)?;
-            let plan = if folded.newest.is_empty() {
-                plan
-            } else {
-                messages.sends_plan(&schema, true).await.map_err(external)?
-            };
-            // The logs' own session knows where they are stored; the one that asks may not.
-            let sends = plan.execute(partition, messages.logs.context().task_ctx())?;
-            Ok::<_, DataFusionError>(sends.map(move |batch| folded.rows(&batch?, &schema).map_err(external)).boxed())
-        };
-        let stream = futures::stream::once(stream).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
-    }
 }
