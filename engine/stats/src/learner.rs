@@ -70,8 +70,18 @@ pub trait Predictor: Send + Sync {
     fn predict(&self, features: &FeatureMatrix) -> Vec<f64>;
 }
 
+impl<P: Predictor + ?Sized> Predictor for Box<P> {
+    fn predict(&self, features: &FeatureMatrix) -> Vec<f64> {
+        (**self).predict(features)
+    }
+}
+
 /// A way to fit a model.
 pub trait Learner: Send + Sync {
+    /// What fitting leaves: its own type, so that whoever asked for it can save it. Where learners of several kinds have
+    /// to go through one list, `dyn Learner<Model = Box<dyn Predictor>>`.
+    type Model: Predictor;
+
     /// Fits `outcome`, one value a row, with a weight above zero for each row where weights are given.
     ///
     /// # Errors
@@ -81,7 +91,7 @@ pub trait Learner: Send + Sync {
         features: &FeatureMatrix,
         outcome: &[f64],
         weights: Option<&[f64]>,
-    ) -> Result<Box<dyn Predictor>, StatsError>;
+    ) -> Result<Self::Model, StatsError>;
 }
 
 #[cfg(test)]
