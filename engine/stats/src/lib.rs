@@ -48,6 +48,8 @@
 //! | [`schedule`] | Thompson sampling of send slots: true propensities within floors, legal slots and caps |
 //! | [`time_to_click`] | sooner or more: first clicks by interval, opt-outs competing |
 //! | [`learner`] | feature values, and what a model must be able to do to be used here |
+//! | [`logistic`], [`linear_regression`] | ridge regressions of a binary outcome and of a number; what each feature contributes |
+//! | [`linear_predictor`] | what they share: standardised features, missing values, the choice of a penalty |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -63,6 +65,9 @@ pub mod heterogeneity;
 pub mod imbalance;
 pub mod interval;
 pub mod learner;
+pub mod linear_predictor;
+pub mod linear_regression;
+pub mod logistic;
 pub mod mean;
 pub mod moments;
 pub mod multiple;
@@ -108,6 +113,9 @@ pub use error::StatsError;
 pub use heterogeneity::{Heterogeneity, SegmentEffect, Shrunk, heterogeneity, shrink};
 pub use interval::{Estimate, Interval};
 pub use learner::{FeatureMatrix, Learner, Predictor};
+pub use linear_predictor::{LinearPredictor, Penalty};
+pub use linear_regression::{LinearModel, RidgeLinear};
+pub use logistic::{LogisticModel, RidgeLogistic};
 pub use moments::Moments;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_available};
 pub use proportion::{Proportion, VarianceCorrection};

@@ -13,6 +13,7 @@ mod equivalence;
 mod exact_tests;
 mod fixtures;
 mod imbalance;
+mod logistic;
 mod mean_laws;
 mod merging;
 mod off_policy;
