@@ -103,6 +103,28 @@ pub enum StatsError {
         /// Why, and what to do.
         reason: String,
     },
+    /// A unit that could only have gone one way says nothing about an effect.
+    #[error("an assignment probability is {probability}: leave out units that could not have been in either arm")]
+    NotRandomised {
+        /// The probability of treatment that was given.
+        probability: f64,
+    },
+    /// An effect needs both arms.
+    #[error("no {missing} unit: an effect needs treated units and control units")]
+    OneArm {
+        /// The arm without units.
+        missing: &'static str,
+    },
+    /// Cross-fitting needs folds that leave units of both arms to learn from.
+    #[error("{folds} folds: use from {least} to {most}, the units of the smaller arm")]
+    InvalidFolds {
+        /// Folds that were asked for.
+        folds: u32,
+        /// The fewest that the method can use.
+        least: u32,
+        /// The most that the units allow.
+        most: usize,
+    },
     /// A sample ratio needs two arms that should receive units.
     #[error("{arms} arm with a weight above zero: give at least two to compare their shares")]
     TooFewArms {

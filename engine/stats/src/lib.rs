@@ -50,6 +50,7 @@
 //! | [`learner`] | feature values, and what a model must be able to do to be used here |
 //! | [`logistic`], [`linear_regression`] | ridge regressions of a binary outcome and of a number; what each feature contributes |
 //! | [`linear_predictor`] | what they share: standardised features, missing values, the choice of a penalty |
+//! | [`uplift`] | whom a message moves: effects unit by unit, and how well they rank |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -87,6 +88,7 @@ pub mod send_windows;
 pub mod sequential;
 pub mod skewed;
 pub mod time_to_click;
+pub mod uplift;
 
 mod binomial;
 mod counter;
