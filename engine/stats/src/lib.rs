@@ -94,6 +94,7 @@ mod binomial;
 mod counter;
 mod numeric;
 mod quadrature;
+mod resampling;
 mod root;
 
 pub use adjust::{
@@ -123,6 +124,7 @@ pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_
 pub use proportion::{Proportion, VarianceCorrection};
 pub use quantile::{ValueCounts, compare_clustered_quantiles, compare_quantiles, estimate_quantile};
 pub use ratio::{RatioMoments, compare_ratios, ratio_effect};
+pub use resampling::ResampledEstimate;
 pub use sample_ratio::{SampleRatio, sample_ratio_test};
 pub use sample_ratio_sequential::{SampleRatioLook, anytime_sample_ratio_test, sequential_sample_ratio_test};
 pub use selection::{BestArm, Contender, best_arm, false_coverage_intervals, significant_estimate};

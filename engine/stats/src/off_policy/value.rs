@@ -2,11 +2,12 @@
 
 use super::sums::RecipientSums;
 use super::{EvaluationOptions, ValueMethod};
-use crate::binomial::{index, whole};
+use crate::binomial::index;
 use crate::counter::{bits, poisson_one, split_mix};
 use crate::distribution::normal;
 use crate::interval::{Estimate, Interval};
 use crate::numeric::{count, length};
+use crate::resampling::percentile_interval;
 
 /// Recipients beyond which the bootstrap draws groups of recipients instead: groups by hash are as independent, and a
 /// few thousand of them fix a percentile as well as millions.
@@ -174,18 +175,10 @@ fn grouped(recipients: &[RecipientSums]) -> Vec<(u64, Totals)> {
     groups
 }
 
-fn percentiles(mut draws: Vec<f64>, options: EvaluationOptions) -> Interval {
+fn percentiles(draws: Vec<f64>, options: EvaluationOptions) -> Interval {
     let asked = f64::from(options.replicates);
     if length(draws.len()) < 0.9 * asked || draws.is_empty() {
         return Interval::undefined("too many bootstrap samples hold no weight at all");
     }
-    draws.sort_by(f64::total_cmp);
-    let end = |share: f64| {
-        // Between the two order statistics around share · (B + 1).
-        let place = (share * (length(draws.len()) + 1.0) - 1.0).clamp(0.0, length(draws.len() - 1));
-        let below = index(whole(place));
-        let above = (below + 1).min(draws.len() - 1);
-        draws[below] + (draws[above] - draws[below]) * (place - place.floor())
-    };
-    Interval::from_ends(end(options.alpha / 2.0), end(1.0 - options.alpha / 2.0))
+    percentile_interval(draws, options.alpha)
 }

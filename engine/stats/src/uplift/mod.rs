@@ -23,7 +23,10 @@
 
 mod cross_fitting;
 mod doubly_robust;
+pub mod heterogeneity;
+pub mod ranking;
 mod t_learner;
+pub mod targeting;
 mod units;
 mod x_learner;
 
