@@ -99,13 +99,15 @@ impl Predictor for LinearModel {
 }
 
 impl Learner for RidgeLinear {
+    type Model = LinearModel;
+
     fn fit(
         &self,
         features: &FeatureMatrix,
         outcome: &[f64],
         weights: Option<&[f64]>,
-    ) -> Result<Box<dyn Predictor>, StatsError> {
-        Ok(Box::new(self.fit_model(features, outcome, weights)?))
+    ) -> Result<LinearModel, StatsError> {
+        self.fit_model(features, outcome, weights)
     }
 }
 

@@ -134,13 +134,15 @@ impl Predictor for LogisticModel {
 }
 
 impl Learner for RidgeLogistic {
+    type Model = LogisticModel;
+
     fn fit(
         &self,
         features: &FeatureMatrix,
         outcome: &[f64],
         weights: Option<&[f64]>,
-    ) -> Result<Box<dyn Predictor>, StatsError> {
-        Ok(Box::new(self.fit_model(features, outcome, weights)?))
+    ) -> Result<LogisticModel, StatsError> {
+        self.fit_model(features, outcome, weights)
     }
 }
 
