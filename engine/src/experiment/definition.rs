@@ -132,12 +132,8 @@ pub struct ExperimentDefinition {
     pub campaign: Option<String>,
     /// A condition in SQL on the columns of `message_facts`.
     pub filter: Option<String>,
-    /// The smallest effect worth having.
-    pub minimum_effect: Option<MinimumEffect>,
     /// Days within which a conversion counts, where they are not those of the store.
     pub window_days: Option<u32>,
-    /// What things are worth.
-    pub costs: Costs,
     /// How it is analysed.
     options: AnalysisOptions,
     /// The file as it was written.
@@ -235,9 +231,7 @@ impl ExperimentDefinition {
             name,
             campaign: file.campaign,
             filter: file.filter,
-            minimum_effect,
             window_days: file.window_days.map(Spanned::into_inner),
-            costs: file.costs,
             options,
             text: text.to_owned(),
         })
