@@ -277,6 +277,15 @@ pub(crate) fn contact_periods(columns: &str) -> String {
     )
 }
 
+/// Each contact as it was last heard of, in some columns: of its rows that with the latest `updated_at`, of several of
+/// these the latest received.
+pub(crate) fn latest_contacts(columns: &str) -> String {
+    format!(
+        "(SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY recipient_id \
+         ORDER BY updated_at DESC NULLS LAST, {LATEST_FIRST}) AS newest FROM recipients) WHERE newest = 1)"
+    )
+}
+
 /// The clicks: key, `message_id`, `link`, moment (microseconds), `user_agent`, `method`, `ip_hash`, `bot_score`, `bot_reason`
 /// and the order of reception. All of them: a crowd behind one address is seen only among all.
 pub(super) fn taps() -> String {

@@ -20,6 +20,7 @@ use super::cells::Clicks;
 use super::request::WindowsRequest;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
+use crate::facts::latest_contacts;
 use crate::ingest::input::Input;
 use crate::query::{QuerySession, has_column, quoted, unit_table};
 use crate::stats::schedule::{PosteriorDraws, Reason, RecipientClass, Schedule, ScheduleOptions, plan_schedule};
@@ -171,7 +172,9 @@ fn diagonal(values: &[f64]) -> Vec<f64> {
 struct List<'a> {
     session: &'a QuerySession,
     table: String,
+    /// `unit`, `country`, `region`, `time_zone`, `opted_out`, `capped`, and `k0`… for the segments.
     query: String,
+    /// How many columns the segments have.
     by: usize,
     segments: &'a Segments,
 }
@@ -203,7 +206,7 @@ impl<'a> List<'a> {
         };
         let known = |name: &str| value(name).unwrap_or_else(|_| "arrow_cast(NULL, 'Utf8')".to_owned());
         let keys = request.windows.by.iter().map(|name| value(name)).collect::<Result<Vec<_>>>()?;
-        let keys: String = keys.iter().map(|key| format!(", {key}")).collect();
+        let keys: String = keys.iter().enumerate().map(|(place, key)| format!(", {key} AS k{place}")).collect();
         let mut columns: Vec<String> = ["country", "region", "time_zone"]
             .iter()
             .copied()
@@ -223,7 +226,8 @@ impl<'a> List<'a> {
             None => "FALSE".to_owned(),
         };
         let query = format!(
-            "SELECT {unit} AS unit, {}, {}, {}, o.recipient_id IS NOT NULL, {frequency}{keys} FROM {name} AS l \
+            "SELECT {unit} AS unit, {} AS country, {} AS region, {} AS time_zone, \
+             o.recipient_id IS NOT NULL AS opted_out, {frequency} AS capped{keys} FROM {name} AS l \
              LEFT JOIN {} AS c ON c.recipient_id = {unit} \
              LEFT JOIN (SELECT DISTINCT recipient_id FROM opt_outs) AS o ON o.recipient_id = {unit} \
              LEFT JOIN (SELECT recipient_id, count(*) AS messages FROM message_facts \
@@ -251,15 +255,12 @@ impl<'a> List<'a> {
         kind: WindowsIdentification,
     ) -> Result<ScheduleSummary> {
         // First how many there are of each kind, so that capacities are in the probabilities; then the file.
-        let positions: Vec<String> = (2..=6 + self.by).map(|column| format!("{column}")).collect();
-        let named = format!("SELECT * FROM ({}) AS t", self.query);
+        let keys: String = (0..self.by).map(|place| format!(", k{place}")).collect();
+        let kind_columns = format!("country, region, time_zone, opted_out, capped{keys}");
         let kinds = format!(
-            "SELECT '' , {}, count(*) FROM ({named}) GROUP BY {}",
-            (2..=6 + self.by).map(|column| format!("x{column}")).collect::<Vec<_>>().join(", "),
-            positions.join(", ")
+            "SELECT '' AS unit, {kind_columns}, count(*) FROM ({}) AS listed GROUP BY {kind_columns}",
+            self.query
         );
-        let columns: Vec<String> = (1..=6 + self.by).map(|column| format!("x{column}")).collect();
-        let kinds = kinds.replace(&format!("({named})"), &format!("({}) AS k({})", self.query, columns.join(", ")));
         let mut classes =
             Classes { known, segments: self.segments, classes: Vec::new(), without_zone: BTreeMap::new() };
         for batch in self.session.collect(&kinds).await? {
@@ -319,14 +320,6 @@ impl<'a> List<'a> {
             })
             .collect()
     }
-}
-
-/// Each contact as it was last heard of.
-fn latest_contacts(columns: &str) -> String {
-    format!(
-        "(SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY recipient_id \
-         ORDER BY updated_at DESC NULLS LAST, ingested_at DESC, source_row DESC) AS newest FROM recipients) WHERE newest = 1)"
-    )
 }
 
 /// What the schedule has to know of a recipient.
