@@ -28,7 +28,7 @@ pub(super) struct WindowsQuestion {
     /// One campaign alone
     #[arg(long, value_name = "ID")]
     pub(super) campaign: Option<String>,
-    /// Columns whose values are answered one by one
+    /// Columns whose values are answered one by one: what is known before a message is sent
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(super) by: Vec<String>,
     /// What a window is to be good for
@@ -44,7 +44,7 @@ pub(super) struct WindowsQuestion {
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=365))]
     pub(super) horizon: Option<u32>,
     /// With --objective profit: what an opt-out costs
-    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0)]
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(super) opt_out_cost: f64,
     /// A TOML file of legal hours, laid over those that are built in
     #[arg(long, value_name = "FILE")]

@@ -108,6 +108,16 @@ impl Grouping {
         &self.sources
     }
 
+    /// The columns of the facts or of the contacts that are grouped by, in order; what is made of the moment of the send
+    /// is `sent_at`.
+    pub(crate) fn columns(&self) -> Vec<&str> {
+        let columns = self.sources.iter().map(|source| match source {
+            KeySource::Facts(column) | KeySource::Contacts(column) => column.as_str(),
+            KeySource::SendTime => "sent_at",
+        });
+        columns.collect()
+    }
+
     /// Each group column's SQL over `f` and `a`, in order.
     pub(crate) fn expressions(&self) -> &[String] {
         &self.expressions

@@ -43,6 +43,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) async fn of(session: &QuerySession, request: &WindowsRequest) -> Result<Self> {
+        request.check(session).await?;
         let slots = Slots::new(request.windows_a_day, request.days)?;
         let mut holidays = Holidays::built_in()?;
         if let Some(text) = &request.holidays {

@@ -6,7 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::slots::{DEFAULT_PER_DAY, DayGroups};
 use crate::error::{EngineError, Result};
+use crate::query::QuerySession;
+use crate::report::{Grouping, known_groupings};
 use crate::stats::send_windows::WindowOutcome;
+
+/// Columns of the facts that tell what came of a message.
+const OUTCOMES: [&str; 19] = [
+    "status",
+    "delivery",
+    "delivered_at",
+    "error_code",
+    "receipts",
+    "clicks",
+    "machine_clicks",
+    "first_click_at",
+    "machine_click_reason",
+    "conversions",
+    "conversions_outside_window",
+    "converted_at",
+    "revenue",
+    "margin",
+    "revenue_currency",
+    "revenue_other",
+    "opt_outs",
+    "opted_out_at",
+    "replies",
+];
+/// Columns of the facts that tell when a message was sent, or how that was drawn.
+const TIMES: [&str; 6] = ["sent_at", "scheduled_at", "sent_date", "local_hour", "local_weekday", "send_propensity"];
+/// Columns with another value for each message or recipient.
+const NAMES: [&str; 2] = ["message_id", "recipient_id"];
 
 /// What a good window is good for. They may disagree: every answer names its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,4 +127,49 @@ impl Default for WindowsRequest {
             seed: 1,
         }
     }
+}
+
+impl WindowsRequest {
+    /// Refuses an amount that is none, and columns that segments cannot be made of.
+    pub(crate) async fn check(&self, session: &QuerySession) -> Result<()> {
+        if !(self.opt_out_cost.is_finite() && self.opt_out_cost >= 0.0) {
+            let cost = self.opt_out_cost;
+            return Err(EngineError::usage(format!("an opt-out cannot cost {cost}: give an amount of zero or more")));
+        }
+        let grouping = Grouping::resolve(session, &self.by, "UTC").await?;
+        let columns = grouping.columns();
+        for (place, (name, column)) in self.by.iter().zip(&columns).enumerate() {
+            if let Some(why) = refusal(column) {
+                return Err(EngineError::usage(format!(
+                    "\"{name}\" {why}: windows are found for segments that are known before a message is sent; there are {}",
+                    segment_columns(session).await?.join(", ")
+                )));
+            }
+            if columns[..place].contains(column) {
+                return Err(EngineError::usage(format!("the column \"{name}\" is there twice: name each once")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why segments cannot be made of a column of the facts or the contacts.
+fn refusal(column: &str) -> Option<&'static str> {
+    if OUTCOMES.contains(&column) {
+        Some("tells what came of a message")
+    } else if TIMES.contains(&column) {
+        Some("tells when a message was sent")
+    } else if NAMES.contains(&column) {
+        Some("is another for each message or recipient")
+    } else {
+        None
+    }
+}
+
+/// The columns that segments can be made of.
+async fn segment_columns(session: &QuerySession) -> Result<Vec<String>> {
+    let known = known_groupings(session).await?;
+    let grouping = Grouping::resolve(session, &known, "UTC").await?;
+    let usable = known.iter().zip(grouping.columns()).filter(|(_, column)| refusal(column).is_none());
+    Ok(usable.map(|(name, _)| name.clone()).collect())
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::windows::{
@@ -260,6 +261,63 @@ async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
     assert!(!refused.evaluation.refusals.is_empty() && refused.evaluation.values.is_empty());
     let wrong = evaluate_schedule(&session, &evaluation(evening.replace("18:00", "18:30"))).await.unwrap_err();
     assert!(wrong.to_string().contains("there is no window weekday 18:30"), "{wrong}");
+}
+
+#[tokio::test]
+async fn segments_are_made_of_what_is_known_before_a_send() {
+    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 4, recipients: 400 };
+    let store = world.store().await;
+    let session = store.session().await;
+    let refusal = async |request: WindowsRequest| match analyze_windows(&session, &request).await {
+        Err(EngineError::Usage(message)) => message,
+        other => panic!("{other:?}"),
+    };
+    for (by, words) in [
+        (&["country", "country"][..], "\"country\" is there twice"),
+        (&["weekday"], "\"weekday\" tells when a message was sent"),
+        (&["age_band", "week"], "\"week\" tells when a message was sent"),
+        (&["clicks"], "\"clicks\" tells what came of a message"),
+        (&["recipient_id"], "\"recipient_id\" is another for each"),
+    ] {
+        let told = refusal(request(by)).await;
+        assert!(told.contains(words), "{told}");
+        // It names what may be asked for, and nothing else.
+        if by.len() == 1 || by[1] == "week" {
+            let (_, usable) = told.split_once("there are ").unwrap();
+            let usable: Vec<&str> = usable.split(", ").collect();
+            assert!(["age_band", "country", "channel"].iter().all(|name| usable.contains(name)), "{told}");
+            assert!(["day", "clicks", "local_hour", "status"].iter().all(|name| !usable.contains(name)), "{told}");
+        }
+    }
+    for opt_out_cost in [f64::NAN, f64::INFINITY, -1.0] {
+        let told = refusal(WindowsRequest { opt_out_cost, ..request(&[]) }).await;
+        assert!(told.contains("an opt-out cannot cost"), "{told}");
+    }
+    // A schedule goes by the places of the list's recipients as by any other column.
+    let mut list = "recipient_id,country,time_zone\n".to_owned();
+    for i in 0..400 {
+        let (country, zone) = World::home(i);
+        writeln!(list, "r{i},{country},{zone}").unwrap();
+    }
+    let out = store.folder.path().join("schedule.csv");
+    for by in [&["country"][..], &["region"], &["time_zone"], &["age_band", "country"]] {
+        let request = ScheduleRequest {
+            list: Input::memory("list.csv", list.clone().into()),
+            unit: "recipient_id".to_owned(),
+            windows: request(by),
+            propensity_floor: 0.02,
+            uniform_share: 0.1,
+            capacity: None,
+            frequency_cap: None,
+            frequency_days: 7,
+            seed: 1,
+        };
+        let summary = schedule_list(&session, &request, &out).await.unwrap();
+        assert_eq!((summary.recipients, summary.scheduled), (400, 400), "{by:?}: {:?}", summary.left_out);
+        let twice = ScheduleRequest { windows: self::request(&[by[0], by[0]]), ..request };
+        let error = schedule_list(&session, &twice, &out).await.unwrap_err().to_string();
+        assert!(error.contains("is there twice"), "{error}");
+    }
 }
 
 #[tokio::test]
