@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sendlift_engine::stats::Estimate;
 use sendlift_engine::windows::{
-    DayGroups, EvaluationRequest, Objective, ScheduleRequest, WindowName, WindowsAnswer, WindowsIdentification,
-    WindowsRequest, analyze_windows, evaluate_schedule, schedule_list,
+    DayGroups, EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowName, WindowsAnswer,
+    WindowsIdentification, WindowsRequest, analyze_windows, evaluate_schedule, schedule_list,
 };
 use sendlift_engine::{EngineError, Result};
 
@@ -39,9 +39,12 @@ fn request(question: &WindowsQuestion) -> Result<WindowsRequest> {
     })
 }
 
-fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| EngineError::usage(format!("{} cannot be read: {error}", path.display())))
+fn read(path: &Path) -> Result<OwnFile> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(OwnFile { name, text }),
+        Err(error) => Err(EngineError::usage(format!("{name} cannot be read: {error}"))),
+    }
 }
 
 async fn analyze(context: &Context, question: &WindowsQuestion) -> anyhow::Result<()> {

@@ -46,10 +46,10 @@ impl Known {
         request.check(session).await?;
         let slots = Slots::new(request.windows_a_day, request.days)?;
         let mut holidays = Holidays::built_in()?;
-        if let Some(text) = &request.holidays {
-            holidays = holidays.with_file(text, "the file of holidays")?;
+        if let Some(own) = &request.holidays {
+            holidays = holidays.with_file(&own.text, &own.name)?;
         }
-        let legal = LegalMask::new(request.legal_hours.as_deref())?;
+        let legal = LegalMask::new(request.legal_hours.as_ref())?;
         let table = count(session, request, &slots, &holidays).await?;
         Ok(Self { slots, table, legal })
     }

@@ -5,6 +5,7 @@ use jiff::civil::{Date, date};
 
 use super::cells::Place;
 use super::legal_hours::{Jurisdiction, LegalHours};
+use super::request::OwnFile;
 use super::slots::Slot;
 use super::zones::{Candidates, moments_of, zone};
 use crate::error::Result;
@@ -23,12 +24,12 @@ pub(crate) struct LegalMask {
 }
 
 impl LegalMask {
-    /// The built-in rules, with the text of a file of one's own laid over them.
-    pub(crate) fn new(text: Option<&str>) -> Result<Self> {
+    /// The built-in rules, with a file of one's own laid over them.
+    pub(crate) fn new(own: Option<&OwnFile>) -> Result<Self> {
         let rules = LegalHours::built_in()?;
         Ok(Self {
-            rules: match text {
-                Some(text) => rules.with_file(text, "the file of legal hours")?,
+            rules: match own {
+                Some(own) => rules.with_file(&own.text, &own.name)?,
                 None => rules,
             },
         })

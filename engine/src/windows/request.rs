@@ -87,6 +87,15 @@ impl FromStr for Objective {
     }
 }
 
+/// A file of rules of one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFile {
+    /// What errors call it: its path.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowsRequest {
@@ -104,10 +113,10 @@ pub struct WindowsRequest {
     pub horizon_days: Option<u32>,
     /// What an opt-out costs, in the currency of the margins, for the objective profit.
     pub opt_out_cost: f64,
-    /// Legal hours in place of those that are built in, as the text of a rule file.
-    pub legal_hours: Option<String>,
-    /// More holidays, as the text of a file.
-    pub holidays: Option<String>,
+    /// Legal hours, laid over those that are built in.
+    pub legal_hours: Option<OwnFile>,
+    /// Holidays, laid over those that are built in.
+    pub holidays: Option<OwnFile>,
     /// The same gives the same answer.
     pub seed: u64,
 }

@@ -8,7 +8,7 @@ use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::windows::{
-    EvaluationRequest, Objective, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
+    EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
     analyze_windows, evaluate_schedule, schedule_list,
 };
 
@@ -146,12 +146,17 @@ async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_diff
     // A rule file of one's own forbids the German evening.
     let own = "[[rule]]\nid = \"DE-OWN\"\ncountry = \"DE\"\nhours = [{ days = \"mon-sun\", from = \"09:00\", to = \"18:00\" }]\n\
                citation = \"ours\"\nversion = \"1\"\nstatus = \"convention\"\n";
-    let masked = answers(&store, &WindowsRequest { legal_hours: Some(own.to_owned()), ..request(&["country"]) }).await;
+    let file = |text: &str| Some(OwnFile { name: "rules/own.toml".to_owned(), text: text.to_owned() });
+    let masked = answers(&store, &WindowsRequest { legal_hours: file(own), ..request(&["country"]) }).await;
     let german = masked.iter().find(|answer| answer.by["country"] == "DE").unwrap();
     assert!(!names(german).contains(&"weekday 18:00".to_owned()), "{:?}", names(german));
-    let wrong = WindowsRequest { legal_hours: Some("[[rule]]\nid = 3\n".to_owned()), ..request(&[]) };
-    let error = analyze_windows(&store.session().await, &wrong).await.unwrap_err().to_string();
-    assert!(error.contains("line 2"), "{error}");
+    for wrong in [
+        WindowsRequest { legal_hours: file("[[rule]]\nid = 3\n"), ..request(&[]) },
+        WindowsRequest { holidays: file("\n[Germany]\n"), ..request(&[]) },
+    ] {
+        let error = analyze_windows(&store.session().await, &wrong).await.unwrap_err().to_string();
+        assert!(error.contains("rules/own.toml line 2"), "{error}");
+    }
 }
 
 #[tokio::test]
