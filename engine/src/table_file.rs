@@ -3,6 +3,7 @@
 //! A file is written under a temporary name in the same folder and renamed at the end, so that nobody ever reads
 //! half a table, and is removed again if the work fails.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use crate::error::EngineError;
 use crate::generate::OutputFormat;
 
 /// Columns whose values hardly repeat within a file: a dictionary of them would only be built to be thrown away.
@@ -119,22 +121,11 @@ pub(crate) struct TableFile {
 }
 
 impl TableFile {
-    /// Opens a file at a path whose ending says the format: `.csv`, `.ndjson` or `.parquet`.
-    pub(crate) fn at(path: &Path, schema: SchemaRef) -> Result<Self, TableFileError> {
-        let wrong = || TableFileError::File {
-            action: "write",
-            path: path.to_path_buf(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "its name must end in .csv, .ndjson or .parquet"),
-        };
-        let format = match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("csv") => OutputFormat::Csv,
-            Some("ndjson") => OutputFormat::Ndjson,
-            Some("parquet") => OutputFormat::Parquet,
-            _ => return Err(wrong()),
-        };
-        let name = path.file_stem().and_then(std::ffi::OsStr::to_str).ok_or_else(wrong)?;
+    /// Opens a file at a path that [`check_name`] accepts.
+    pub(crate) fn at(path: &Path, schema: SchemaRef) -> Result<Self, EngineError> {
+        let (name, format) = check_name(path)?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::create(directory, name, schema, format)
+        Ok(Self::create(directory, name, schema, format)?)
     }
 
     /// Opens the file of a table with those columns.
@@ -201,6 +192,19 @@ impl TableFile {
     }
 }
 
+/// The name of a file without its ending, and the format that this says: `.csv`, `.ndjson` or `.parquet`.
+pub(crate) fn check_name(path: &Path) -> Result<(&str, OutputFormat), EngineError> {
+    let format = match path.extension().and_then(OsStr::to_str) {
+        Some("csv") => Some(OutputFormat::Csv),
+        Some("ndjson") => Some(OutputFormat::Ndjson),
+        Some("parquet") => Some(OutputFormat::Parquet),
+        _ => None,
+    };
+    path.file_stem().and_then(OsStr::to_str).zip(format).ok_or_else(|| {
+        EngineError::usage(format!("{}: the name of the file must end in .csv, .ndjson or .parquet", path.display()))
+    })
+}
+
 fn rows_error(file: &PendingFile, source: arrow::error::ArrowError) -> TableFileError {
     TableFileError::Rows { path: file.target().to_path_buf(), source }
 }
@@ -228,6 +232,16 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         drop(pending);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_ending_says_the_format() {
+        for (path, format) in [("a/b.csv", OutputFormat::Csv), ("b.c.parquet", OutputFormat::Parquet)] {
+            assert_eq!(check_name(Path::new(path)).unwrap().1, format);
+        }
+        for path in ["b.xlsx", "b", "csv", ".csv"] {
+            assert!(matches!(check_name(Path::new(path)), Err(EngineError::Usage(_))), "{path}");
+        }
     }
 
     #[test]

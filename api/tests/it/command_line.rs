@@ -282,3 +282,33 @@ fn the_configuration_is_read_and_misspellings_are_refused() {
     let refused = sendlift(folder.path(), &["config"]);
     assert!(refused.status.code() == Some(2) && stderr(&refused).contains("stor"), "{}", stderr(&refused));
 }
+
+#[test]
+fn what_cannot_be_asked_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sends.csv"), SENDS).unwrap();
+    std::fs::write(folder.path().join("list.csv"), "recipient_id\nr1\nr2\n").unwrap();
+    assert!(sendlift(folder.path(), &["ingest", "sends=sends.csv"]).status.success());
+    for command in [
+        "windows plan --list list.csv --out plan.xlsx",
+        "experiment assign --list list.csv --experiment e --arms A=0.5,B=0.5 --seed 1 --out plan.xlsx",
+    ] {
+        let command: Vec<&str> = command.split(' ').collect();
+        let refused = sendlift(folder.path(), &command);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        let told = stderr(&refused);
+        assert!(told.contains("plan.xlsx") && told.contains(".parquet"), "{told}");
+    }
+    // So is what cannot be asked of windows.
+    for (command, words) in [
+        ("windows --by variant,variant", "is there twice"),
+        ("windows --by clicks", "\"clicks\" tells what came of a message"),
+        ("windows --opt-out-cost -1", "cannot cost -1"),
+        ("windows --opt-out-cost nan", "cannot cost NaN"),
+    ] {
+        let command: Vec<&str> = command.split(' ').collect();
+        let refused = sendlift(folder.path(), &command);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+    }
+}

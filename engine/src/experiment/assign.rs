@@ -24,7 +24,7 @@ use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::query::{has_column, new_context, quoted, unit_table};
 use crate::stats::{SampleRatio, sample_ratio_test};
-use crate::table_file::TableFile;
+use crate::table_file::{TableFile, check_name};
 
 /// Shares that add up to one to within this do so.
 const WHOLE_TO: f64 = 1e-9;
@@ -85,6 +85,7 @@ pub struct AssignedArm {
 /// # Errors
 /// When the list cannot be read or has not got a column, shares do not add up to one, or the file cannot be written.
 pub async fn assign_list(request: &AssignmentRequest, out: &Path) -> Result<AssignmentSummary> {
+    check_name(out)?;
     let total: f64 = request.arms.iter().map(|(_, share)| share).sum();
     if request.arms.len() < 2 || (total - 1.0).abs() > WHOLE_TO || request.arms.iter().any(|(_, share)| *share <= 0.0) {
         return Err(EngineError::usage(format!(

@@ -25,7 +25,7 @@ use crate::ingest::input::Input;
 use crate::query::{QuerySession, has_column, quoted, unit_table};
 use crate::stats::schedule::{PosteriorDraws, Reason, RecipientClass, Schedule, ScheduleOptions, plan_schedule};
 use crate::stats::send_windows::{Identification, WindowOutlook};
-use crate::table_file::TableFile;
+use crate::table_file::{TableFile, check_name};
 
 /// Draws from each posterior.
 const DRAWS: u32 = 4_000;
@@ -104,6 +104,7 @@ const NO_CAPACITY: &str = "no_capacity";
 /// # Errors
 /// When the list cannot be read or has no such column, a share is none, or the file cannot be written.
 pub async fn schedule_list(session: &QuerySession, request: &ScheduleRequest, out: &Path) -> Result<ScheduleSummary> {
+    check_name(out)?;
     let known = Known::of(session, &request.windows).await?;
     let all = vec![true; known.slots.len()];
     let identification = known.identification(request.windows.objective, &all)?;
