@@ -225,8 +225,8 @@ fn assembled(
     options: ScheduleOptions,
 ) -> Schedule {
     let mut expected_loads = vec![0.0; caps.len()];
-    let (mut expected_unscheduled, mut without_slot) = (0.0, 0);
-    let mut pressed = 0;
+    let (mut expected_unscheduled, mut expected_without_room) = (0.0, 0.0);
+    let (mut without_legal_slot, mut pressed) = (0_u64, 0_u64);
     let mut schedules = Vec::with_capacity(classes.len());
     for ((class, chance_best), pair) in classes.iter().zip(chances).zip(parts.chunks(2)) {
         let [thompson, uniform] = pair else { continue };
@@ -241,11 +241,17 @@ fn assembled(
         // Rounding leaves a few parts in 10^16.
         let unscheduled = if scheduled > 1.0 - 1e-9 { 0.0 } else { 1.0 - scheduled };
         expected_unscheduled += count(class.recipients) * unscheduled;
-        without_slot += usize::from(scheduled <= 0.0);
+        if class.legal.iter().any(|legal| *legal) {
+            expected_without_room += count(class.recipients) * unscheduled;
+        } else {
+            without_legal_slot = without_legal_slot.saturating_add(class.recipients);
+        }
         let positive = propensities.iter().copied().filter(|propensity| *propensity > 0.0);
         let least_propensity = positive.clone().reduce(f64::min);
         let floor = options.propensity_floor.min(1.0 / length(positive.count().max(1)));
-        pressed += usize::from(least_propensity.is_some_and(|least| least < floor * (1.0 - 1e-6)));
+        if least_propensity.is_some_and(|least| least < floor * (1.0 - 1e-6)) {
+            pressed = pressed.saturating_add(class.recipients);
+        }
         schedules.push(ClassSchedule {
             chance_best,
             propensities,
@@ -256,19 +262,27 @@ fn assembled(
         });
     }
     let mut notes = Vec::new();
-    if expected_unscheduled > 0.0 {
+    if expected_without_room > 0.0 {
+        let kept_free = if options.headroom > 0.0 {
+            format!(", each up to {} standard deviations of its load below what it can carry", options.headroom)
+        } else {
+            String::new()
+        };
         notes.push(format!(
-            "about {expected_unscheduled:.0} recipients stay unscheduled: slots that are legal for them cannot carry them"
+            "about {:.0} recipients get no window: those that are legal for them are full{kept_free}",
+            expected_without_room.max(1.0)
         ));
     }
-    if without_slot > 0 {
-        notes.push(format!("{without_slot} classes have no legal slot that carries anything"));
+    if without_legal_slot > 0 {
+        notes.push(format!("no window is legal for {without_legal_slot} recipients"));
     }
     if expected_loads.iter().zip(caps).any(|(load, cap)| *load > cap * (1.0 + 1e-3)) {
-        notes.push("a slot is expected to carry more than it can: look at the loads before sending".to_owned());
+        notes.push("a window is expected to get more than it can carry: look at the loads before sending".to_owned());
     }
     if pressed > 0 {
-        notes.push(format!("caps press a propensity below the floor in {pressed} classes"));
+        notes.push(format!(
+            "what windows can carry presses the probability of one below the floor for {pressed} recipients"
+        ));
     }
     Schedule { classes: schedules, expected_loads, expected_unscheduled, notes, options }
 }
@@ -370,12 +384,19 @@ mod tests {
     fn too_little_capacity_is_said() {
         let schedule = plan(&[class(1_000, [true; 3])], [Some(100.0), Some(100.0), Some(300.0)]);
         assert_close(schedule.expected_unscheduled, 500.0, 1e-4);
-        assert!(schedule.notes[0].starts_with("about 500 recipients stay unscheduled"));
+        assert_eq!(schedule.notes[0], "about 500 recipients get no window: those that are legal for them are full");
+        let options = ScheduleOptions::default();
+        let caps = [Some(100.0), Some(100.0), Some(300.0)];
+        let roomy = plan_schedule(&[class(1_000, [true; 3])], &[posterior()], &caps, options).unwrap();
+        assert!(roomy.notes[0].ends_with("each up to 3 standard deviations of its load below what it can carry"));
         let unscheduled = (0..1_000).filter(|recipient| schedule.assign(0, *recipient).is_none()).count();
         assert!((400..600).contains(&unscheduled), "{unscheduled}");
         let closed = plan(&[class(10, [true, false, false])], [Some(0.0), None, None]);
         assert_eq!((closed.classes[0].unscheduled, closed.assign(0, 1)), (1.0, None));
-        assert_eq!(plan(&[class(10, [false; 3])], [None; 3]).classes[0].unscheduled, 1.0);
+        // Where nothing is legal nothing is full.
+        let lawless = plan(&[class(10, [false; 3])], [None; 3]);
+        assert_eq!(lawless.classes[0].unscheduled, 1.0);
+        assert_eq!(lawless.notes, ["no window is legal for 10 recipients"]);
         assert_eq!(plan(&[], [None; 3]).expected_loads, [0.0; 3]);
     }
 
