@@ -2,7 +2,7 @@
 
 use sendlift_engine::experiment::{
     ExperimentPlan, ListPlan, ListRequest, MetricKind, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks,
-    PlannedSize, plan_experiment, plan_list,
+    PlannedSize, parse_spending, plan_experiment, plan_list,
 };
 use sendlift_engine::stats::sequential::Spending;
 use sendlift_engine::{EngineError, Result};
@@ -62,11 +62,7 @@ fn metric(arguments: &PlanArguments) -> Result<MetricKind> {
 }
 
 fn request(arguments: &PlanArguments) -> Result<PlanRequest> {
-    let spending = match arguments.spending.as_deref() {
-        None | Some("obrien-fleming") => Spending::OBrienFleming,
-        Some("pocock") => Spending::Pocock,
-        Some(other) => return Err(EngineError::usage(format!("--spending \"{other}\": use obrien-fleming or pocock"))),
-    };
+    let spending = arguments.spending.as_deref().map_or(Ok(Spending::OBrienFleming), parse_spending)?;
     let looks = match (arguments.looks, arguments.sequential) {
         (Some(looks), _) => PlannedLooks::Group(looks, spending),
         (None, true) => PlannedLooks::AnyTime,

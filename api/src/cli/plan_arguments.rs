@@ -51,7 +51,12 @@ pub(super) struct PlanArguments {
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["sequential", "list"])]
     pub(super) looks: Option<u32>,
     /// How the looks spend alpha: hardly any early, or more evenly [default: obrien-fleming]
-    #[arg(long, value_name = "obrien-fleming|pocock", requires = "looks", conflicts_with_all = ["sequential", "list"])]
+    #[arg(
+        long,
+        value_name = "obrien-fleming|pocock|even",
+        requires = "looks",
+        conflicts_with_all = ["sequential", "list"]
+    )]
     pub(super) spending: Option<String>,
     /// An always-valid analysis: anyone may look at any time
     #[arg(long, conflicts_with = "list")]

@@ -34,6 +34,12 @@ fn a_plan_answers_what_is_left_out() {
     for part in ["how many units?", "25.00 %", "stop at |z|", "inflation by looks", "Holm"] {
         assert!(shown.contains(part), "{part} is missing in {shown}");
     }
+    // The more is spent early, the more the looks cost.
+    let inflation = |spending: &str| {
+        let looks = format!("--metric proportion --baseline 0.2 --difference 0.05 --looks 5 --spending {spending}");
+        json(&plan(&format!("{looks} --format json")))["inflation"].as_f64().unwrap()
+    };
+    assert!(inflation("obrien-fleming") < inflation("even") && inflation("even") < inflation("pocock"));
     let csv = stdout(&plan("--metric proportion --baseline 0.20 --difference 0.05 --format csv"));
     assert!(csv.starts_with("question,metric,") && csv.contains("size,proportion,"), "{csv}");
 }
@@ -64,6 +70,7 @@ fn plans_that_cannot_be_are_refused() {
         ("--metric proportion --baseline 0.2 --n 10 --units 20", "--units"),
         ("--metric proportion --baseline 0.2 --lift 0.1 --looks 3 --sequential", "--sequential"),
         ("--metric proportion --baseline 0.2 --lift 0.1 --spending pocock", "--looks"),
+        ("--metric proportion --baseline 0.2 --lift 0.1 --looks 3 --spending late", "pocock or even"),
         ("--metric proportion --baseline 0.2 --lift 0.1 --alpha 2", "alpha is 2"),
         ("--metric proportion --baseline 0.2 --difference 0.9", "stays in range"),
         ("--metric mean --difference 1", "spread is missing"),

@@ -66,5 +66,5 @@ pub use sample::Cut;
 pub use search::{NamedSegment, SearchResult};
 pub use selection::{BestOfArms, FalseCoverage};
 pub use sensitivity::{ClickSensitivity, SensitiveComparison};
-pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS, LooksSpec, PlannedLook};
+pub use sequential::{AlwaysValid, DEFAULT_PLANNED_UNITS, LooksSpec, PlannedLook, parse_spending};
 pub use test_then_roll::{ListPlan, ListRequest, plan_list};

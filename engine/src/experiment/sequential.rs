@@ -65,17 +65,22 @@ impl LooksSpec {
         if !ascending {
             return Err(wrong());
         }
-        let spending = match spending {
-            "obrien-fleming" => Spending::OBrienFleming,
-            "pocock" => Spending::Pocock,
-            "even" => Spending::Power { exponent: 1.0 },
-            other => {
-                return Err(EngineError::usage(format!(
-                    "spending \"{other}\" is not known: use obrien-fleming, pocock or even"
-                )));
-            }
-        };
-        Ok(Self { shares, spending })
+        Ok(Self { shares, spending: parse_spending(spending)? })
+    }
+}
+
+/// Reads how alpha is spent over looks: `obrien-fleming`, `pocock` or `even`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn parse_spending(text: &str) -> Result<Spending> {
+    match text {
+        "obrien-fleming" => Ok(Spending::OBrienFleming),
+        "pocock" => Ok(Spending::Pocock),
+        "even" => Ok(Spending::Power { exponent: 1.0 }),
+        other => {
+            Err(EngineError::usage(format!("spending \"{other}\" is not known: use obrien-fleming, pocock or even")))
+        }
     }
 }
 
