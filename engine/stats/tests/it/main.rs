@@ -33,3 +33,4 @@ mod shrinking;
 mod skewed;
 mod support;
 mod time_to_click;
+mod uplift;
