@@ -22,19 +22,39 @@ pub(crate) fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// Draws that a Poisson number is taken to have at most: the chance of more is 1e-20, below the resolution of a place.
+const MOST_DRAWS: usize = 20;
+
 /// How many times a unit is drawn in a bootstrap sample: Poisson with mean one, by inversion.
 pub(crate) fn poisson_one(bits: u64) -> u32 {
-    let place = unit(bits);
-    let mut draws = 0;
-    let mut probability = (-1.0_f64).exp();
-    let mut below = probability;
-    // The chance of more than twenty is 1e-20: below the resolution of the place.
-    while place >= below && draws < 20 {
-        draws += 1;
-        probability /= f64::from(draws);
-        below += probability;
+    PoissonOne::new().draws(bits)
+}
+
+/// The same for many units: the chances of so many draws or fewer, added up once.
+#[derive(Debug, Clone)]
+pub(crate) struct PoissonOne {
+    at_most: [f64; MOST_DRAWS],
+}
+
+impl PoissonOne {
+    pub(crate) fn new() -> Self {
+        let mut probability = (-1.0_f64).exp();
+        let mut below = probability;
+        let mut at_most = [0.0; MOST_DRAWS];
+        for (draws, entry) in (1_u32..).zip(&mut at_most) {
+            *entry = below;
+            probability /= f64::from(draws);
+            below += probability;
+        }
+        Self { at_most }
     }
-    draws
+
+    /// Draws of the unit with these bits: how many of the chances its place reaches.
+    pub(crate) fn draws(&self, bits: u64) -> u32 {
+        let place = unit(bits);
+        // All are compared: a loop that ends by chance is slower than one that never does.
+        self.at_most.iter().map(|below| u32::from(place >= *below)).sum()
+    }
 }
 
 #[cfg(test)]

@@ -51,9 +51,11 @@
 //! | [`logistic`], [`linear_regression`] | ridge regressions of a binary outcome and of a number; what each feature contributes |
 //! | [`linear_predictor`] | what they share: standardised features, missing values, the choice of a penalty |
 //! | [`uplift`] | whom a message moves: effects unit by unit, and how well they rank |
+//! | [`audience`] | whom to send to within a budget and a cap, and what it may be promised to bring |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
+pub mod audience;
 pub mod bayes;
 pub mod cluster;
 pub mod comparison;

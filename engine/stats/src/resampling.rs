@@ -4,7 +4,7 @@
 //! interval, a standard error.
 
 use crate::binomial::{index, whole};
-use crate::counter::{bits, poisson_one};
+use crate::counter::{PoissonOne, bits};
 use crate::interval::{Estimate, Interval};
 use crate::numeric::length;
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,9 @@ const TOO_FEW_SAMPLES: &str = "too few bootstrap samples have a value: the units
 /// How many times each unit is drawn in a sample, Poisson with mean one: a function of the seed, the replicate and the
 /// place of the unit alone, so that two statistics of one sample can be compared.
 pub(crate) fn poisson_draws(seed: u64, replicate: u64, into: &mut [u8]) {
+    let poisson = PoissonOne::new();
     for (place, draws) in (0_u64..).zip(into) {
-        *draws = u8::try_from(poisson_one(bits(seed, replicate, place))).unwrap_or(u8::MAX);
+        *draws = u8::try_from(poisson.draws(bits(seed, replicate, place))).unwrap_or(u8::MAX);
     }
 }
 

@@ -39,6 +39,7 @@ mod tests;
 pub use cross_fitting::{CrossFitted, CrossFitting, Progress};
 pub use doubly_robust::{DoublyRobustModel, fit_doubly_robust};
 pub use t_learner::{TLearnerModel, fit_t_learner};
+pub(crate) use units::check_lengths;
 pub use units::{ExpectedOutcomes, RandomisedUnits};
 pub use x_learner::{XLearnerModel, fit_x_learner};
 

@@ -56,9 +56,8 @@ impl Measures {
 struct Sums {
     /// Units, each as often as it is drawn.
     units: f64,
-    /// Weights and weighted outcomes, treated and control.
-    treated: [f64; 2],
-    control: [f64; 2],
+    /// Weight and weighted outcome of the control and, second, of the treated.
+    arms: [[f64; 2]; 2],
 }
 
 /// Both curves, not yet divided by anything: Radcliffe's Q, and the uplift so far times the units so far.
@@ -68,27 +67,35 @@ struct Heights {
     uplift: f64,
 }
 
+/// What is known at the foot of a ranking, not yet divided by anything.
+#[derive(Debug, Clone)]
+struct Descent {
+    sums: Sums,
+    areas: Heights,
+    points: Vec<Point>,
+    /// Sums of outcomes, control and treated: of a binary one, the units that have it, for the perfect order.
+    responders: [f64; 2],
+}
+
 impl Sums {
     fn add(&mut self, unit: &RankedUnit, draws: u8) {
         let draws = f64::from(draws);
         let weight = draws * unit.weight;
-        let arm = if unit.treated { &mut self.treated } else { &mut self.control };
+        let arm = &mut self.arms[usize::from(unit.treated)];
         arm[0] += weight;
         arm[1] += weight * unit.outcome;
         self.units += draws;
     }
 
     fn both_arms(&self) -> bool {
-        self.treated[0] > 0.0 && self.control[0] > 0.0
+        self.arms.iter().all(|[weight, _]| *weight > 0.0)
     }
 
     fn heights(&self) -> Heights {
         let mean = |[weight, outcome]: [f64; 2]| if weight > 0.0 { outcome / weight } else { 0.0 };
-        let control = mean(self.control);
-        Heights {
-            qini: self.treated[1] - control * self.treated[0],
-            uplift: (mean(self.treated) - control) * self.units,
-        }
+        let [control, treated] = self.arms;
+        let expected = mean(control);
+        Heights { qini: treated[1] - expected * treated[0], uplift: (mean(treated) - expected) * self.units }
     }
 }
 
@@ -112,14 +119,8 @@ impl Ranked {
 
     /// Everything, with each unit counted as often as `draws` says at its place before sorting.
     pub(super) fn measure(&self, draws: &[u8]) -> Measures {
-        let mut all = Sums::default();
-        // Units with the outcome, treated and control: what the perfect order needs.
-        let mut responders = [0.0; 2];
-        for unit in &self.units {
-            let drawn = draws[unit.unit];
-            all.add(unit, drawn);
-            responders[usize::from(unit.treated)] += f64::from(drawn) * unit.outcome;
-        }
+        let descent = self.descend(draws);
+        let (all, end) = (&descent.sums, descent.sums.heights());
         if !all.both_arms() {
             let point = Point { incremental: f64::NAN, uplift: f64::NAN };
             return Measures {
@@ -130,33 +131,37 @@ impl Ranked {
                 points: vec![point; CURVE_POINTS as usize],
             };
         }
-        let (areas, points) = self.descend(draws, &all);
-        let end = all.heights();
         let diagonal = all.units * end.qini / 2.0;
-        let above_diagonal = areas.qini - diagonal;
+        let above_diagonal = descent.areas.qini - diagonal;
         let normalised_qini = if self.binary {
-            let perfect = perfect_area(&all, responders) - diagonal;
+            let perfect = perfect_area(all, descent.responders) - diagonal;
             if perfect > 0.0 { above_diagonal / perfect } else { f64::NAN }
         } else {
             f64::NAN
         };
+        let weight_treated = all.arms[1][0];
+        let per_unit = |point: &Point| Point { incremental: point.incremental / weight_treated, ..*point };
         Measures {
             average_effect: end.uplift / all.units,
-            qini: above_diagonal / all.units / all.treated[0],
+            qini: above_diagonal / all.units / weight_treated,
             normalised_qini,
-            area_under_uplift_curve: areas.uplift / all.units / all.units,
-            points,
+            area_under_uplift_curve: descent.areas.uplift / all.units / all.units,
+            points: descent.points.iter().map(per_unit).collect(),
         }
     }
 
-    /// Areas under both curves, and their points.
-    fn descend(&self, draws: &[u8], all: &Sums) -> (Heights, Vec<Point>) {
+    fn descend(&self, draws: &[u8]) -> Descent {
+        let number: f64 = draws.iter().map(|draws| f64::from(*draws)).sum();
         let mut areas = Heights::default();
         let mut points = Vec::with_capacity(CURVE_POINTS as usize);
+        let mut next_point = number / f64::from(CURVE_POINTS);
         let mut sums = Sums::default();
+        let mut responders = [0.0; 2];
         let (mut before, mut units_before) = (Heights::default(), 0.0);
         for unit in &self.units {
-            sums.add(unit, draws[unit.unit]);
+            let drawn = draws[unit.unit];
+            sums.add(unit, drawn);
+            responders[usize::from(unit.treated)] += f64::from(drawn) * unit.outcome;
             if !unit.ends_block || sums.units <= units_before {
                 continue;
             }
@@ -165,29 +170,26 @@ impl Ranked {
             areas.qini += step * (before.qini + now.qini) / 2.0;
             areas.uplift += step * (before.uplift + now.uplift) / 2.0;
             // The last share is everyone; what rounding leaves over must not lose it.
-            while points.len() < CURVE_POINTS as usize {
-                let target = all.units * length(points.len() + 1) / f64::from(CURVE_POINTS);
-                if target > sums.units + 1e-9 * all.units {
-                    break;
-                }
-                let along = ((target - units_before) / step).min(1.0);
+            while next_point <= sums.units + 1e-9 * number && points.len() < CURVE_POINTS as usize {
+                let along = ((next_point - units_before) / step).min(1.0);
                 let qini = before.qini + along * (now.qini - before.qini);
                 let uplift = before.uplift + along * (now.uplift - before.uplift);
                 points.push(Point {
-                    incremental: qini / all.treated[0],
-                    uplift: if sums.both_arms() { uplift / target } else { f64::NAN },
+                    incremental: qini,
+                    uplift: if sums.both_arms() { uplift / next_point } else { f64::NAN },
                 });
+                next_point = number * length(points.len() + 1) / f64::from(CURVE_POINTS);
             }
             (before, units_before) = (now, sums.units);
         }
-        (areas, points)
+        Descent { sums, areas, points, responders }
     }
 }
 
 /// Area under the Qini curve of the perfect order: treated with the outcome, then everyone without it, then control with
 /// it.
 fn perfect_area(all: &Sums, [control_responders, treated_responders]: [f64; 2]) -> f64 {
-    let most = all.treated[1];
+    let most = all.arms[1][1];
     let end = all.heights().qini;
     treated_responders * most / 2.0
         + (all.units - treated_responders - control_responders) * most
