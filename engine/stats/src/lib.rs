@@ -52,6 +52,7 @@
 //! | [`linear_predictor`] | what they share: standardised features, missing values, the choice of a penalty |
 //! | [`uplift`] | whom a message moves: effects unit by unit, and how well they rank |
 //! | [`audience`] | whom to send to within a budget and a cap, and what it may be promised to bring |
+//! | [`prediction_quality`] | how good predicted probabilities are: ranking, losses, reliability, lift; which of two models is better |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -78,6 +79,7 @@ pub mod off_policy;
 pub mod plan;
 pub mod plan_campaign;
 pub mod portfolio;
+pub mod prediction_quality;
 pub mod proportion;
 pub mod quantile;
 pub mod ratio;
@@ -123,6 +125,7 @@ pub use linear_regression::{LinearModel, RidgeLinear};
 pub use logistic::{LogisticModel, RidgeLogistic};
 pub use moments::Moments;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_available};
+pub use prediction_quality::{PredictionQuality, QualityOptions, compare_predictions, prediction_quality};
 pub use proportion::{Proportion, VarianceCorrection};
 pub use quantile::{ValueCounts, compare_clustered_quantiles, compare_quantiles, estimate_quantile};
 pub use ratio::{RatioMoments, compare_ratios, ratio_effect};

@@ -9,7 +9,11 @@
 //! standardised and missing values treated: [`crate::linear_predictor`]. The coefficients predict; with a penalty they
 //! have no valid standard errors, so none are given.
 
+mod line;
 mod newton;
+
+pub(crate) use line::{Slope, fit_line};
+pub(crate) use newton::{log_odds, probability};
 
 use crate::error::{StatsError, check_probability};
 use crate::learner::{FeatureMatrix, Learner, Predictor};
@@ -18,7 +22,7 @@ use crate::linear_predictor::{
     folds, least_loss, rows_to_validate_with,
 };
 use crate::numeric::length;
-use newton::{Minimum, Problem, UnitLoss, probability};
+use newton::{Minimum, Problem, UnitLoss};
 use serde::{Deserialize, Serialize};
 
 /// With more units than this the fit starts from that of a part of them.

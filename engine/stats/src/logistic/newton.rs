@@ -129,7 +129,7 @@ impl UnitLoss {
 
 /// The probability whose log-odds are `linear`.
 #[inline]
-pub(super) fn probability(linear: f64) -> f64 {
+pub(crate) fn probability(linear: f64) -> f64 {
     if linear >= 0.0 {
         1.0 / (1.0 + (-linear).exp())
     } else {
@@ -140,7 +140,7 @@ pub(super) fn probability(linear: f64) -> f64 {
 
 /// ln(p / (1 − p)).
 #[inline]
-pub(super) fn log_odds(probability: f64) -> f64 {
+pub(crate) fn log_odds(probability: f64) -> f64 {
     probability.ln() - (-probability).ln_1p()
 }
 

@@ -20,6 +20,7 @@ mod off_policy;
 mod plan_campaign;
 mod planning;
 mod portfolio;
+mod prediction_quality;
 mod proportion_laws;
 mod quantile;
 mod ratio;
