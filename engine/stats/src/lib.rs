@@ -53,11 +53,13 @@
 //! | [`uplift`] | whom a message moves: effects unit by unit, and how well they rank |
 //! | [`audience`] | whom to send to within a budget and a cap, and what it may be promised to bring |
 //! | [`prediction_quality`] | how good predicted probabilities are: ranking, losses, reliability, lift; which of two models is better |
+//! | [`calibration`] | scores made into probabilities that mean what they say: isotonic, Platt |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
 pub mod audience;
 pub mod bayes;
+pub mod calibration;
 pub mod cluster;
 pub mod comparison;
 pub mod complier;
@@ -108,6 +110,7 @@ pub use bayes::{
     ArmOutlook, BetaPosterior, BetaPrior, EffectDecision, NormalPosterior, NormalPrior, outlooks_of_means,
     outlooks_of_proportions,
 };
+pub use calibration::Calibration;
 pub use cluster::{ClusterTotal, WildBootstrap, compare_clusters};
 pub use comparison::{Comparison, compare_means, compare_proportions};
 pub use complier::{ComplierEffect, ComplierTest, DeliveryArm, KeptEffects, complier_effect};

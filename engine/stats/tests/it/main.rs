@@ -7,6 +7,7 @@
 mod adjusting;
 mod adjustment;
 mod bayes;
+mod calibration;
 mod cluster;
 mod complier;
 mod equivalence;
