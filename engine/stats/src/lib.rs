@@ -54,6 +54,7 @@
 //! | [`audience`] | whom to send to within a budget and a cap, and what it may be promised to bring |
 //! | [`prediction_quality`] | how good predicted probabilities are: ranking, losses, reliability, lift; which of two models is better |
 //! | [`calibration`] | scores made into probabilities that mean what they say: isotonic, Platt |
+//! | [`population_stability`] | has a feature or a score moved since the model was fitted? |
 //! | [`distribution`] | tails and quantiles, accurate where p values are tiny |
 
 pub mod adjust;
@@ -80,6 +81,7 @@ pub mod multiple;
 pub mod off_policy;
 pub mod plan;
 pub mod plan_campaign;
+pub mod population_stability;
 pub mod portfolio;
 pub mod prediction_quality;
 pub mod proportion;
@@ -128,6 +130,7 @@ pub use linear_regression::{LinearModel, RidgeLinear};
 pub use logistic::{LogisticModel, RidgeLogistic};
 pub use moments::Moments;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_available, holm, holm_available};
+pub use population_stability::{PopulationStability, QuantileBins, StabilityVerdict, population_stability_index};
 pub use prediction_quality::{PredictionQuality, QualityOptions, compare_predictions, prediction_quality};
 pub use proportion::{Proportion, VarianceCorrection};
 pub use quantile::{ValueCounts, compare_clustered_quantiles, compare_quantiles, estimate_quantile};

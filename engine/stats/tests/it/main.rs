@@ -20,6 +20,7 @@ mod merging;
 mod off_policy;
 mod plan_campaign;
 mod planning;
+mod population_stability;
 mod portfolio;
 mod prediction_quality;
 mod proportion_laws;
