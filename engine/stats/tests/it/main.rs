@@ -6,6 +6,7 @@
 
 mod adjusting;
 mod adjustment;
+mod audience;
 mod bayes;
 mod calibration;
 mod cluster;
