@@ -52,7 +52,6 @@
 //! | [`linear_predictor`] | what they share: standardised features, missing values, the choice of a penalty |
 //! | [`uplift`] | whom a message moves: effects unit by unit, and how well they rank |
 //! | [`audience`] | whom to send to within a budget and a cap, and what it may be promised to bring |
-//! | [`prediction_quality`] | how good predicted probabilities are: ranking, losses, reliability, lift; which of two models is better |
 //! | [`mod@prediction_quality`] | how good predicted probabilities are: ranking, losses, reliability, lift; which of two models is better |
 //! | [`calibration`] | scores made into probabilities that mean what they say: isotonic, Platt |
 //! | [`population_stability`] | has a feature or a score moved since the model was fitted? |
