@@ -8,6 +8,7 @@
 //! - [`query`]: `DataFusion` sessions over the store or over files; [`facts`]: one row a message;
 //! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
+//! - [`score`]: audiences: features, models, scores;
 //! - [`generate`]: sample logs with known true effects.
 //!
 //! **Architecture invariant:** the engine knows no HTTP, no command line and no terminal. The clock and the seeds come in
@@ -25,6 +26,7 @@ pub mod generate;
 pub mod ingest;
 pub mod query;
 pub mod report;
+pub mod score;
 pub mod settings;
 pub mod store;
 mod table_file;

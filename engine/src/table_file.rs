@@ -9,10 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use arrow::csv;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
+use arrow::{csv, ipc};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -106,11 +106,12 @@ impl Drop for PendingFile {
     }
 }
 
-/// The three ways of writing a batch.
+/// The ways of writing a batch.
 enum Sink {
     Csv(Box<csv::Writer<File>>),
     Ndjson(LineDelimitedWriter<File>),
     Parquet(Box<ArrowWriter<File>>),
+    Arrow(Box<ipc::writer::FileWriter<File>>),
 }
 
 /// One table's file.
@@ -150,6 +151,10 @@ impl TableFile {
                     .map_err(|source| TableFileError::Parquet { path: pending.target().to_path_buf(), source })?;
                 Sink::Parquet(Box::new(writer))
             }
+            OutputFormat::Arrow => {
+                let writer = ipc::writer::FileWriter::try_new(file, &schema);
+                Sink::Arrow(Box::new(writer.map_err(|source| rows_error(&pending, source))?))
+            }
         };
         Ok(Self { file: pending, sink, rows: 0 })
     }
@@ -167,6 +172,7 @@ impl TableFile {
         match &mut self.sink {
             Sink::Csv(writer) => writer.write(batch).map_err(|source| rows_error(&self.file, source))?,
             Sink::Ndjson(writer) => writer.write(batch).map_err(|source| rows_error(&self.file, source))?,
+            Sink::Arrow(writer) => writer.write(batch).map_err(|source| rows_error(&self.file, source))?,
             Sink::Parquet(writer) => writer
                 .write(batch)
                 .map_err(|source| TableFileError::Parquet { path: self.file.target().to_path_buf(), source })?,
@@ -182,6 +188,7 @@ impl TableFile {
             // This writer hands on all its bytes with every batch.
             Sink::Csv(_) => {}
             Sink::Ndjson(mut writer) => writer.finish().map_err(|source| rows_error(&file, source))?,
+            Sink::Arrow(mut writer) => writer.finish().map_err(|source| rows_error(&file, source))?,
             Sink::Parquet(writer) => {
                 writer
                     .close()
@@ -198,10 +205,14 @@ pub(crate) fn check_name(path: &Path) -> Result<(&str, OutputFormat), EngineErro
         Some("csv") => Some(OutputFormat::Csv),
         Some("ndjson") => Some(OutputFormat::Ndjson),
         Some("parquet") => Some(OutputFormat::Parquet),
+        Some("arrow") => Some(OutputFormat::Arrow),
         _ => None,
     };
     path.file_stem().and_then(OsStr::to_str).zip(format).ok_or_else(|| {
-        EngineError::usage(format!("{}: the name of the file must end in .csv, .ndjson or .parquet", path.display()))
+        EngineError::usage(format!(
+            "{}: the name of the file must end in .csv, .ndjson, .parquet or .arrow",
+            path.display()
+        ))
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod column;
 mod log;
+pub(crate) mod message_parts;
 pub mod words;
 
 pub use column::{ColumnKind, ColumnSpec, EARLIEST_MOMENT, MAY_BE_AHEAD, NULL_WORDS, Presence};

@@ -159,7 +159,7 @@ pub(super) fn micros(column: &str) -> String {
 
 /// Whether a reply asks to stop: by its class, or where it has none by its whole text. The words are those of the FCC's
 /// rule of 2024 (FR 2024-04587), of the carriers, and of Chinese routes.
-const IS_STOP: &str = "coalesce(keyword_class = 'stop', upper(btrim(text)) IN \
+pub(crate) const IS_STOP: &str = "coalesce(keyword_class = 'stop', upper(btrim(text)) IN \
     ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', 'TD', 'T', 'N', 'R', \
     '退订', '拒收', '回复T', '退订T'), FALSE)";
 

@@ -19,7 +19,6 @@
 mod behaviour;
 mod calendar;
 mod columns;
-mod encoding;
 mod error;
 mod logs;
 mod options;

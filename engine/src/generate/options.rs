@@ -65,6 +65,8 @@ pub enum OutputFormat {
     Ndjson,
     /// Parquet, compressed with Zstandard.
     Parquet,
+    /// Arrow IPC, the file format.
+    Arrow,
 }
 
 impl OutputFormat {
@@ -75,6 +77,7 @@ impl OutputFormat {
             Self::Csv => "csv",
             Self::Ndjson => "ndjson",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         }
     }
 }
@@ -87,7 +90,10 @@ impl FromStr for OutputFormat {
             "csv" => Ok(Self::Csv),
             "ndjson" => Ok(Self::Ndjson),
             "parquet" => Ok(Self::Parquet),
-            other => Err(UnknownChoice { option: "format", given: other.to_owned(), known: "csv, ndjson, parquet" }),
+            "arrow" => Ok(Self::Arrow),
+            other => {
+                Err(UnknownChoice { option: "format", given: other.to_owned(), known: "csv, ndjson, parquet, arrow" })
+            }
         }
     }
 }

@@ -3,9 +3,9 @@
 //! A wording depends on the variant, on which of two templates is used, on the recipient's first interest and on
 //! their status: few enough to be written out once a campaign, so that a message only points at its text.
 
-use super::encoding::{Encoding, measure};
 use super::options::{Language, Scenario};
 use super::population::VARIANTS;
+use crate::event::message_parts::{Encoding, measure};
 
 /// Number of templates of one variant.
 pub(super) const TEMPLATES: usize = 2;

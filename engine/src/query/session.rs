@@ -221,6 +221,19 @@ impl QuerySession {
         Ok(session)
     }
 
+    /// A session with no tables but those that are registered in it.
+    pub(crate) fn alone(context: SessionContext) -> Self {
+        Self {
+            context,
+            execution: Execution::default(),
+            versions: Versions::new(),
+            as_of: Timestamp::UNIX_EPOCH,
+            settings: Settings::default(),
+            rollups: None,
+            store: None,
+        }
+    }
+
     /// Registers the message ids that the sends log holds more than once.
     pub(crate) fn register_corrections(&self, ids: Vec<String>) -> Result<()> {
         let ids = arrow::array::StringArray::from(ids);

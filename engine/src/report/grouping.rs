@@ -135,7 +135,7 @@ impl Grouping {
 }
 
 /// Whether any contact has several rows.
-pub(super) async fn contacts_have_history(session: &QuerySession) -> Result<bool> {
+pub(crate) async fn contacts_have_history(session: &QuerySession) -> Result<bool> {
     let repeated = session
         .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
         .await?;

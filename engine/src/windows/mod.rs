@@ -42,6 +42,7 @@ pub use answer::{
 };
 pub use cells::LeftOut;
 pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
+pub(crate) use legal::LegalMask;
 pub use request::{Objective, OwnFile, WindowsRequest};
 pub use schedule::{ReasonCount, ScheduleRequest, ScheduleSummary, WindowLoad, schedule_list};
 pub use slots::{DEFAULT_PER_DAY, DayGroups, Slot, Slots};

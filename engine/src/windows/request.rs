@@ -88,7 +88,7 @@ impl FromStr for Objective {
 }
 
 /// A file of rules of one's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnFile {
     /// What errors call it: its path.
     pub name: String,

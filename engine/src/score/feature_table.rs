@@ -1,0 +1,89 @@
+//! The features themselves as a file, for a notebook or a model of one's own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::features::{FeatureSet, Recipients, TextFeatures, feature_meaning};
+use super::request::{ScoreProgress, check_cancelled};
+use crate::error::Result;
+use crate::query::QuerySession;
+use crate::table_file::{TableFile, check_name};
+
+/// What was written.
+#[derive(Debug, Clone, Serialize)]
+pub struct FeatureTable {
+    /// The moment that features were counted up to.
+    pub as_of: Timestamp,
+    /// Recipients in the file.
+    pub recipients: u64,
+    /// The columns after `recipient_id`.
+    pub features: Vec<FeatureColumn>,
+}
+
+/// One column.
+#[derive(Debug, Clone, Serialize)]
+pub struct FeatureColumn {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub meaning: &'static str,
+}
+
+/// The features that a session's recipients have.
+///
+/// # Errors
+/// When the tables cannot be read.
+pub async fn known_features(session: &QuerySession, as_of: Option<Timestamp>) -> Result<Vec<FeatureColumn>> {
+    let set = FeatureSet::fix(session, as_of.unwrap_or(session.as_of).as_microsecond()).await?;
+    Ok(columns_of(&set))
+}
+
+fn columns_of(set: &FeatureSet) -> Vec<FeatureColumn> {
+    set.names().into_iter().map(|name| FeatureColumn { meaning: feature_meaning(&name), name }).collect()
+}
+
+/// Writes the features of every recipient as of a moment, in the order of ids.
+///
+/// # Errors
+/// When a query fails or the file cannot be written.
+pub async fn write_features(
+    session: &QuerySession,
+    as_of: Option<Timestamp>,
+    out: &Path,
+    progress: &dyn ScoreProgress,
+) -> Result<FeatureTable> {
+    check_name(out)?;
+    let as_of = as_of.unwrap_or(session.as_of);
+    let at = as_of.as_microsecond();
+    let set = FeatureSet::fix(session, at).await?;
+    if set.has_texts {
+        TextFeatures::count(session, at).await?;
+    }
+    let query = set.query(at, &Recipients::All, &|_| "TRUE".to_owned());
+    let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
+    let mut stream = frame.execute_stream().await?;
+    let mut file: Option<TableFile> = None;
+    let mut recipients = 0;
+    while let Some(batch) = stream.next().await {
+        check_cancelled(progress)?;
+        let batch: RecordBatch = batch?;
+        let writer = match &mut file {
+            Some(file) => file,
+            none => none.insert(TableFile::at(out, batch.schema())?),
+        };
+        writer.write(&batch)?;
+        recipients += batch.num_rows() as u64;
+        progress.at("writing features", recipients, None);
+    }
+    let file = match file {
+        Some(file) => file,
+        None => TableFile::at(out, Arc::clone(&stream.schema()))?,
+    };
+    file.finish()?.0.keep()?;
+    Ok(FeatureTable { as_of, recipients, features: columns_of(&set) })
+}

@@ -1,0 +1,17 @@
+//! Features of recipients as of a moment, from the logs alone and without looking ahead.
+//!
+//! [`catalogue`] is the table of them; [`set`] fixes which a store has; [`query`] counts them in one query over the facts;
+//! [`texts`] tells what the texts were like; [`encoding`] turns rows into the numbers that a model reads.
+
+mod catalogue;
+mod encoding;
+mod query;
+mod set;
+mod texts;
+
+pub use catalogue::{FEATURES, Feature, FeatureRows, MADE, PRIOR_MESSAGES, TEXT_FEATURES};
+pub(crate) use encoding::{ColumnKind, Encoding};
+pub(crate) use query::{GIVEN, Recipients};
+pub(crate) use set::number_at;
+pub use set::{FeatureSet, RateOutcome, ShrunkRate, feature_meaning};
+pub(crate) use texts::TextFeatures;

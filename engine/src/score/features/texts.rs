@@ -1,0 +1,59 @@
+//! What the texts of a campaign and variant are like: length, link, call to action, personalised.
+//!
+//! In: the texts of the sends log up to a moment. Out: a small table `message_texts`, a row a campaign and variant, that the
+//! query of the features joins. A text counts as that of its campaign and variant: most differ by a name or a link alone.
+
+use std::sync::Arc;
+
+use datafusion::datasource::MemTable;
+
+use crate::error::Result;
+use crate::event::Log;
+use crate::facts::moment;
+use crate::query::{QuerySession, has_column};
+
+/// Where the table is registered.
+const TABLE: &str = "message_texts";
+
+/// A link: with a scheme, or a name with a path, as shorteners write it.
+const LINK: &str = r"https?://|www\.|[a-z0-9-]+\.[a-z]{2,}/[a-z0-9]";
+
+/// Words that ask to do something, in English and Chinese, French, German, Greek.
+const CALL_TO_ACTION: &str = r"\b(shop|buy|order|book|claim|get|save|redeem|click|tap|visit|reply|call|join|try|start|use|see|discover|download|register|sign up)\b|点击|立即|马上|抢购|购买|领取|查看|下单|回复|注册|下载|commandez|profitez|cliquez|jetzt|bestellen|klicken|αγοράστε|πατήστε";
+
+/// The texts of a session.
+pub(crate) struct TextFeatures;
+
+impl TextFeatures {
+    /// Registers the table of the texts sent by a moment. `None` where no send has a text.
+    pub(crate) async fn count(session: &QuerySession, at: i64) -> Result<Option<usize>> {
+        let schema = session.schema(Log::Sends.name()).await?;
+        session.context().deregister_table(TABLE)?;
+        if !has_column(&schema, "text") {
+            return Ok(None);
+        }
+        let until = moment(at);
+        let any = format!("SELECT 1 FROM sends WHERE text IS NOT NULL AND sent_at <= {until} LIMIT 1");
+        if session.collect(&any).await?.iter().all(|batch| batch.num_rows() == 0) {
+            return Ok(None);
+        }
+        let variant = if has_column(&schema, "variant") { "variant" } else { "arrow_cast(NULL, 'Utf8')" };
+        // Texts without their links tell whether a campaign's texts differ by more than those.
+        let frame = session
+            .sql(&format!(
+                "SELECT campaign_id, variant, avg(character_length(text)) AS text_characters,\n  \
+                 avg(CASE WHEN text ~* '{LINK}' THEN 1.0 ELSE 0.0 END) AS text_link,\n  \
+                 avg(CASE WHEN text ~* '{CALL_TO_ACTION}' THEN 1.0 ELSE 0.0 END) AS text_call_to_action,\n  \
+                 CASE WHEN count(DISTINCT regexp_replace(text, '\\S*/\\S*', '', 'g')) > 1 THEN 1.0 ELSE 0.0 END AS text_personalised\n \
+                 FROM (SELECT campaign_id, {variant} AS variant, text,\n  \
+                 row_number() OVER (PARTITION BY campaign_id, {variant} ORDER BY sent_at, message_id) AS place\n  \
+                 FROM sends WHERE text IS NOT NULL AND sent_at <= {until}) WHERE place <= 100 GROUP BY campaign_id, variant"
+            ))
+            .await?;
+        let batches = frame.collect().await?;
+        let Some(schema) = batches.first().map(arrow::array::RecordBatch::schema) else { return Ok(None) };
+        let rows = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+        session.context().register_table(TABLE, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
+        Ok(Some(rows))
+    }
+}

@@ -1,0 +1,49 @@
+//! What became of recipients after a moment: the units and outcomes that a model of propensity learns from.
+
+use crate::event::Log;
+use crate::facts::{latest_rows, moment};
+use crate::query::text_literal;
+
+use super::request::Target;
+
+/// A query of `recipient_id` and `outcome` (0 or 1), each recipient once: what happened from a moment, exclusive, to another,
+/// inclusive (microseconds since 1970). Recipients who are not in it have the outcome `otherwise`; without one they are no
+/// units.
+pub(super) struct Labels {
+    pub(super) query: String,
+    pub(super) otherwise: Option<f64>,
+}
+
+pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
+    let (after, until) = (moment(from), moment(to));
+    let of_messages = |at: &str| Labels {
+        query: format!(
+            "SELECT recipient_id, max(CASE WHEN {at} IS NOT NULL AND {at} <= {until} THEN 1.0 ELSE 0.0 END) AS outcome \
+             FROM message_facts WHERE sent_at > {after} AND sent_at <= {until} GROUP BY recipient_id"
+        ),
+        otherwise: None,
+    };
+    let conversions = latest_rows(Log::Conversions, "recipient_id, occurred_at, event");
+    let converted = |event: &str| Labels {
+        query: format!(
+            "SELECT DISTINCT recipient_id, 1.0 AS outcome FROM {conversions} \
+             WHERE recipient_id IS NOT NULL AND occurred_at > {after} AND occurred_at <= {until}{event}"
+        ),
+        otherwise: Some(0.0),
+    };
+    match target {
+        Target::Click => of_messages("first_click_at"),
+        Target::OptOut => of_messages("opted_out_at"),
+        Target::Conversion => converted(""),
+        Target::Event(event) => converted(&format!(" AND event = {}", text_literal(event))),
+        Target::Churn => Labels {
+            query: format!(
+                "SELECT recipient_id, CASE WHEN max(occurred_at) > {after} THEN 0.0 ELSE 1.0 END AS outcome \
+                 FROM {conversions} WHERE recipient_id IS NOT NULL AND occurred_at > {} AND occurred_at <= {until} \
+                 GROUP BY recipient_id HAVING min(occurred_at) <= {after}",
+                moment(from - 2 * (to - from))
+            ),
+            otherwise: None,
+        },
+    }
+}

@@ -1,0 +1,227 @@
+//! What is asked of `score`.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::windows::OwnFile;
+
+/// What a model predicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A recipient who is sent to clicks a message within the horizon.
+    Click,
+    /// A recipient converts within the horizon, by any event.
+    Conversion,
+    /// A recipient converts within the horizon, by this event.
+    Event(String),
+    /// A recipient who is sent to opts out within the horizon.
+    OptOut,
+    /// A customer of the last two horizons does not convert within the next.
+    Churn,
+}
+
+impl Target {
+    /// Its name, as it is asked for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Click => "click",
+            Self::Conversion => "conversion",
+            Self::Event(event) => event,
+            Self::OptOut => "opt_out",
+            Self::Churn => "churn",
+        }
+    }
+
+    /// Whom its score is about.
+    #[must_use]
+    pub fn units(&self) -> &'static str {
+        match self {
+            Self::Click | Self::OptOut => "recipients who were sent a message within the horizon",
+            Self::Conversion | Self::Event(_) => "recipients known by the moment",
+            Self::Churn => "recipients who converted within the two horizons before the moment",
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text.trim() {
+            "click" => Self::Click,
+            "conversion" => Self::Conversion,
+            "opt_out" => Self::OptOut,
+            "churn" => Self::Churn,
+            "" => {
+                return Err(EngineError::usage(
+                    "a target is click, conversion, opt_out, churn, or the name of a conversion's event",
+                ));
+            }
+            event => Self::Event(event.to_owned()),
+        })
+    }
+}
+
+/// Which model answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelChoice {
+    /// One of the probability of the target, trained now.
+    Propensity,
+    /// One of what a message adds to the target, trained now on a randomised experiment; none for the one there is.
+    Uplift {
+        /// The experiment.
+        experiment: Option<String>,
+    },
+    /// One that is kept in the store.
+    Saved(String),
+}
+
+/// What a message costs and brings, all in one currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Economics {
+    /// Margin of one unit of the target; that of the logs where there is none here.
+    pub margin: Option<f64>,
+    /// Cost of one part of a message; the mean of the logs where there is none here.
+    pub part_cost: Option<f64>,
+    /// What is lost with a recipient who opts out.
+    pub opt_out_value: f64,
+}
+
+/// Who may be sent to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EligibilityRules {
+    /// Channel of the message.
+    pub channel: String,
+    /// Purpose that consent must be for, where consents name one.
+    pub purpose: String,
+    /// A recipient with so many messages in `frequency_days` gets none.
+    pub frequency_cap: Option<u64>,
+    /// Days that the cap looks back.
+    pub frequency_days: u32,
+    /// A file of rules on hours of one's own.
+    pub legal_hours: Option<OwnFile>,
+}
+
+impl Default for EligibilityRules {
+    fn default() -> Self {
+        Self {
+            channel: "sms".to_owned(),
+            purpose: "marketing".to_owned(),
+            frequency_cap: None,
+            frequency_days: 7,
+            legal_hours: None,
+        }
+    }
+}
+
+/// A list of scores that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreRequest {
+    /// Which model.
+    pub model: ModelChoice,
+    /// The arm that an uplift is measured against; those held out where there is none here.
+    pub control: Option<String>,
+    /// What it predicts; a saved model says so itself.
+    pub target: Target,
+    /// Days ahead.
+    pub horizon_days: u32,
+    /// The moment that features are counted up to; the end of the logs where there is none.
+    pub as_of: Option<Timestamp>,
+    /// A condition in SQL on the columns of the contacts and on features: whom to score.
+    pub filter: Option<String>,
+    /// Columns whose segments are summed up.
+    pub by: Vec<String>,
+    /// What messages cost and bring.
+    pub economics: Economics,
+    /// The text to be sent, which tells its parts; one part without it.
+    pub text: Option<String>,
+    /// Cost of all messages at most.
+    pub budget: Option<f64>,
+    /// Messages at most.
+    pub max_recipients: Option<u64>,
+    /// Who may be sent to.
+    pub eligibility: EligibilityRules,
+    /// Whether those who may not be sent to are in the file too, marked as such.
+    pub include_ineligible: bool,
+    /// Chooses the units that a model is trained on, where there are too many.
+    pub seed: u64,
+}
+
+impl Default for ScoreRequest {
+    fn default() -> Self {
+        Self {
+            model: ModelChoice::Propensity,
+            control: None,
+            target: Target::Conversion,
+            horizon_days: 30,
+            as_of: None,
+            filter: None,
+            by: Vec::new(),
+            economics: Economics::default(),
+            text: None,
+            budget: None,
+            max_recipients: None,
+            eligibility: EligibilityRules::default(),
+            include_ineligible: false,
+            seed: 1,
+        }
+    }
+}
+
+impl ScoreRequest {
+    /// Refuses numbers that mean nothing.
+    ///
+    /// # Errors
+    /// For a horizon of no days, and for amounts below zero or not finite.
+    pub fn check(&self) -> Result<()> {
+        if self.horizon_days == 0 {
+            return Err(EngineError::usage("the horizon is 0 days: give one day or more"));
+        }
+        let amounts = [
+            ("the cost of a part", self.economics.part_cost),
+            ("the value lost with an opt-out", Some(self.economics.opt_out_value)),
+            ("the budget", self.budget),
+        ];
+        for (name, amount) in amounts {
+            if amount.is_some_and(|amount| !(amount >= 0.0 && amount.is_finite())) {
+                return Err(EngineError::usage(format!("{name} is an amount of zero or more")));
+            }
+        }
+        if self.economics.margin.is_some_and(|margin| !margin.is_finite()) {
+            return Err(EngineError::usage("the margin is an amount"));
+        }
+        Ok(())
+    }
+}
+
+/// How far a long work has come, and whether it is still wanted.
+pub trait ScoreProgress: Send + Sync {
+    /// Work has come so far; `of` where the end is known.
+    fn at(&self, stage: &'static str, done: u64, of: Option<u64>);
+
+    /// Whether nobody waits for it any more.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Tells nobody.
+pub struct Quiet;
+
+impl ScoreProgress for Quiet {
+    fn at(&self, _: &'static str, _: u64, _: Option<u64>) {}
+}
+
+/// Fails once the work is no longer wanted.
+pub(crate) fn check_cancelled(progress: &dyn ScoreProgress) -> Result<()> {
+    if progress.is_cancelled() { Err(EngineError::usage("the work was cancelled")) } else { Ok(()) }
+}

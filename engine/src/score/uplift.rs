@@ -1,0 +1,395 @@
+//! Trains a model of what a message adds: from an experiment whose arms were drawn at random, judged on units that the
+//! judged models had not seen.
+//!
+//! T-, X- and doubly robust learners are tried, each with boosted trees and with penalised regressions; the one with the
+//! greatest Qini coefficient is kept, and all are told. Where nobody was held back at random there is nothing to learn
+//! from, and that is said.
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Float64Type;
+use jiff::Timestamp;
+
+use super::drift::DriftReference;
+use super::economics::effects_above;
+use super::features::{Encoding, FeatureSet, Recipients, TextFeatures};
+use super::learn::{BaseLearner, ClassifierLearner};
+use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, UpliftScorer, learners};
+use super::propensity::{check_classes, encode_all};
+use super::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
+use crate::error::{EngineError, Result};
+use crate::event::Log;
+use crate::facts::{LATEST_FIRST, latest_rows};
+use crate::query::{QuerySession, text_literal};
+use crate::report::cell_text;
+use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
+use crate::stats::uplift::heterogeneity::{best_linear_predictor, group_effects};
+use crate::stats::uplift::ranking::{RankingOptions, compare_rankings, evaluate_ranking};
+use crate::stats::uplift::{CrossFitting, RandomisedUnits, UpliftMethod, fit_uplift};
+use crate::stats::{FeatureMatrix, Learner as _, Predictor as _};
+
+const DAY: i64 = 86_400_000_000;
+/// Units that are learnt from at most: every way is fitted to several parts of them.
+const MOST_UNITS: usize = 200_000;
+/// Units that each arm needs.
+const LEAST_OF_AN_ARM: usize = 200;
+/// Parts, each of which is predicted by models of the others.
+const FOLDS: u32 = 5;
+/// Groups of what is predicted, whose effects are told.
+const GROUPS: u32 = 5;
+/// An arm that features tell better than this was not drawn at random.
+const ARM_TOLD: f64 = 0.55;
+
+/// The two sides that are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sides {
+    pub(super) treatment: String,
+    pub(super) control: String,
+}
+
+/// Trains a model on an experiment of the store.
+pub(super) async fn train(
+    session: &QuerySession,
+    request: &ScoreRequest,
+    experiment: Option<&str>,
+    as_of: Timestamp,
+    progress: &dyn ScoreProgress,
+) -> Result<ScoreModel> {
+    let event = match &request.target {
+        Target::Conversion => String::new(),
+        Target::Event(event) => format!(" AND event = {}", text_literal(event)),
+        other => {
+            return Err(EngineError::usage(format!(
+                "what a message adds to \"{}\" is not defined for those who got none: ask for conversion or an event of the \
+                 conversions",
+                other.name()
+            )));
+        }
+    };
+    let experiment = chosen_experiment(session, experiment).await?;
+    let arms = Arms::of(session, &experiment, request.control.as_deref()).await?;
+    let horizon = i64::from(request.horizon_days) * DAY;
+    if arms.last + horizon > as_of.as_microsecond() {
+        return Err(EngineError::refused(format!(
+            "the horizon of {} days after the assignment of \"{experiment}\" has not run out: ask for a shorter one, or wait",
+            request.horizon_days
+        )));
+    }
+    // Nothing of the moment of the first assignment itself.
+    let at = arms.first - 1;
+    let set = FeatureSet::fix(session, at).await?;
+    if set.has_texts {
+        TextFeatures::count(session, at).await?;
+    }
+    progress.at("reading features to learn from", 0, Some(arms.units));
+    let units = format!("SELECT recipient_id FROM ({})", arms.query);
+    let share = (MOST_UNITS as u64 * 1_000_000) / arms.units.max(1);
+    let drawn = |id: &str| match share {
+        1_000_000.. => "TRUE".to_owned(),
+        _ => format!("unit_draw({id}, 'score {}') % 1000000 < {share}", request.seed),
+    };
+    let query = format!(
+        "SELECT q.*, a.treated, CASE WHEN c.recipient_id IS NULL THEN 0.0 ELSE 1.0 END AS outcome FROM ({}) AS q \
+         INNER JOIN ({}) AS a ON a.recipient_id = q.recipient_id \
+         LEFT JOIN (SELECT DISTINCT v.recipient_id FROM {} AS v INNER JOIN ({}) AS w ON w.recipient_id = v.recipient_id \
+         WHERE arrow_cast(v.occurred_at, 'Int64') > w.assigned AND arrow_cast(v.occurred_at, 'Int64') <= w.assigned + {horizon}{event}) AS c \
+         ON c.recipient_id = q.recipient_id ORDER BY q.recipient_id",
+        set.query(at, &Recipients::Of(units), &drawn),
+        arms.query,
+        latest_rows(Log::Conversions, "recipient_id, occurred_at, event"),
+        arms.query,
+    );
+    let batches = session.collect(&query).await?;
+    let (mut treated, mut outcome) = (Vec::new(), Vec::new());
+    for batch in &batches {
+        let columns = batch.num_columns();
+        treated.extend(batch.column(columns - 2).as_boolean().iter().map(|treated| treated == Some(true)));
+        outcome.extend(batch.column(columns - 1).as_primitive::<Float64Type>().values());
+    }
+    let (encoding, mut notes) = Encoding::learn(&batches, &set.names())?;
+    notes.extend(arms.notes.iter().cloned());
+    let features = encode_all(&encoding, &batches)?;
+    drop(batches);
+    let probabilities = vec![arms.probability; outcome.len()];
+    let data = Randomised { features: &features, outcome: &outcome, treated: &treated, probabilities: &probabilities };
+    let (scorer, effects) = fit(&data, &request.target, arms.sides.clone(), request.seed, progress)?;
+    ScoreModel {
+        format: MODEL_FORMAT,
+        id: String::new(),
+        target: request.target.clone(),
+        horizon_days: request.horizon_days,
+        training: Training {
+            features_at: Timestamp::from_microsecond(at).ok(),
+            outcomes_until: Timestamp::from_microsecond(arms.last + horizon).ok(),
+            judged_until: None,
+            units: outcome.len() as u64,
+            outcomes: outcome.iter().filter(|outcome| **outcome > 0.5).count() as u64,
+            #[allow(clippy::cast_precision_loss)] // A share.
+            share_drawn: (share as f64 / 1e6).min(1.0),
+            seed: request.seed,
+            table_versions: session.versions.clone(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        features: Some(set),
+        reference: DriftReference::of(&encoding, &features, &effects),
+        encoding,
+        scorer: Scorer::Uplift(Box::new(scorer)),
+        notes,
+    }
+    .named()
+}
+
+/// Units of two arms.
+pub(super) struct Randomised<'a> {
+    pub(super) features: &'a FeatureMatrix,
+    pub(super) outcome: &'a [f64],
+    pub(super) treated: &'a [bool],
+    pub(super) probabilities: &'a [f64],
+}
+
+/// Tries every way to learn effects and keeps the one that ranks best. Also gives its effects on the units.
+pub(super) fn fit(
+    data: &Randomised<'_>,
+    target: &Target,
+    sides: Sides,
+    seed: u64,
+    progress: &dyn ScoreProgress,
+) -> Result<(UpliftScorer, Vec<f64>)> {
+    let outcomes = data.outcome.iter().filter(|outcome| **outcome > 0.5).count();
+    check_classes(target, data.outcome.len() as u64, outcomes as u64, "to learn from")?;
+    let number_treated = data.treated.iter().filter(|treated| **treated).count();
+    let least = number_treated.min(data.treated.len() - number_treated);
+    if least < LEAST_OF_AN_ARM {
+        return Err(EngineError::refused(format!(
+            "\"{}\" has {number_treated} units and \"{}\" {}: an arm needs {LEAST_OF_AN_ARM} for its effect to be learnt",
+            sides.treatment,
+            sides.control,
+            data.treated.len() - number_treated
+        )));
+    }
+    check_randomised(data, &sides)?;
+    let units = RandomisedUnits::new(data.outcome, data.treated, data.probabilities)?;
+    let options = RankingOptions { seed, ..RankingOptions::default() };
+    let ways: Vec<(UpliftMethod, BaseLearner)> =
+        [UpliftMethod::TLearner, UpliftMethod::XLearner, UpliftMethod::DoublyRobust]
+            .into_iter()
+            .flat_map(|method| BaseLearner::ALL.map(|learner| (method, learner)))
+            .collect();
+    let mut tried = Vec::new();
+    for (number, (method, learner)) in ways.iter().enumerate() {
+        check_cancelled(progress)?;
+        progress.at("fitting models", number as u64, Some(ways.len() as u64));
+        let (of_outcome, of_effect) = learners(*learner);
+        let folds = CrossFitting { folds: FOLDS, seed, progress: None };
+        let fitted = fit_uplift(*method, &of_outcome, &of_effect, data.features, units, folds)?;
+        let quality = evaluate_ranking(units, &fitted.effects, options)?;
+        tried.push((*method, *learner, fitted, quality));
+    }
+    progress.at("fitting models", ways.len() as u64, Some(ways.len() as u64));
+    tried.sort_by(|left, right| {
+        let qini = |quality: &crate::stats::uplift::ranking::RankingQuality| {
+            quality.qini.value.estimate.unwrap_or(f64::NEG_INFINITY)
+        };
+        qini(&right.3).total_cmp(&qini(&left.3))
+    });
+    let mut tried = tried.into_iter();
+    let Some((method, learner, chosen, quality)) = tried.next() else {
+        return Err(EngineError::refused("no model was fitted"));
+    };
+    let others = tried
+        .map(|(method, learner, other, quality)| {
+            let comparison = compare_rankings(units, &chosen.effects, &other.effects, options)?;
+            Ok(OtherUplift { method, learner, quality, comparison })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let expected = Some(chosen.expected.control.as_slice());
+    let scorer = UpliftScorer {
+        method,
+        learner,
+        best_linear_predictor: best_linear_predictor(units, expected, &chosen.effects, options.alpha)?,
+        group_effects: group_effects(units, expected, &chosen.effects, GROUPS, options.alpha)?,
+        effects_above: effects_above(&chosen.effects, &chosen.doubly_robust_scores),
+        model: chosen.model,
+        quality,
+        others,
+        treatment: sides.treatment,
+        control: sides.control,
+    };
+    let effects = scorer.model.predict(data.features);
+    Ok((scorer, effects))
+}
+
+/// Refuses arms that what was there before the assignment tells: they were not drawn at random, and what follows from them
+/// is not what a message adds.
+fn check_randomised(data: &Randomised<'_>, sides: &Sides) -> Result<()> {
+    let half = |first: bool| -> Vec<usize> { (0..data.treated.len()).filter(|row| (row % 2 == 0) == first).collect() };
+    let (learnt, judged) = (half(true), half(false));
+    let arm = |rows: &[usize]| -> Vec<f64> { rows.iter().map(|row| f64::from(u8::from(data.treated[*row]))).collect() };
+    let Ok(model) = ClassifierLearner(BaseLearner::Ridge).fit(&data.features.select(&learnt), &arm(&learnt), None)
+    else {
+        return Ok(());
+    };
+    let is_treated: Vec<bool> = judged.iter().map(|row| data.treated[*row]).collect();
+    let told =
+        prediction_quality(&model.predict(&data.features.select(&judged)), &is_treated, QualityOptions::default())?;
+    let area = told.area_under_curve;
+    if let (Some(low), Some(estimate)) = (area.low, area.estimate)
+        && low > ARM_TOLD
+    {
+        return Err(EngineError::refused(format!(
+            "who is in \"{}\" and who in \"{}\" can be told from what was known before (area under the curve {estimate:.3}, at \
+             least {low:.3}; 0.5 for arms drawn at random): what a message adds cannot be learnt from these arms",
+            sides.treatment, sides.control
+        )));
+    }
+    Ok(())
+}
+
+/// The arms of an experiment.
+struct Arms {
+    /// A query of `recipient_id`, `treated` and `assigned` (microseconds), crossed recipients left out.
+    query: String,
+    sides: Sides,
+    units: u64,
+    first: i64,
+    last: i64,
+    /// With which a unit is treated.
+    probability: f64,
+    notes: Vec<String>,
+}
+
+impl Arms {
+    async fn of(session: &QuerySession, experiment: &str, control: Option<&str>) -> Result<Self> {
+        let latest = format!(
+            "SELECT recipient_id, min(arm) AS arm, bool_or(coalesce(is_holdout, FALSE)) AS held_out, \
+             min(arrow_cast(assigned_at, 'Int64')) AS assigned, min(propensity) AS propensity FROM (\
+             SELECT *, row_number() OVER (PARTITION BY recipient_id, arm ORDER BY {LATEST_FIRST}) AS newest FROM assignments \
+             WHERE experiment_id = {}) WHERE newest = 1 AND arm IS NOT NULL GROUP BY recipient_id HAVING count(*) = 1",
+            text_literal(experiment)
+        );
+        let found = session
+            .collect(&format!(
+                "SELECT arm, bool_or(held_out), count(*) * 1.0, min(assigned) * 1.0, max(assigned) * 1.0, min(propensity), \
+                 max(propensity) FROM ({latest}) GROUP BY arm ORDER BY arm"
+            ))
+            .await?;
+        struct Arm {
+            name: String,
+            held_out: bool,
+            n: f64,
+            assigned: (f64, f64),
+            propensity: Option<f64>,
+        }
+        let mut arms = Vec::new();
+        for batch in &found {
+            for row in 0..batch.num_rows() {
+                let number = |column: usize| super::features::number_at(batch, column, row);
+                let held_out = batch.column(1).as_boolean();
+                arms.push(Arm {
+                    name: cell_text(batch, 0, row)?.unwrap_or_default(),
+                    held_out: held_out.is_valid(row) && held_out.value(row),
+                    n: number(2)?.unwrap_or(0.0),
+                    assigned: (number(3)?.unwrap_or(0.0), number(4)?.unwrap_or(0.0)),
+                    // One that differs from unit to unit is none of the arm.
+                    propensity: number(5)?
+                        .zip(number(6)?)
+                        .filter(|(least, most)| most - least < 1e-9)
+                        .map(|(least, _)| least),
+                });
+            }
+        }
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        let is_control = |arm: &Arm| match control {
+            Some(control) => arm.name == control,
+            None => arm.held_out,
+        };
+        if let Some(control) = control
+            && !names.contains(&control)
+        {
+            return Err(EngineError::usage(format!(
+                "\"{experiment}\" has no arm \"{control}\"; it has {}",
+                names.join(", ")
+            )));
+        }
+        let is_treatment = |arm: &Arm| !is_control(arm) && !arm.held_out;
+        let (controls, treatments): (Vec<&Arm>, Vec<&Arm>) = (
+            arms.iter().filter(|arm| is_control(arm)).collect(),
+            arms.iter().filter(|arm| is_treatment(arm)).collect(),
+        );
+        if controls.is_empty() {
+            return Err(EngineError::refused(format!(
+                "nobody of \"{experiment}\" was held back at random (its arms: {}): what a message adds cannot be told from \
+                 those who got it alone. Keep a holdout in the next experiment, or compare two variants with --control ARM",
+                names.join(", ")
+            )));
+        }
+        if treatments.is_empty() {
+            return Err(EngineError::refused(format!("\"{experiment}\" has no arm but its control")));
+        }
+        let list = |arms: &[&Arm]| arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>().join(", ");
+        let sum = |arms: &[&Arm]| arms.iter().map(|arm| arm.n).sum::<f64>();
+        let planned = |arms: &[&Arm]| arms.iter().map(|arm| arm.propensity).sum::<Option<f64>>();
+        let mut notes = Vec::new();
+        let probability = match (planned(&treatments), planned(&controls)) {
+            (Some(treated), Some(control)) if treated > 0.0 && control > 0.0 => treated / (treated + control),
+            _ => {
+                notes.push(
+                    "the log of assignments has no probability that is the same throughout an arm: the share of the units in \
+                     the arm stands for it"
+                        .to_owned(),
+                );
+                sum(&treatments) / (sum(&treatments) + sum(&controls))
+            }
+        };
+        let both = || controls.iter().chain(&treatments);
+        let first = both().map(|arm| arm.assigned.0).fold(f64::INFINITY, f64::min);
+        let last = both().map(|arm| arm.assigned.1).fold(f64::NEG_INFINITY, f64::max);
+        #[allow(clippy::cast_precision_loss)] // Microseconds of a day.
+        if last - first > DAY as f64 {
+            notes.push("features are those of the first assignment; some units were assigned days later".to_owned());
+        }
+        let in_arms = |arms: &[&Arm]| arms.iter().map(|arm| text_literal(&arm.name)).collect::<Vec<_>>().join(", ");
+        let query = format!(
+            "SELECT recipient_id, assigned, arm IN ({}) AS treated FROM ({latest}) WHERE arm IN ({}, {})",
+            in_arms(&treatments),
+            in_arms(&treatments),
+            in_arms(&controls)
+        );
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counts, and microseconds far below 2^53.
+        Ok(Self {
+            query,
+            sides: Sides { treatment: list(&treatments), control: list(&controls) },
+            units: (sum(&treatments) + sum(&controls)) as u64,
+            first: first as i64,
+            last: last as i64,
+            probability,
+            notes,
+        })
+    }
+}
+
+/// The experiment that is asked for, or the only one there is.
+async fn chosen_experiment(session: &QuerySession, asked: Option<&str>) -> Result<String> {
+    let query = "SELECT experiment_id FROM assignments WHERE experiment_id IS NOT NULL GROUP BY experiment_id ORDER BY experiment_id";
+    let mut known = Vec::new();
+    for batch in session.collect(query).await? {
+        for row in 0..batch.num_rows() {
+            known.extend(cell_text(&batch, 0, row)?);
+        }
+    }
+    match (asked, known.as_slice()) {
+        (_, []) => Err(EngineError::refused(
+            "there are no assignments: what a message adds is learnt from recipients of whom some were held back at random. \
+             `sendlift experiment assign` draws them; the log of assignments brings them in",
+        )),
+        (Some(asked), _) if known.iter().any(|known| known == asked) => Ok(asked.to_owned()),
+        (Some(asked), _) => Err(EngineError::NotFound(format!(
+            "there is no experiment \"{asked}\" in the log of assignments; there are {}",
+            known.join(", ")
+        ))),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(EngineError::usage(format!(
+            "there are several experiments ({}): name one with --experiment",
+            known.join(", ")
+        ))),
+    }
+}
