@@ -8,6 +8,7 @@ use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 
 use super::cluster_arguments::ClusterArguments;
 use super::experiment_arguments::ExperimentArguments;
+use super::score_arguments::{FeaturesArguments, ModelsArguments, ScoreArguments};
 use super::windows_arguments::WindowsArguments;
 
 /// Analytics and A/B testing of message campaigns: raw logs in, decisions out.
@@ -43,6 +44,12 @@ pub(super) enum Command {
     Experiment(ExperimentArguments),
     /// When to send: the windows of the week with how sure that is; a schedule that learns; what one would have brought
     Windows(Box<WindowsArguments>),
+    /// Whom to reach: scores of recipients from the logs alone, with who may be sent to
+    Score(Box<ScoreArguments>),
+    /// What is known of each recipient at a moment, as a table
+    Features(FeaturesArguments),
+    /// The models that scores were made by
+    Models(ModelsArguments),
     /// Draw a chart to an SVG or PNG file
     Chart(ChartArguments),
     /// Run read-only SQL over the logs, `message_facts` and the quarantine

@@ -20,6 +20,8 @@ mod plan;
 mod plan_arguments;
 mod quarantine;
 mod report;
+mod score;
+mod score_arguments;
 mod serve;
 mod sql;
 mod windows;
@@ -220,6 +222,9 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
             Command::Quarantine(arguments) => quarantine::run(&context, &arguments).await,
             Command::Report(arguments) => report::run(&context, &arguments).await,
             Command::Windows(arguments) => windows::run(&context, &arguments).await,
+            Command::Score(arguments) => score::run(&context, &arguments).await,
+            Command::Features(arguments) => score::features(&context, &arguments).await,
+            Command::Models(arguments) => score::models(&context, &arguments).await,
             Command::Experiment(arguments) => experiment::run(&context, &arguments).await,
             Command::Chart(arguments) => chart::run(&context, &arguments).await,
             Command::Sql(arguments) => sql::run(&context, &arguments).await,

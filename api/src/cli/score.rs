@@ -1,0 +1,439 @@
+//! `sendlift score`, `features` and `models`: whom to reach, from what is known of them, by which model.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use sendlift_engine::score::{
+    Drift, Economics, EligibilityRules, ModelChoice, ModelSummary, ScoreModel, ScoreProgress, ScoreRequest,
+    ScoreSummary, Scorer, Target, UnitScoreRequest, known_features, score, score_units, write_features,
+};
+use sendlift_engine::stats::Estimate;
+use sendlift_engine::stats::population_stability::StabilityVerdict;
+use sendlift_engine::stats::prediction_quality::PredictionQuality;
+use sendlift_engine::store::At;
+use sendlift_engine::windows::OwnFile;
+use sendlift_engine::{EngineError, Result};
+
+use super::Context;
+use super::experiment::one_file;
+
+use super::output::{Cell, Format, Rows, print_csv_of, print_json, progress_style, say};
+use super::score_arguments::{FeaturesArguments, ModelsArguments, ModelsCommand, ScoreArguments};
+
+/// Shows how far the work is on a terminal, and nothing in a pipe.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        use std::io::IsTerminal as _;
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        if let Some(style) = progress_style("{spinner} {msg} · {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(bar)
+    }
+}
+
+impl ScoreProgress for Bar {
+    fn at(&self, stage: &'static str, done: u64, of: Option<u64>) {
+        let far = match of {
+            Some(of) => format!("{stage} · {done} of {of}"),
+            None if done > 0 => format!("{stage} · {done}"),
+            None => stage.to_owned(),
+        };
+        self.0.set_message(far);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn moment(text: Option<&str>) -> Result<Option<Timestamp>> {
+    match text.map(str::parse::<At>).transpose()? {
+        None => Ok(None),
+        Some(At::Time(moment)) => Ok(Some(moment)),
+        Some(At::Version(_)) => {
+            Err(EngineError::usage("--as-of is a moment, such as 2026-05-20 or 2026-05-20T12:00:00Z"))
+        }
+    }
+}
+
+pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow::Result<()> {
+    if let Some(units) = &arguments.units {
+        return run_units(context, arguments, units).await;
+    }
+    let request = ScoreRequest {
+        model: match arguments.model.as_str() {
+            "propensity" => ModelChoice::Propensity,
+            "uplift" => ModelChoice::Uplift { experiment: arguments.experiment.clone() },
+            id => ModelChoice::Saved(id.to_owned()),
+        },
+        control: arguments.control.clone(),
+        target: arguments.target.parse::<Target>()?,
+        horizon_days: arguments.horizon,
+        as_of: moment(arguments.as_of.as_deref())?,
+        filter: arguments.filter.clone(),
+        by: arguments.by.clone(),
+        economics: Economics {
+            margin: arguments.margin,
+            part_cost: arguments.part_cost,
+            opt_out_value: arguments.opt_out_value,
+        },
+        text: arguments.text.clone(),
+        budget: arguments.budget,
+        max_recipients: arguments.max_recipients,
+        eligibility: EligibilityRules {
+            channel: arguments.channel.clone(),
+            purpose: arguments.purpose.clone(),
+            frequency_cap: arguments.at_most,
+            frequency_days: arguments.in_days,
+            legal_hours: arguments.legal_hours.as_deref().map(own_file).transpose()?,
+        },
+        include_ineligible: arguments.include_ineligible,
+        seed: arguments.seed,
+    };
+    // Before any work is done.
+    request.check()?;
+    let session = context.session(None).await?;
+    let summary = {
+        let bar = Bar::new();
+        score(&session, &request, &arguments.out, &bar).await?
+    };
+    match context.output()? {
+        Format::Json => print_json(&summary),
+        Format::Csv => print_csv_of(&[&summary.model]),
+        Format::Table => print_summary(&session_model(context, &summary.model).await?, &summary, &arguments.out),
+    }
+}
+
+fn own_file(path: &Path) -> Result<OwnFile> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| EngineError::usage(format!("{} cannot be read: {error}", path.display())))?;
+    Ok(OwnFile { name: path.display().to_string(), text })
+}
+
+async fn session_model(context: &Context, model: &ModelSummary) -> Result<ScoreModel> {
+    ScoreModel::of(&context.store()?, &model.id).await
+}
+
+async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -> anyhow::Result<()> {
+    let store = context.store()?;
+    // A table needs no store; where one is there it keeps the model.
+    let store = store.folder().is_none_or(|folder| folder.exists()).then_some(store);
+    let wants_uplift = arguments.model == "uplift" || arguments.arm.is_some();
+    if wants_uplift && arguments.arm.is_none() {
+        return Err(EngineError::usage(
+            "an uplift from a table of units needs its column of arms: --arm COLUMN --control VALUE",
+        )
+        .into());
+    }
+    let request = UnitScoreRequest {
+        units: one_file(units)?,
+        unit: arguments.unit.clone().unwrap_or_default(),
+        target: arguments.target.clone(),
+        arm: arguments.arm.clone().zip(arguments.control.clone()),
+        treatment: arguments.treatment.clone(),
+        exclude: arguments.exclude.clone(),
+        apply: arguments.apply.as_deref().map(one_file).transpose()?,
+        model: (!["propensity", "uplift"].contains(&arguments.model.as_str())).then(|| arguments.model.clone()),
+        seed: arguments.seed,
+    };
+    let (summary, model) = {
+        let bar = Bar::new();
+        score_units(&request, store.as_ref(), &arguments.out, &bar).await?
+    };
+    match context.output()? {
+        Format::Json => print_json(&serde_json::json!({ "summary": summary, "quality": quality_of(&model)? })),
+        Format::Csv => print_csv_of(&[&summary.model]),
+        Format::Table => {
+            print_model(&model)?;
+            say!("{}: {} units{}", arguments.out.display(), summary.units, mean(summary.mean_score));
+            print_drift(&summary.drift);
+            print_notes(&summary.notes);
+            if store.is_none() {
+                say!("note: there is no store to keep the model in: name one with --store to use it again");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn mean(score: Option<f64>) -> String {
+    score.map_or_else(String::new, |score| format!(", mean score {score:.5}"))
+}
+
+fn print_notes(notes: &[String]) {
+    for note in notes {
+        say!("note: {note}");
+    }
+}
+
+fn print_summary(model: &ScoreModel, summary: &ScoreSummary, out: &Path) -> anyhow::Result<()> {
+    print_model(model)?;
+    say!(
+        "{}: {} of {} recipients as of {}{}",
+        out.display(),
+        summary.written,
+        summary.recipients,
+        summary.as_of,
+        mean(summary.mean_score)
+    );
+    for left_out in &summary.ineligible {
+        say!("  may not be sent to: {} {}", left_out.n, left_out.reason);
+    }
+    if let Some(audience) = &summary.audience {
+        say!(
+            "audience: {} recipients, {:.2} for messages, {:.2} expected beyond that",
+            audience.recipients,
+            audience.cost,
+            audience.expected_profit
+        );
+        if let Some(profit) = &audience.by_experiment {
+            say!(
+                "  by the experiment's own units: {} a message, {} in all",
+                amount(&profit.per_message, 4),
+                amount(&profit.total, 2)
+            );
+        }
+        print_notes(&audience.notes);
+    }
+    if !summary.segments.is_empty() {
+        let columns: Vec<&str> = summary.segments[0].by.keys().map(String::as_str).collect();
+        let mut header = columns.clone();
+        header.extend(["recipients", "mean score", "expected"]);
+        let mut rows = Rows::new(&header, columns.len());
+        for segment in &summary.segments {
+            let mut cells: Vec<Cell> =
+                segment.by.values().map(|value| Cell::from(value.as_str().unwrap_or("(none)"))).collect();
+            cells.extend([
+                Cell::count(segment.recipients),
+                Cell::from(format!("{:.5}", segment.mean_score)),
+                Cell::from(amount(&segment.expected, 1)),
+            ]);
+            rows.push(cells);
+        }
+        rows.print(Format::Table)?;
+    }
+    print_drift(&summary.drift);
+    print_notes(&summary.notes);
+    Ok(())
+}
+
+fn amount(estimate: &Estimate, digits: usize) -> String {
+    let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"));
+    format!("{} [{}, {}]", number(estimate.estimate), number(estimate.low), number(estimate.high))
+}
+
+fn print_drift(drift: &Drift) {
+    let moved: Vec<String> = std::iter::once(&drift.score)
+        .chain(&drift.features)
+        .filter(|feature| matches!(feature.verdict, StabilityVerdict::Moderate | StabilityVerdict::Shifted))
+        .map(|feature| format!("{} {:.2}", feature.name, feature.index.unwrap_or(0.0)))
+        .collect();
+    if !moved.is_empty() {
+        say!("drift since training (population stability index): {}", moved.join(", "));
+    }
+}
+
+fn quality_of(model: &ScoreModel) -> anyhow::Result<serde_json::Value> {
+    let mut quality = serde_json::to_value(&model.scorer)?;
+    if let Some(fields) = quality.as_object_mut() {
+        for trees in ["classifier", "model", "calibration"] {
+            fields.remove(trees);
+        }
+    }
+    Ok(quality)
+}
+
+fn print_quality(learner: &str, quality: &PredictionQuality, rows: &mut Rows) {
+    rows.push(vec![
+        Cell::from(learner),
+        Cell::from(amount(&quality.area_under_curve, 4)),
+        Cell::from(amount(&quality.log_loss.mean, 5)),
+        Cell::from(amount(&quality.brier_score.mean, 5)),
+        Cell::from(amount(&quality.reliability.calibration_slope, 2)),
+    ]);
+}
+
+fn print_model(model: &ScoreModel) -> anyhow::Result<()> {
+    let training = &model.training;
+    say!("model {} · {} · {} units, {} with the outcome", model.id, model.method(), training.units, training.outcomes);
+    if let (Some(from), Some(until)) = (training.features_at, training.outcomes_until) {
+        say!("  learnt from features as of {from} and outcomes until {until}");
+    }
+    match &model.scorer {
+        Scorer::Propensity(scorer) => {
+            match training.judged_until {
+                Some(until) => say!("  judged by outcomes until {until}, on {} units:", scorer.quality.units),
+                None => say!("  judged on {} units that were not learnt from:", scorer.quality.units),
+            }
+            let mut rows =
+                Rows::new(&["model", "area under the curve", "log loss", "Brier score", "calibration slope"], 1);
+            print_quality(scorer.classifier.name(), &scorer.quality, &mut rows);
+            if let Some(other) = &scorer.other {
+                print_quality(&format!("{} (not chosen)", other.learner.name()), &other.quality, &mut rows);
+            }
+            rows.print(Format::Table)?;
+        }
+        Scorer::Uplift(scorer) => {
+            say!(
+                "  {} against {}, judged on units that the judged models had not seen:",
+                scorer.treatment,
+                scorer.control
+            );
+            let mut rows = Rows::new(&["model", "Qini coefficient", "area under the uplift curve"], 1);
+            let chosen = model.method();
+            let others = scorer.others.iter().map(|other| {
+                let method = serde_json::to_value(other.method).unwrap_or_default();
+                let method = method.as_str().unwrap_or_default().to_owned();
+                (format!("{method} of {} (not chosen)", other.learner.name()), &other.quality)
+            });
+            for (name, quality) in std::iter::once((chosen, &scorer.quality)).chain(others) {
+                rows.push(vec![
+                    Cell::from(name),
+                    Cell::from(amount(&quality.qini.value, 5)),
+                    Cell::from(amount(&quality.area_under_uplift_curve.value, 5)),
+                ]);
+            }
+            rows.print(Format::Table)?;
+            say!("  average effect {}", amount(&scorer.quality.average_effect.value, 5));
+            let linear = &scorer.best_linear_predictor.heterogeneity;
+            say!("  effects differ as predicted by {} (0: not at all, 1: just as predicted)", amount(&linear.value, 2));
+            let groups: Vec<String> =
+                scorer.group_effects.groups.iter().map(|group| amount(&group.effect.value, 4)).collect();
+            say!("  effects by fifth of what is predicted, least first: {}", groups.join("; "));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn features(context: &Context, arguments: &FeaturesArguments) -> anyhow::Result<()> {
+    let as_of = moment(arguments.as_of.as_deref())?;
+    let session = context.session(None).await?;
+    let format = context.output()?;
+    let Some(out) = &arguments.out else {
+        let features = known_features(&session, as_of).await?;
+        return match format {
+            Format::Json => print_json(&features),
+            Format::Csv => print_csv_of(&features),
+            Format::Table => {
+                let mut rows = Rows::new(&["feature", "what it is"], 2);
+                features.iter().for_each(|feature| {
+                    rows.push(vec![Cell::from(feature.name.as_str()), Cell::from(feature.meaning)])
+                });
+                rows.print(format)
+            }
+        };
+    };
+    let table = {
+        let bar = Bar::new();
+        write_features(&session, as_of, out, &bar).await?
+    };
+    match format {
+        Format::Json => print_json(&table),
+        Format::Csv => print_csv_of(&table.features),
+        Format::Table => {
+            say!(
+                "{}: {} features of {} recipients as of {}",
+                out.display(),
+                table.features.len(),
+                table.recipients,
+                table.as_of
+            );
+            Ok(())
+        }
+    }
+}
+
+pub(super) async fn models(context: &Context, arguments: &ModelsArguments) -> anyhow::Result<()> {
+    let store = context.store()?;
+    match &arguments.command {
+        ModelsCommand::List => list(context, &ScoreModel::list(&store).await?),
+        ModelsCommand::Show { id } => {
+            let model = ScoreModel::of(&store, id).await?;
+            match context.output()? {
+                Format::Json => print_json(&serde_json::json!({
+                    "model": model.summary(),
+                    "quality": quality_of(&model)?,
+                    "notes": model.notes,
+                })),
+                Format::Csv => print_csv_of(&[model.summary()]),
+                Format::Table => {
+                    print_model(&model)?;
+                    say!("  features: {}", model.summary().features.join(", "));
+                    say!("  made by sendlift {} from tables {}", model.training.software, versions(&model));
+                    print_notes(&model.notes);
+                    Ok(())
+                }
+            }
+        }
+        ModelsCommand::Compare { first, second } => {
+            let models = [ScoreModel::of(&store, first).await?, ScoreModel::of(&store, second).await?];
+            let summaries: Vec<ModelSummary> = models.iter().map(ScoreModel::summary).collect();
+            match context.output()? {
+                Format::Json => print_json(&summaries),
+                Format::Csv => print_csv_of(&summaries),
+                Format::Table => {
+                    models.iter().try_for_each(print_model)?;
+                    let only = |one: &ModelSummary, other: &ModelSummary| -> Vec<String> {
+                        one.features.iter().filter(|name| !other.features.contains(name)).cloned().collect()
+                    };
+                    for (one, other) in [(0, 1), (1, 0)] {
+                        let features = only(&summaries[one], &summaries[other]);
+                        if !features.is_empty() {
+                            say!("only {} has {}", summaries[one].id, features.join(", "));
+                        }
+                    }
+                    if models[0].target != models[1].target || models[0].horizon_days != models[1].horizon_days {
+                        say!("note: the two predict different things; their figures do not compare");
+                    } else if models[0].training.judged_until != models[1].training.judged_until {
+                        say!("note: the two were judged by different periods");
+                    }
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+fn versions(model: &ScoreModel) -> String {
+    let versions = model.training.table_versions.iter().map(|(table, version)| format!("{table} {version}"));
+    versions.collect::<Vec<_>>().join(", ")
+}
+
+fn list(context: &Context, models: &std::collections::BTreeMap<String, Result<ScoreModel>>) -> anyhow::Result<()> {
+    let known: Vec<ModelSummary> = models.values().flatten().map(ScoreModel::summary).collect();
+    let format = context.output()?;
+    match format {
+        Format::Json => return print_json(&known),
+        Format::Csv => return print_csv_of(&known),
+        Format::Table => {}
+    }
+    let mut rows = Rows::new(&["model", "method", "horizon", "units", "area or Qini", "learnt until"], 2);
+    for model in &known {
+        rows.push(vec![
+            Cell::from(model.id.as_str()),
+            Cell::from(model.method.as_str()),
+            Cell::from(format!("{} days", model.horizon_days)),
+            Cell::count(model.training.units),
+            Cell::from(amount(&model.quality, 4)),
+            Cell::from(model.training.outcomes_until.map(|until| until.to_string())),
+        ]);
+    }
+    rows.print(format)?;
+    for (id, model) in models {
+        if let Err(error) = model {
+            say!("note: {id}: {error}");
+        }
+    }
+    Ok(())
+}
