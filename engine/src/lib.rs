@@ -9,6 +9,7 @@
 //! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
 //! - [`score`]: audiences: features, models, scores;
+//! - [`segment`]: conditions on the contacts, kept under names that answers can be grouped by;
 //! - [`generate`]: sample logs with known true effects.
 //!
 //! **Architecture invariant:** the engine knows no HTTP, no command line and no terminal. The clock and the seeds come in
@@ -27,6 +28,7 @@ pub mod ingest;
 pub mod query;
 pub mod report;
 pub mod score;
+pub mod segment;
 pub mod settings;
 pub mod store;
 mod table_file;

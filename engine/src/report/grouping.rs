@@ -2,11 +2,12 @@
 
 use datafusion::arrow::datatypes::SchemaRef;
 
+use super::contact_columns::ContactColumns;
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE, SOURCE_ROW};
-use crate::facts::contact_periods;
 use crate::ingest::times::zone;
 use crate::query::{QuerySession, has_column, quoted, text_literal};
+use crate::segment::SegmentColumn;
 use crate::store::MESSAGE_FACTS;
 
 /// Groupings made from a moment, with the SQL of each (`{moment}` is the moment in the report's zone).
@@ -29,6 +30,8 @@ pub(super) enum KeySource {
     SendTime,
     /// The contacts have a column of this name, and the facts have none.
     Contacts(String),
+    /// It is a saved segment, made of columns of the contacts.
+    Segment(SegmentColumn),
 }
 
 /// The resolved columns of a grouping.
@@ -37,8 +40,8 @@ pub(crate) struct Grouping {
     sources: Vec<KeySource>,
     /// Each column's SQL over `f` (the facts) and `a` (the contacts).
     expressions: Vec<String>,
-    /// Columns that come from the contacts.
-    contact_columns: Vec<String>,
+    /// What comes from the contacts.
+    contacts: ContactColumns,
     has_history: bool,
 }
 
@@ -49,10 +52,21 @@ impl Grouping {
         zone(time_zone)?;
         let facts = session.schema(MESSAGE_FACTS).await?;
         let contacts = session.schema(Log::Recipients.name()).await?;
-        let mut grouping =
-            Self { sources: Vec::new(), expressions: Vec::new(), contact_columns: Vec::new(), has_history: false };
+        let mut grouping = Self {
+            sources: Vec::new(),
+            expressions: Vec::new(),
+            contacts: ContactColumns::default(),
+            has_history: false,
+        };
         for name in by {
-            let (source, expression) = grouping.expression(name, time_zone, &facts, &contacts)?;
+            let (source, expression) = match SegmentColumn::named(session, name).await? {
+                Some(segment) => {
+                    grouping.contacts.add_segment(&segment);
+                    let value = segment.value("a");
+                    (KeySource::Segment(segment), value)
+                }
+                None => grouping.expression(name, time_zone, &facts, &contacts)?,
+            };
             grouping.sources.push(source);
             grouping.expressions.push(expression);
         }
@@ -61,7 +75,7 @@ impl Grouping {
 
     /// Looks whether the contacts have a history, which the join that brings their columns must know.
     pub(crate) async fn with_history(mut self, session: &QuerySession) -> Result<Self> {
-        if !self.contact_columns.is_empty() {
+        if !self.contacts.is_empty() {
             self.has_history = contacts_have_history(session).await?;
         }
         Ok(self)
@@ -87,9 +101,7 @@ impl Grouping {
             return Ok((KeySource::SendTime, sql.replace("{moment}", &moment)));
         }
         if has_column(contacts, column) {
-            if !self.contact_columns.iter().any(|known| known == column) {
-                self.contact_columns.push(column.to_owned());
-            }
+            self.contacts.add(column);
             return Ok((KeySource::Contacts(column.to_owned()), format!("a.{}", quoted(column))));
         }
         Err(EngineError::usage(format!(
@@ -100,7 +112,7 @@ impl Grouping {
 
     /// The join that brings the contacts' columns, valid at the send; empty when none is used.
     pub(crate) fn join(&self) -> String {
-        contacts_join(&self.contact_columns, self.has_history, "f.recipient_id", "f.sent_at")
+        self.contacts.join(self.has_history, "f.recipient_id", "f.sent_at")
     }
 
     /// Where each group column comes from, in order.
@@ -109,13 +121,33 @@ impl Grouping {
     }
 
     /// The columns of the facts or of the contacts that are grouped by, in order; what is made of the moment of the send
-    /// is `sent_at`.
+    /// is `sent_at`, and a segment has the name of its version.
     pub(crate) fn columns(&self) -> Vec<&str> {
         let columns = self.sources.iter().map(|source| match source {
             KeySource::Facts(column) | KeySource::Contacts(column) => column.as_str(),
             KeySource::SendTime => "sent_at",
+            KeySource::Segment(segment) => segment.column(),
         });
         columns.collect()
+    }
+
+    /// The segments that are grouped by, each version once.
+    pub(crate) fn segments(&self) -> &[SegmentColumn] {
+        self.contacts.segments()
+    }
+
+    /// The names that are grouped by, with the version of each segment.
+    pub(super) fn pinned(&self, by: &[String]) -> Vec<String> {
+        let pinned = by.iter().zip(&self.sources).map(|(name, source)| match source {
+            KeySource::Segment(segment) => segment.column().to_owned(),
+            _ => name.clone(),
+        });
+        pinned.collect()
+    }
+
+    /// What a reader must know of the groups: which version of a segment they are of.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.segments().iter().map(SegmentColumn::note)
     }
 
     /// Each group column's SQL over `f` and `a`, in order.
@@ -140,24 +172,6 @@ pub(crate) async fn contacts_have_history(session: &QuerySession) -> Result<bool
         .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
         .await?;
     Ok(repeated.iter().any(|batch| batch.num_rows() > 0))
-}
-
-/// The join that brings columns of the contacts as `a`, for a recipient and valid at a moment; empty without columns.
-pub(super) fn contacts_join(columns: &[String], has_history: bool, recipient: &str, moment: &str) -> String {
-    if columns.is_empty() {
-        return String::new();
-    }
-    let columns: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-    let columns = columns.join(", ");
-    if has_history {
-        format!(
-            " LEFT JOIN ({}) AS a ON a.recipient_id = {recipient} \
-             AND {moment} >= a.valid_from AND {moment} < a.valid_to",
-            contact_periods(&columns)
-        )
-    } else {
-        format!(" LEFT JOIN (SELECT recipient_id, {columns} FROM recipients) AS a ON a.recipient_id = {recipient}")
-    }
 }
 
 /// The columns that a report of this session can be grouped by.

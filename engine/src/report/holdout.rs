@@ -18,7 +18,8 @@ use datafusion::datasource::MemTable;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::grouping::{Grouping, KeySource, contacts_have_history, contacts_join};
+use super::contact_columns::ContactColumns;
+use super::grouping::{Grouping, KeySource, contacts_have_history};
 use super::money::Money;
 use super::precise::moments;
 use super::query::cell_text;
@@ -27,6 +28,7 @@ use crate::error::Result;
 use crate::event::Log;
 use crate::facts::{counted_events, latest_rows, moment};
 use crate::query::{QuerySession, quoted, text_literal};
+use crate::segment::SegmentColumn;
 use crate::stats::mean::welch_interval_difference;
 use crate::stats::{Estimate, Moments};
 
@@ -117,8 +119,8 @@ pub(crate) async fn margins(
     if lines.is_empty() {
         return Ok(HoldoutMargins::new());
     }
-    let has_history =
-        roles.iter().any(|role| matches!(role, Role::Contact(_))) && contacts_have_history(session).await?;
+    let chooses_contacts = roles.iter().any(|role| matches!(role, Role::Contact(_) | Role::Segment(_)));
+    let has_history = chooses_contacts && contacts_have_history(session).await?;
     Comparison { session, roles, has_history, lines }.margins().await
 }
 
@@ -169,6 +171,8 @@ enum Role {
     Arm,
     /// It chooses among the contacts, on both sides alike.
     Contact(String),
+    /// The same by a saved segment.
+    Segment(SegmentColumn),
 }
 
 /// The role of every group column; `None` when one of them has no counterpart among the held out.
@@ -177,6 +181,7 @@ async fn roles(session: &QuerySession, grouping: &Grouping) -> Result<Option<Vec
     for source in grouping.sources() {
         let role = match source {
             KeySource::Contacts(name) => Role::Contact(name.clone()),
+            KeySource::Segment(segment) => Role::Segment(segment.clone()),
             KeySource::Facts(name) => match name.as_str() {
                 "campaign_id" | "experiment_id" => Role::Period,
                 "variant" => Role::Arm,
@@ -257,7 +262,9 @@ fn compared(roles: &[Role], group: &[Option<String>]) -> Option<(Option<String>,
         match role {
             Role::Period => {}
             Role::Arm => arm = Some(value.clone()?),
-            Role::Contact(_) => segment.push(value.as_ref().map_or_else(|| "-".to_owned(), |text| format!("={text}"))),
+            Role::Contact(_) | Role::Segment(_) => {
+                segment.push(value.as_ref().map_or_else(|| "-".to_owned(), |text| format!("={text}")));
+            }
         }
     }
     Some((arm, segment.join(SEPARATOR)))
@@ -434,12 +441,12 @@ impl Comparison<'_> {
                 )
             })
             .collect();
-        let mut columns: Vec<String> = Vec::new();
+        let mut contacts = ContactColumns::default();
         for role in &self.roles {
-            if let Role::Contact(name) = role
-                && !columns.contains(name)
-            {
-                columns.push(name.clone());
+            match role {
+                Role::Contact(name) => contacts.add(name),
+                Role::Segment(segment) => contacts.add_segment(segment),
+                Role::Period | Role::Arm => {}
             }
         }
         let assigned_at = format!("coalesce(s.assigned_at, {})", moment(LATEST_CONTACT));
@@ -450,7 +457,7 @@ impl Comparison<'_> {
              WHERE s.arm = s.last_arm AND s.held_out = s.always_held_out",
             segment = self.segment(),
             assigned = assigned.join("\n  UNION ALL "),
-            join = contacts_join(&columns, self.has_history, "s.recipient_id", &assigned_at),
+            join = contacts.join(self.has_history, "s.recipient_id", &assigned_at),
         )
     }
 
@@ -458,7 +465,8 @@ impl Comparison<'_> {
     fn segment(&self) -> String {
         let columns = self.roles.iter().filter_map(|role| match role {
             Role::Contact(name) => Some(format!("a.{}", quoted(name))),
-            _ => None,
+            Role::Segment(segment) => Some(segment.value("a")),
+            Role::Period | Role::Arm => None,
         });
         let parts: Vec<String> = columns
             .map(|column| {

@@ -6,6 +6,7 @@
 //! What the messages caused stands beside what is credited to them where an experiment held recipients out.
 
 mod campaigns;
+mod contact_columns;
 mod grouping;
 mod holdout;
 mod money;
@@ -38,7 +39,8 @@ use crate::store::Versions;
 pub struct ReportRequest {
     /// Only this campaign.
     pub campaign: Option<String>,
-    /// Columns to group by: any column of the facts, of the sends or of the recipients, or `day`, `week`, `month`, `hour`.
+    /// Columns to group by: any column of the facts, of the sends or of the recipients, `day`, `week`, `month`, `hour`, or
+    /// `segment:NAME` of a saved segment.
     pub by: Vec<String>,
     /// Only messages sent at or after this moment.
     pub from: Option<Timestamp>,
@@ -161,6 +163,7 @@ fn notes(
     if !at_hand.deliveries && !counts.is_empty() {
         notes.push("there are no delivery receipts: rates are shares of the messages submitted".to_owned());
     }
+    notes.extend(grouping.notes());
     if grouping.uses_local_time() && counts.iter().any(|count| count.keys.iter().any(Option::is_none)) {
         notes.push("rows without a local hour are recipients whose time zone is not known".to_owned());
     }

@@ -116,8 +116,11 @@ impl Shape {
         let grouping = Grouping::resolve(session, &all.by, &all.time_zone).await?;
         let sources = grouping.sources();
         let zone = if sources.contains(&KeySource::SendTime) { all.time_zone.as_str() } else { "" };
+        // The sums are of these versions of the segments, whatever is added while they are counted.
+        all.by = grouping.pinned(&all.by);
+        let segments: String = grouping.segments().iter().map(|segment| format!(" {segment:?}")).collect();
         let name = format!(
-            "{} {} {:?} {:?} {zone}",
+            "{} {} {:?} {:?} {zone}{segments}",
             env!("CARGO_PKG_VERSION"),
             session.settings.fingerprint(),
             grouping.expressions(),
@@ -128,7 +131,7 @@ impl Shape {
     }
 
     fn uses_contacts(&self) -> bool {
-        self.grouping.sources().iter().any(|source| matches!(source, KeySource::Contacts(_)))
+        self.grouping.sources().iter().any(|source| matches!(source, KeySource::Contacts(_) | KeySource::Segment(_)))
     }
 }
 
