@@ -252,6 +252,7 @@ pub(crate) async fn count(
     let held = held_sql();
     let zoned = "f.local_hour IS NOT NULL";
     let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
+    table.notes.extend(grouping.notes());
     if let Some(wanted) = &request.campaign {
         let found = session.collect(&format!("SELECT 1 FROM message_facts AS f WHERE {campaign} LIMIT 1")).await?;
         if found.iter().all(|batch| batch.num_rows() == 0) {

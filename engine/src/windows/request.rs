@@ -101,7 +101,7 @@ pub struct OwnFile {
 pub struct WindowsRequest {
     /// One campaign alone.
     pub campaign: Option<String>,
-    /// The columns of the segments.
+    /// The columns of the segments, or `segment:NAME` of a saved one.
     pub by: Vec<String>,
     /// What a window is to be good for.
     pub objective: Objective,

@@ -23,6 +23,7 @@ use crate::event::Log;
 use crate::facts::latest_contacts;
 use crate::ingest::input::Input;
 use crate::query::{QuerySession, has_column, quoted, unit_table};
+use crate::segment::SegmentColumn;
 use crate::stats::schedule::{PosteriorDraws, Reason, RecipientClass, Schedule, ScheduleOptions, plan_schedule};
 use crate::stats::send_windows::{Identification, WindowOutlook};
 use crate::table_file::{TableFile, check_name};
@@ -206,18 +207,33 @@ impl<'a> List<'a> {
             }
         };
         let known = |name: &str| value(name).unwrap_or_else(|_| "arrow_cast(NULL, 'Utf8')".to_owned());
-        let keys = request.windows.by.iter().map(|name| value(name)).collect::<Result<Vec<_>>>()?;
+        let mut keys = Vec::new();
+        let mut saved = Vec::new();
+        for name in &request.windows.by {
+            match SegmentColumn::named(session, name).await? {
+                Some(segment) => {
+                    keys.push(segment.value("c"));
+                    saved.push(segment);
+                }
+                None => keys.push(value(name)?),
+            }
+        }
         let keys: String = keys.iter().enumerate().map(|(place, key)| format!(", {key} AS k{place}")).collect();
         let mut columns: Vec<String> = ["country", "region", "time_zone"]
             .iter()
             .copied()
             .chain(request.windows.by.iter().map(String::as_str))
+            .chain(saved.iter().flat_map(SegmentColumn::made_of).map(String::as_str))
             .filter(|name| has_column(&contacts, name))
             .map(quoted)
             .collect();
         columns.sort();
         columns.dedup();
         columns.insert(0, "recipient_id".to_owned());
+        let mut latest = latest_contacts(&columns.join(", "));
+        for segment in &saved {
+            latest = format!("(SELECT *, {} FROM {latest} AS contacts)", segment.computed());
+        }
         let name = format!("list_{}", uuid::Uuid::new_v4().simple());
         session.context().register_table(name.as_str(), table)?;
         let unit = format!("arrow_cast(l.{}, 'Utf8')", quoted(&request.unit));
@@ -229,7 +245,7 @@ impl<'a> List<'a> {
         let query = format!(
             "SELECT {unit} AS unit, {} AS country, {} AS region, {} AS time_zone, \
              o.recipient_id IS NOT NULL AS opted_out, {frequency} AS capped{keys} FROM {name} AS l \
-             LEFT JOIN {} AS c ON c.recipient_id = {unit} \
+             LEFT JOIN {latest} AS c ON c.recipient_id = {unit} \
              LEFT JOIN (SELECT DISTINCT recipient_id FROM opt_outs) AS o ON o.recipient_id = {unit} \
              LEFT JOIN (SELECT recipient_id, count(*) AS messages FROM message_facts \
              WHERE arrow_cast(sent_at, 'Int64') >= {since} GROUP BY recipient_id) AS m ON m.recipient_id = {unit} \
@@ -237,7 +253,6 @@ impl<'a> List<'a> {
             known("country"),
             known("region"),
             known("time_zone"),
-            latest_contacts(&columns.join(", ")),
         );
         Ok(Self { session, table: name, query, by: request.windows.by.len(), segments })
     }
