@@ -237,6 +237,12 @@ impl ExperimentDefinition {
         })
     }
 
+    /// The columns and saved segments by which it is looked at where nothing else is asked for.
+    #[must_use]
+    pub fn groupings(&self) -> Vec<String> {
+        self.options.groupings()
+    }
+
     /// What was asked for, laid over the definition.
     pub(crate) fn under(&self, asked: &AnalysisOptions) -> AnalysisOptions {
         let defined = &self.options;

@@ -61,7 +61,7 @@ pub struct AnalysisOptions {
     pub correction: Correction,
     /// Whether it was given, and goes before that of a definition.
     pub is_correction_given: bool,
-    /// Columns whose values are looked at one by one.
+    /// Columns whose values are looked at one by one; of the store also `segment:NAME` of a saved segment.
     pub segments: Vec<String>,
     /// For an experiment of the store the metrics to analyse, the first of which decides; by default click, conversion,
     /// revenue and the guardrail `opt_out`.
@@ -120,6 +120,15 @@ impl Default for AnalysisOptions {
             strata: None,
             randomised_by: None,
         }
+    }
+}
+
+impl AnalysisOptions {
+    /// The columns and saved segments by which an experiment of the store is looked at: those of the segments, then that of
+    /// the strata.
+    #[must_use]
+    pub fn groupings(&self) -> Vec<String> {
+        self.segments.iter().chain(&self.strata).cloned().collect()
     }
 }
 

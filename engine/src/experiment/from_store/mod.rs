@@ -45,8 +45,9 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
     let laid_over = definition.map(|definition| definition.under(asked));
     let options = laid_over.as_ref().unwrap_or(asked);
     refuse_what_is_of_units(options)?;
+    let grouping = Grouping::resolve(session, &options.groupings(), "UTC").await?;
     let name = format!(
-        "{} {} experiment with holdout and filter {id:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {} experiment with holdout and filter {id:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         (&options.metrics, &options.guardrails),
@@ -54,11 +55,13 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
         options.strata,
         (&options.covariates, options.path.is_some(), options.search),
         definition.map(|defined| (&defined.campaign, &defined.filter, defined.window_days)),
+        grouping.segments(),
     );
+    let notes: Vec<String> = grouping.notes().collect();
     let mut sample = if let Some(sample) = session.kept_for(&name).await {
         sample
     } else {
-        let sample = sample_of(session, id, options, definition).await?;
+        let sample = sample_of(session, id, options, definition, grouping).await?;
         let statistics: usize = sample.metrics.iter().map(|metric| metric.segments.len() + metric.strata.len()).sum();
         if statistics <= MOST_KEPT_STATISTICS && sample.metrics.iter().all(MetricSample::can_be_kept) {
             session.keep(&name, &sample).await;
@@ -70,6 +73,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
             "the experiment \"{id}\" has no messages with a variant and no assignments yet"
         )));
     }
+    sample.notes.extend(notes);
     let control = sample.control(options.control.as_deref())?;
     if options.control.is_none() {
         sample.notes.push(format!("no control was named: {control} is taken for it"));
@@ -99,6 +103,7 @@ async fn sample_of(
     id: &str,
     options: &AnalysisOptions,
     definition: Option<&ExperimentDefinition>,
+    grouping: Grouping,
 ) -> Result<ExperimentSample> {
     let campaign = definition.and_then(|definition| definition.campaign.as_deref());
     let source = match campaign {
@@ -115,9 +120,7 @@ async fn sample_of(
         };
         return Err(EngineError::NotFound(format!("there is no experiment \"{id}\"; {hint}")));
     };
-    // The strata are one more key, the last.
-    let by: Vec<String> = options.segments.iter().chain(&options.strata).cloned().collect();
-    let grouping = Grouping::resolve(session, &by, "UTC").await?.with_history(session).await?;
+    let grouping = grouping.with_history(session).await?;
     let at_hand = LogsAtHand::of(session).await?;
     let filter = definition.and_then(|definition| definition.filter.as_deref());
     if let Some(filter) = filter {
