@@ -58,6 +58,7 @@ impl Predicate {
         }
         let mut columns: Vec<String> = condition.column_refs().into_iter().map(|column| column.name.clone()).collect();
         columns.sort();
+        columns.dedup();
         if columns.is_empty() {
             return Err(EngineError::usage(format!(
                 "the condition \"{text}\" names no column of the contacts; there are {known}"

@@ -8,6 +8,7 @@ use sendlift_engine::experiment::{AnalysisOptions, analyze_store};
 use sendlift_engine::generate::{GenerateOptions, OutputFormat, generate};
 use sendlift_engine::query::{LogFiles, QuerySession, Source};
 use sendlift_engine::report::{ReportRequest, report};
+use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::settings::Settings;
 use sendlift_engine::stats::mean::welch_interval_difference;
 use sendlift_engine::stats::{Estimate, Moments};
@@ -270,6 +271,10 @@ async fn return_on_investment_is_counted_by_hand() {
     assert_eq!(returns(&session, &["city"]).await, by_city);
     let by_country = ["FR USD: 0.000 -1.000", "GB USD: 16.000 7.000", "∅ USD: - -"];
     assert_eq!(returns(&session, &["country"]).await, by_country);
+    // The others are those of Lyon and x1, whose message costs as much as that to t3: 2 × (2 − 2) = 0 for two.
+    SegmentDefinition::add(&session, "leeds", "city = 'Leeds'", now()).await.unwrap();
+    let by_segment = ["leeds USD: 16.000 7.000", "other USD: 0.000 -1.000"];
+    assert_eq!(returns(&session, &["segment:leeds"]).await, by_segment);
 
     let validator = options().validator;
     let files: Vec<LogFiles> = HELD_OUT

@@ -7,12 +7,13 @@ use std::fmt::Write as _;
 use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
+use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::windows::{
     EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
     analyze_windows, evaluate_schedule, schedule_list,
 };
 
-use crate::support::TestStore;
+use crate::support::{TestStore, now};
 
 /// How the hours of the campaigns come about.
 #[derive(Clone, Copy, PartialEq)]
@@ -130,6 +131,15 @@ async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_diff
             answer.windows.iter().find(|window| window.chance_of_best.is_some_and(|chance| chance > 0.9)).unwrap();
         assert_eq!(format!("{} {}", window.weekday, window.start), expected);
     }
+    // In this world the young live in Germany and nobody else does.
+    SegmentDefinition::add(&store.session().await, "young", "age_band = '18-34'", now()).await.unwrap();
+    let by_segment = answers(&store, &request(&["segment:young"])).await;
+    for (answer, (group, country)) in by_segment.iter().zip([("other", "US"), ("young", "DE")]) {
+        assert_eq!((answer.by["segment:young"].as_str(), answer.sends), (Some(group), 12_000));
+        assert_eq!(names(answer), names(of[country]));
+        assert!(answer.notes.iter().any(|note| note.contains("segment:young is version 1")), "{:?}", answer.notes);
+    }
+    assert_eq!(by_segment.len(), 2);
     // All together the two cancel out but for nothing: no window is better by enough than practice.
     let all = answers(&store, &request(&[])).await;
     assert_eq!(all.len(), 1);
@@ -304,8 +314,10 @@ async fn segments_are_made_of_what_is_known_before_a_send() {
         let (country, zone) = World::home(i);
         writeln!(list, "r{i},{country},{zone}").unwrap();
     }
+    // So it does by a segment, which the list has no column of.
+    SegmentDefinition::add(&session, "young", "age_band = '18-34' AND country = 'DE'", now()).await.unwrap();
     let out = store.folder.path().join("schedule.csv");
-    for by in [&["country"][..], &["region"], &["time_zone"], &["age_band", "country"]] {
+    for by in [&["country"][..], &["region"], &["time_zone"], &["age_band", "country"], &["segment:young"]] {
         let request = ScheduleRequest {
             list: Input::memory("list.csv", list.clone().into()),
             unit: "recipient_id".to_owned(),
