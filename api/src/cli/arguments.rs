@@ -9,6 +9,7 @@ use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 use super::cluster_arguments::ClusterArguments;
 use super::experiment_arguments::ExperimentArguments;
 use super::score_arguments::{FeaturesArguments, ModelsArguments, ScoreArguments};
+use super::segment_arguments::SegmentArguments;
 use super::windows_arguments::WindowsArguments;
 
 /// Analytics and A/B testing of message campaigns: raw logs in, decisions out.
@@ -50,6 +51,8 @@ pub(super) enum Command {
     Features(FeaturesArguments),
     /// The models that scores were made by
     Models(ModelsArguments),
+    /// Conditions on the contacts, kept under names to group by: add, list, show, remove
+    Segment(SegmentArguments),
     /// Draw a chart to an SVG or PNG file
     Chart(ChartArguments),
     /// Run read-only SQL over the logs, `message_facts` and the quarantine
@@ -153,7 +156,8 @@ pub(super) struct SelectionArguments {
     /// Only this campaign
     #[arg(long, value_name = "ID")]
     pub(super) campaign: Option<String>,
-    /// Columns to group by: of the facts, the sends or the recipients, or day, week, month [default: `campaign_id`]
+    /// Columns to group by: of the facts, the sends or the recipients, or day, week, month, or segment:NAME of a saved
+    /// segment [default: `campaign_id`]
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub(super) by: Option<Vec<String>>,
     /// Only messages sent from this time on

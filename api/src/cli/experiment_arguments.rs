@@ -109,7 +109,7 @@ pub(super) struct AnalyzeArguments {
     /// The column of a unit table that names the unit
     #[arg(long, value_name = "COLUMN", requires = "units")]
     pub(super) unit: Option<String>,
-    /// A column whose values are looked at one by one
+    /// A column whose values are looked at one by one; of the store also segment:NAME of a saved segment
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(super) segment: Vec<String>,
     /// Columns of a unit table that were known before the assignment: results are adjusted for them (CUPED, Lin) and then

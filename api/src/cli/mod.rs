@@ -22,6 +22,8 @@ mod quarantine;
 mod report;
 mod score;
 mod score_arguments;
+mod segment;
+mod segment_arguments;
 mod serve;
 mod sql;
 mod windows;
@@ -226,6 +228,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
             Command::Features(arguments) => score::features(&context, &arguments).await,
             Command::Models(arguments) => score::models(&context, &arguments).await,
             Command::Experiment(arguments) => experiment::run(&context, &arguments).await,
+            Command::Segment(arguments) => segment::run(&context, &arguments).await,
             Command::Chart(arguments) => chart::run(&context, &arguments).await,
             Command::Sql(arguments) => sql::run(&context, &arguments).await,
             Command::Serve(arguments) => serve::run(&context, &arguments).await,

@@ -28,7 +28,8 @@ pub(super) struct WindowsQuestion {
     /// One campaign alone
     #[arg(long, value_name = "ID")]
     pub(super) campaign: Option<String>,
-    /// Columns whose values are answered one by one: what is known before a message is sent
+    /// Columns whose values are answered one by one: what is known before a message is sent; or segment:NAME of a saved
+    /// segment
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub(super) by: Vec<String>,
     /// What a window is to be good for
