@@ -15,6 +15,7 @@ use super::answers::Made;
 use super::params::{PointParams, ReportParams};
 use super::problem::Problem;
 use super::reading::Reading;
+use super::segments::behind_groups;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -82,6 +83,8 @@ pub(super) async fn report_campaign(
     reading: Reading<OneCampaignParams>,
 ) -> Result<Response, Problem> {
     let request = reading.params.report.request(Some(&id))?;
+    let behind = behind_groups(&state, &request.by).await?;
+    let reading = reading.depending_on(&behind);
     let make = move |session: QuerySession| {
         let (id, request) = (id.clone(), request.clone());
         async move {
@@ -109,13 +112,14 @@ pub(super) async fn report_all(
     State(state): State<AppState>,
     reading: Reading<CampaignsParams>,
 ) -> Result<Response, Problem> {
-    let params = &reading.params;
-    let request = params.report.request(params.campaign.as_deref())?;
+    let request = reading.params.report.request(reading.params.campaign.as_deref())?;
+    let behind = behind_groups(&state, &request.by).await?;
+    let reading = reading.depending_on(&behind);
     let make = move |session: QuerySession| {
         let request = request.clone();
         async move { Made::json(&report::report(&session, &request).await?) }
     };
-    reading.answer(&state, params.point.at()?, make).await
+    reading.answer(&state, reading.params.point.at()?, make).await
 }
 
 /// Whether any message of a campaign was sent, in whatever time.

@@ -21,6 +21,7 @@ use super::answers::Made;
 use super::params::{AnalysisParams, PointParams, ReportParams};
 use super::problem::Problem;
 use super::reading::Reading;
+use super::segments::{behind_analysis, behind_groups};
 
 /// The header that says what a picture leaves out: a JSON array of texts in ASCII.
 const WARNINGS: &str = "x-sendlift-warnings";
@@ -44,6 +45,19 @@ enum Picture {
     Segments(Analysis),
     /// When to send.
     Windows(WindowsRequest, Language),
+}
+
+impl Picture {
+    /// What it depends on besides the tables.
+    async fn behind(&self, state: &AppState) -> Result<String, Problem> {
+        match self {
+            Self::Funnel(request) | Self::Hours(request) => behind_groups(state, &request.by).await,
+            Self::Lift(analysis) | Self::Segments(analysis) => {
+                behind_analysis(state, &analysis.experiment, &analysis.options).await
+            }
+            Self::Windows(request, _) => behind_groups(state, &request.by).await,
+        }
+    }
 }
 
 /// An analysis, and the metric that a picture shows of it.
@@ -137,6 +151,8 @@ pub(super) async fn draw_chart(
     reading: Reading<ChartParams>,
 ) -> Result<Response, Problem> {
     let drawing = Drawing::asked(&file, &reading.params)?;
+    let behind = drawing.picture.behind(&state).await?;
+    let reading = reading.depending_on(&behind);
     let make = move |session: QuerySession| {
         let drawing = drawing.clone();
         async move { drawing.make(&session).await }

@@ -14,6 +14,7 @@ use super::answers::Made;
 use super::params::{AnalysisParams, PointParams};
 use super::problem::Problem;
 use super::reading::Reading;
+use super::segments::behind_analysis;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -103,13 +104,12 @@ pub(super) async fn analyze_experiment(
     Path(id): Path<String>,
     reading: Reading<ExperimentParams>,
 ) -> Result<Response, Problem> {
-    let definition = experiment::ExperimentDefinition::of(&state.store, &id).await?;
-    let reading = reading.depending_on(definition.as_ref().map_or("", |definition| definition.text.as_str()));
-    let params = &reading.params;
-    let options = params.analysis.options(params.metric.as_deref())?;
+    let options = reading.params.analysis.options(reading.params.metric.as_deref())?;
+    let behind = behind_analysis(&state, &id, &options).await?;
+    let reading = reading.depending_on(&behind);
     let make = move |session: QuerySession| {
         let (id, options) = (id.clone(), options.clone());
         async move { Made::json(&experiment::analyze_store(&session, &id, &options).await?) }
     };
-    reading.answer(&state, params.point.at()?, make).await
+    reading.answer(&state, reading.params.point.at()?, make).await
 }

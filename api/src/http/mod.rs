@@ -1,7 +1,7 @@
 //! The HTTP API: requests in, the engine's answers out, in the same JSON as the command line's.
 //!
-//! A file a resource (`logs`, `campaigns`, `experiments`, `analyze`, `query`, `charts`, `health`), each with its
-//! routes; around them the key (`auth`), the shape of errors (`problem`), and what is logged and counted (`observe`,
+//! A file a resource (`logs`, `campaigns`, `experiments`, `segments`, `analyze`, `query`, `charts`, `health`), each with
+//! its routes; around them the key (`auth`), the shape of errors (`problem`), and what is logged and counted (`observe`,
 //! `metrics`). `openapi` is the contract that outside programs rely on.
 //!
 //! What is read often is answered without work: `latest` holds one session over the newest versions for all requests,
@@ -30,6 +30,7 @@ mod problem;
 mod query;
 mod reading;
 mod rows;
+mod segments;
 mod table;
 mod windows;
 mod workers;
@@ -196,6 +197,7 @@ pub fn router(state: AppState, config: &ServeConfig) -> Router {
         .merge(campaigns::routes())
         .merge(windows::routes())
         .merge(experiments::routes())
+        .merge(segments::routes())
         .merge(charts::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), latest::keep_up));
     // The layer that is added last is the first to see a request.

@@ -7,7 +7,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::{PROBLEM_JSON, ProblemDetails};
-use super::{analyze, campaigns, charts, experiments, health, logs, query, windows};
+use super::{analyze, campaigns, charts, experiments, health, logs, query, segments, windows};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,8 @@ use super::{analyze, campaigns, charts, experiments, health, logs, query, window
         experiments::list_experiments,
         experiments::show_experiment,
         experiments::analyze_experiment,
+        segments::list_segments,
+        segments::show_segment,
         analyze::analyze_table,
         query::run_query,
         charts::draw_chart
@@ -40,6 +42,7 @@ use super::{analyze, campaigns, charts, experiments, health, logs, query, window
         (name = "campaigns", description = "Campaigns and their results"),
         (name = "windows", description = "When to send"),
         (name = "experiments", description = "Experiments and their analyses"),
+        (name = "segments", description = "Conditions on the contacts, kept under names to group by"),
         (name = "query", description = "SQL, read-only"),
         (name = "charts", description = "Pictures of the same answers"),
         (name = "health", description = "Alive, able to answer, counters")

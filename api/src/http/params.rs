@@ -130,7 +130,7 @@ fn units(name: &str, text: &str) -> Result<u64, Problem> {
 #[into_params(parameter_in = Query)]
 pub(super) struct ReportParams {
     /// Columns to group by, with commas between them: any column of the facts or of the recipients, or day, week,
-    /// month, hour (`campaign_id` unless given).
+    /// month, hour, or segment:NAME of a saved segment (`campaign_id` unless given).
     by: Option<String>,
     /// Only messages sent at or after this time.
     from: Option<String>,
@@ -163,7 +163,8 @@ impl ReportParams {
 pub(super) struct AnalysisParams {
     /// The arm that the others are compared with.
     control: Option<String>,
-    /// Columns whose values are looked at one by one, with commas between them.
+    /// Columns whose values are looked at one by one, with commas between them; of the store also segment:NAME of a saved
+    /// segment.
     pub(super) segment: Option<String>,
     /// Two-sided error, 0 to 1 (0.05 unless given).
     #[param(value_type = Option<f64>)]

@@ -14,6 +14,7 @@ use super::answers::Made;
 use super::params::{PointParams, flag, list};
 use super::problem::Problem;
 use super::reading::Reading;
+use super::segments::behind_groups;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/v1/windows", get(windows))
@@ -26,7 +27,8 @@ pub(super) fn routes() -> Router<AppState> {
 pub(super) struct WindowsParams {
     /// Only this campaign.
     campaign: Option<String>,
-    /// Columns whose values are answered one by one, with commas between them; the answer is then a list.
+    /// Columns whose values are answered one by one, or segment:NAME of a saved segment, with commas between them; the
+    /// answer is then a list.
     by: Option<String>,
     /// click (unless given), conversion, revenue or profit.
     objective: Option<String>,
@@ -98,6 +100,8 @@ pub(super) async fn windows(
     reading: Reading<WindowsParams>,
 ) -> Result<Response, Problem> {
     let request = reading.params.request()?;
+    let behind = behind_groups(&state, &request.by).await?;
+    let reading = reading.depending_on(&behind);
     let at = reading.params.point.at()?;
     let make = move |session: QuerySession| {
         let request = request.clone();

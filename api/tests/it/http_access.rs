@@ -148,6 +148,8 @@ async fn the_contract_lists_every_path() {
         "/v1/logs/{log}",
         "/v1/query",
         "/v1/report",
+        "/v1/segments",
+        "/v1/segments/{name}",
         "/v1/windows",
     ]);
     assert_eq!(listed, expected);

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use sendlift::http::{AppState, ServeConfig, router};
+use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::Store;
 use serde_json::Value;
@@ -99,6 +101,14 @@ impl Server {
         server.post("/v1/logs/deliveries", "application/x-ndjson", deliveries()).await.ok();
         server.post("/v1/logs/clicks", "application/x-ndjson", clicks()).await.ok();
         server
+    }
+
+    /// Keeps a segment in the store, as the command line does.
+    pub(crate) async fn add_segment(&self, name: &str, condition: &str) {
+        let store = Store::open(self.folder.path().to_str().unwrap()).unwrap();
+        let source = Source::Store(store, None);
+        let session = QuerySession::open(&source, &Settings::default(), Timestamp::now()).await.unwrap();
+        SegmentDefinition::add(&session, name, condition, Timestamp::now()).await.unwrap();
     }
 
     /// The service itself, for requests that run beside each other.

@@ -11,3 +11,4 @@ mod http_logs;
 mod http_query;
 mod http_reads;
 mod http_support;
+mod segments;
