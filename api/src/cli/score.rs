@@ -327,9 +327,9 @@ pub(super) async fn features(context: &Context, arguments: &FeaturesArguments) -
             Format::Csv => print_csv_of(&features),
             Format::Table => {
                 let mut rows = Rows::new(&["feature", "what it is"], 2);
-                features.iter().for_each(|feature| {
-                    rows.push(vec![Cell::from(feature.name.as_str()), Cell::from(feature.meaning)])
-                });
+                for feature in &features {
+                    rows.push(vec![Cell::from(feature.name.as_str()), Cell::from(feature.meaning)]);
+                }
                 rows.print(format)
             }
         };

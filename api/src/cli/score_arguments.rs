@@ -9,7 +9,7 @@ pub(super) struct ScoreArguments {
     /// propensity (how likely), uplift (what a message adds), or the id of a model that is kept
     #[arg(long, value_name = "propensity|uplift|ID", default_value = "propensity")]
     pub(super) model: String,
-    /// What to score: click, conversion, opt_out, churn, or the name of a conversion's event; with --units a column of 0 and 1
+    /// What to score: click, conversion, `opt_out`, churn, or the name of a conversion's event; with --units a column of 0 and 1
     #[arg(long, value_name = "TARGET", default_value = "conversion")]
     pub(super) target: String,
     /// Days ahead

@@ -206,7 +206,7 @@ async fn score_all(
         for (sum, more) in unknown.iter_mut().zip(&part.unknown) {
             *sum += more;
         }
-        counts.add(&model_reference(&shared), &part.features, &part.scores);
+        counts.add(&shared.reference, &part.features, &part.scores);
         scores.extend_from_slice(&part.scores);
         file.write(&part.rows)?;
         progress.at("scoring", scores.len() as u64, None);
@@ -226,10 +226,6 @@ async fn score_all(
     let decile_ends =
         (1..10).filter_map(|tenth| scores.get((n * tenth).div_ceil(10).saturating_sub(1)).copied()).collect();
     Ok(Scored { decile_ends, recipients: n as u64, drift, notes })
-}
-
-fn model_reference(model: &ScoreModel) -> &super::drift::DriftReference {
-    &model.reference
 }
 
 /// A batch with its scores.
@@ -348,23 +344,20 @@ async fn write(
         pending.write(&rows)?;
         progress.at("writing", pending.rows, Some(first.recipients));
     }
-    let audience = match economics.profit.as_ref().filter(|_| with_audience) {
-        Some(profit) => {
-            let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
-            let chosen = chosen_from.choose(profit.cost, limits)?;
-            pending.mark(&chosen.chosen)?;
-            Some(economics.summary(&chosen, chosen_from.least_effect(&chosen, profit), model))
+    let audience = if let Some(profit) = economics.profit.as_ref().filter(|_| with_audience) {
+        let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
+        let chosen = chosen_from.choose(profit.cost, limits)?;
+        pending.mark(&chosen.chosen)?;
+        Some(economics.summary(&chosen, chosen_from.least_effect(&chosen, profit), model))
+    } else {
+        if request.budget.is_some() || request.max_recipients.is_some() {
+            notes.push(
+                "an audience under a budget or a cap needs what a message adds and what that is worth: score with --model \
+                 uplift and a margin"
+                    .to_owned(),
+            );
         }
-        None => {
-            if request.budget.is_some() || request.max_recipients.is_some() {
-                notes.push(
-                    "an audience under a budget or a cap needs what a message adds and what that is worth: score with --model \
-                     uplift and a margin"
-                        .to_owned(),
-                );
-            }
-            None
-        }
+        None
     };
     let written = pending.finish()?;
     let segments = segment_scores(session, table, &request.by, is_uplift).await?;

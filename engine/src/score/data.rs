@@ -95,12 +95,10 @@ pub(super) async fn read_units(
         TextFeatures::count(session, from).await?;
     }
     let labels = labels(target, from, to);
-    let (recipients, join) = match labels.otherwise {
-        Some(_) => (Recipients::All, "LEFT JOIN"),
-        None => {
-            let ids = format!("SELECT recipient_id FROM ({})", labels.query);
-            (Recipients::Of(ids), "INNER JOIN")
-        }
+    let (recipients, join) = if labels.otherwise.is_some() {
+        (Recipients::All, "LEFT JOIN")
+    } else {
+        (Recipients::Of(format!("SELECT recipient_id FROM ({})", labels.query)), "INNER JOIN")
     };
     let query = format!(
         "SELECT q.*, coalesce(l.outcome, {:?}) AS outcome FROM ({}) AS q {join} ({}) AS l ON l.recipient_id = q.recipient_id \

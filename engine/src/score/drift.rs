@@ -61,7 +61,7 @@ impl DriftReference {
             .iter()
             .map(|column| {
                 let bins = match &column.kind {
-                    ColumnKind::Number => {
+                    ColumnKind::Number { .. } => {
                         Bins::Values { column: place, bins: QuantileBins::of_training(features.column(place)) }
                     }
                     ColumnKind::Category { values } => Bins::Categories { first: place, columns: values.len() + 1 },

@@ -25,6 +25,7 @@ use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
+use crate::stats::FeatureMatrix;
 use crate::store::Store;
 use crate::table_file::{TableFile, check_name};
 
@@ -182,49 +183,12 @@ async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Resu
     let features = encode_all(&encoding, &batches)?;
     drop(batches);
     let target = Target::Event(request.target.clone());
-    let (scorer, learnt_scores, learnt) = match sides {
-        Some(sides) => {
-            #[allow(clippy::cast_precision_loss)] // Units held in memory.
-            let share = treated.iter().filter(|treated| **treated).count() as f64 / treated.len().max(1) as f64;
-            notes.push(format!(
-                "the arms are taken as drawn at random, \"{}\" for a share of {share:.4} of the units, as they are",
-                sides.treatment
-            ));
-            let probabilities = vec![share; outcome.len()];
-            let data =
-                Randomised { features: &features, outcome: &outcome, treated: &treated, probabilities: &probabilities };
-            let (scorer, effects) = uplift::fit(&data, &target, sides, request.seed, progress)?;
-            (Scorer::Uplift(Box::new(scorer)), effects, outcome.clone())
-        }
-        None => {
-            let positives = outcome.iter().filter(|outcome| **outcome > 0.5).count();
-            check_classes(&target, outcome.len() as u64, positives as u64, "to learn from")?;
-            let rows = |judged: bool| -> Vec<usize> {
-                (0..outcome.len()).filter(|row| (row % JUDGED == JUDGED - 1) == judged).collect()
-            };
-            let pick = |rows: &[usize]| -> Vec<f64> { rows.iter().map(|row| outcome[*row]).collect() };
-            let (learn, judge) = (rows(false), rows(true));
-            let (learn_outcome, judge_outcome) = (pick(&learn), pick(&judge));
-            let fitted = propensity::fit(
-                &features.select(&learn),
-                &learn_outcome,
-                &features.select(&judge),
-                &judge_outcome,
-                progress,
-            )?;
-            if fitted.scorer.quality.area_under_curve.estimate.is_some_and(|area| area > TOO_GOOD) {
-                notes.push(
-                    "the features tell the outcome almost without fail: was one of them measured after it? --exclude names it"
-                        .to_owned(),
-                );
-            }
-            (Scorer::Propensity(Box::new(fitted.scorer)), fitted.scores_learnt, learn_outcome)
-        }
+    let table = UnitTable { features, outcome, treated };
+    let learnt = match sides {
+        Some(sides) => table.uplift(&target, sides, request.seed, progress)?,
+        None => table.propensity(&target, progress)?,
     };
-    let learnt_rows: Vec<usize> = match &scorer {
-        Scorer::Propensity(_) => (0..outcome.len()).filter(|row| row % JUDGED != JUDGED - 1).collect(),
-        Scorer::Uplift(_) => (0..outcome.len()).collect(),
-    };
+    notes.extend(learnt.notes);
     ScoreModel {
         format: MODEL_FORMAT,
         id: String::new(),
@@ -234,20 +198,81 @@ async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Resu
             features_at: None,
             outcomes_until: None,
             judged_until: None,
-            units: learnt.len() as u64,
-            outcomes: learnt.iter().filter(|outcome| **outcome > 0.5).count() as u64,
+            units: learnt.rows.len() as u64,
+            outcomes: learnt.rows.iter().filter(|row| table.outcome[**row] > 0.5).count() as u64,
             share_drawn: draw.share(),
             seed: request.seed,
             table_versions: propensity::no_versions(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
         },
         features: None,
-        reference: DriftReference::of(&encoding, &features.select(&learnt_rows), &learnt_scores),
+        reference: DriftReference::of(&encoding, &table.features.select(&learnt.rows), &learnt.scores),
         encoding,
-        scorer,
+        scorer: learnt.scorer,
         notes,
     }
     .named()
+}
+
+/// The units of a table in memory.
+struct UnitTable {
+    features: FeatureMatrix,
+    outcome: Vec<f64>,
+    treated: Vec<bool>,
+}
+
+/// What was learnt from a table.
+struct Learnt {
+    scorer: Scorer,
+    /// The units that were learnt from.
+    rows: Vec<usize>,
+    /// Their scores.
+    scores: Vec<f64>,
+    notes: Vec<String>,
+}
+
+impl UnitTable {
+    fn uplift(&self, target: &Target, sides: Sides, seed: u64, progress: &dyn ScoreProgress) -> Result<Learnt> {
+        #[allow(clippy::cast_precision_loss)] // Units held in memory.
+        let share = self.treated.iter().filter(|treated| **treated).count() as f64 / self.treated.len().max(1) as f64;
+        let notes = vec![format!(
+            "the arms are taken as drawn at random, \"{}\" for a share of {share:.4} of the units, as they are",
+            sides.treatment
+        )];
+        let probabilities = vec![share; self.outcome.len()];
+        let data = Randomised {
+            features: &self.features,
+            outcome: &self.outcome,
+            treated: &self.treated,
+            probabilities: &probabilities,
+        };
+        let (scorer, scores) = uplift::fit(&data, target, sides, seed, progress)?;
+        let rows = (0..self.outcome.len()).collect();
+        Ok(Learnt { scorer: Scorer::Uplift(Box::new(scorer)), rows, scores, notes })
+    }
+
+    fn propensity(&self, target: &Target, progress: &dyn ScoreProgress) -> Result<Learnt> {
+        let positives = self.outcome.iter().filter(|outcome| **outcome > 0.5).count();
+        check_classes(target, self.outcome.len() as u64, positives as u64, "to learn from")?;
+        let rows = |judged: bool| -> Vec<usize> {
+            (0..self.outcome.len()).filter(|row| (row % JUDGED == JUDGED - 1) == judged).collect()
+        };
+        let part = |rows: &[usize]| -> (FeatureMatrix, Vec<f64>) {
+            (self.features.select(rows), rows.iter().map(|row| self.outcome[*row]).collect())
+        };
+        let rows_learnt = rows(false);
+        let ((features, outcome), (judged_features, judged)) = (part(&rows_learnt), part(&rows(true)));
+        let fitted = propensity::fit(&features, &outcome, &judged_features, &judged, progress)?;
+        let is_too_good = fitted.scorer.quality.area_under_curve.estimate.is_some_and(|area| area > TOO_GOOD);
+        let note =
+            "the features tell the outcome almost without fail: was one of them measured after it? --exclude names it";
+        Ok(Learnt {
+            scorer: Scorer::Propensity(Box::new(fitted.scorer)),
+            rows: rows_learnt,
+            scores: fitted.scores_learnt,
+            notes: is_too_good.then(|| note.to_owned()).into_iter().collect(),
+        })
+    }
 }
 
 /// Refuses outcomes that are not 0 or 1 throughout.

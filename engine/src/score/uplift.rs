@@ -266,37 +266,7 @@ impl Arms {
              WHERE experiment_id = {}) WHERE newest = 1 AND arm IS NOT NULL GROUP BY recipient_id HAVING count(*) = 1",
             text_literal(experiment)
         );
-        let found = session
-            .collect(&format!(
-                "SELECT arm, bool_or(held_out), count(*) * 1.0, min(assigned) * 1.0, max(assigned) * 1.0, min(propensity), \
-                 max(propensity) FROM ({latest}) GROUP BY arm ORDER BY arm"
-            ))
-            .await?;
-        struct Arm {
-            name: String,
-            held_out: bool,
-            n: f64,
-            assigned: (f64, f64),
-            propensity: Option<f64>,
-        }
-        let mut arms = Vec::new();
-        for batch in &found {
-            for row in 0..batch.num_rows() {
-                let number = |column: usize| super::features::number_at(batch, column, row);
-                let held_out = batch.column(1).as_boolean();
-                arms.push(Arm {
-                    name: cell_text(batch, 0, row)?.unwrap_or_default(),
-                    held_out: held_out.is_valid(row) && held_out.value(row),
-                    n: number(2)?.unwrap_or(0.0),
-                    assigned: (number(3)?.unwrap_or(0.0), number(4)?.unwrap_or(0.0)),
-                    // One that differs from unit to unit is none of the arm.
-                    propensity: number(5)?
-                        .zip(number(6)?)
-                        .filter(|(least, most)| most - least < 1e-9)
-                        .map(|(least, _)| least),
-                });
-            }
-        }
+        let arms = read_arms(session, &latest).await?;
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         let is_control = |arm: &Arm| match control {
             Some(control) => arm.name == control,
@@ -365,6 +335,42 @@ impl Arms {
             notes,
         })
     }
+}
+
+/// An arm as it was assigned.
+struct Arm {
+    name: String,
+    held_out: bool,
+    n: f64,
+    /// The first and the last moment.
+    assigned: (f64, f64),
+    /// With which its units were drawn into it, where that is the same for all.
+    propensity: Option<f64>,
+}
+
+async fn read_arms(session: &QuerySession, assignments: &str) -> Result<Vec<Arm>> {
+    let query = format!(
+        "SELECT arm, bool_or(held_out), count(*) * 1.0, min(assigned) * 1.0, max(assigned) * 1.0, min(propensity), \
+         max(propensity) FROM ({assignments}) GROUP BY arm ORDER BY arm"
+    );
+    let mut arms = Vec::new();
+    for batch in session.collect(&query).await? {
+        for row in 0..batch.num_rows() {
+            let number = |column: usize| super::features::number_at(&batch, column, row);
+            let held_out = batch.column(1).as_boolean();
+            arms.push(Arm {
+                name: cell_text(&batch, 0, row)?.unwrap_or_default(),
+                held_out: held_out.is_valid(row) && held_out.value(row),
+                n: number(2)?.unwrap_or(0.0),
+                assigned: (number(3)?.unwrap_or(0.0), number(4)?.unwrap_or(0.0)),
+                propensity: number(5)?
+                    .zip(number(6)?)
+                    .filter(|(least, most)| most - least < 1e-9)
+                    .map(|(least, _)| least),
+            });
+        }
+    }
+    Ok(arms)
 }
 
 /// The experiment that is asked for, or the only one there is.

@@ -24,11 +24,17 @@ const NUMBER_SHARE: f64 = 0.99;
 const IDENTIFIER_SHARE: f64 = 0.5;
 
 /// What a column becomes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ColumnKind {
-    /// A number, NaN where it is missing.
-    Number,
+    /// A number, NaN where it is missing. One beyond those that were learnt from counts as the nearest of them: days since
+    /// the first message only ever grow, and a model that goes on along its line says nothing that it has seen.
+    Number {
+        /// The least that was learnt from.
+        least: f64,
+        /// The greatest.
+        most: f64,
+    },
     /// A column of zeros and ones for each value, and one for every other; a missing value has zeros.
     Category {
         /// The values with a column of their own.
@@ -37,14 +43,14 @@ pub(crate) enum ColumnKind {
 }
 
 /// One feature and what it becomes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EncodedColumn {
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
 }
 
 /// All of them, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Encoding {
     pub(crate) columns: Vec<EncodedColumn>,
 }
@@ -97,9 +103,9 @@ impl Encoding {
         for (place, feature) in self.columns.iter().enumerate() {
             let array = column(batch, &feature.name)?;
             match &feature.kind {
-                ColumnKind::Number => {
+                ColumnKind::Number { least, most } => {
                     let (numbers, others) = numbers(&array)?;
-                    values.extend(numbers.iter().map(|number| number.unwrap_or(f64::NAN)));
+                    values.extend(numbers.iter().map(|number| number.map_or(f64::NAN, |own| own.clamp(*least, *most))));
                     unknown[place] = others;
                 }
                 ColumnKind::Category { values: known } => {
@@ -127,7 +133,7 @@ impl Encoding {
 impl EncodedColumn {
     pub(crate) fn width(&self) -> usize {
         match &self.kind {
-            ColumnKind::Number => 1,
+            ColumnKind::Number { .. } => 1,
             ColumnKind::Category { values } => values.len() + 1,
         }
     }
@@ -156,8 +162,8 @@ fn numbers(array: &ArrayRef) -> Result<(Float64Array, u64)> {
 
 /// What the column becomes, or why it is left out.
 fn learn_column(arrays: &[ArrayRef]) -> Result<std::result::Result<ColumnKind, String>> {
-    let rows: usize = arrays.iter().map(|array| array.len()).sum();
-    let filled = rows - arrays.iter().map(|array| array.null_count()).sum::<usize>();
+    let rows: usize = arrays.iter().map(arrow::array::Array::len).sum();
+    let filled = rows - arrays.iter().map(arrow::array::Array::null_count).sum::<usize>();
     if filled == 0 {
         return Ok(Err("no unit has a value".to_owned()));
     }
@@ -207,7 +213,7 @@ fn learn_column(arrays: &[ArrayRef]) -> Result<std::result::Result<ColumnKind, S
     if least >= most && finite == rows {
         return Ok(Err("every unit has the same value".to_owned()));
     }
-    Ok(Ok(ColumnKind::Number))
+    Ok(Ok(ColumnKind::Number { least, most }))
 }
 
 #[cfg(test)]
@@ -247,6 +253,11 @@ mod tests {
         let shanghai: f64 = encoded.matrix.column(2).iter().sum();
         assert!((shanghai - 67.0).abs() < 1e-12, "{shanghai}");
         assert_eq!(encoded.unknown, [0, 0, 0]);
+        // What lies beyond the numbers that were learnt from counts as the nearest of them.
+        let beyond = Arc::new(Int64Array::from(vec![-5, 70, 5_000])) as ArrayRef;
+        let (of_visits, _) = Encoding::learn(std::slice::from_ref(&batch), &["visits".to_owned()]).unwrap();
+        let beyond = of_visits.encode(&RecordBatch::try_from_iter([("visits", beyond)]).unwrap()).unwrap();
+        assert_eq!(beyond.matrix.values(), [0.0, 70.0, 199.0]);
     }
 
     #[test]
