@@ -12,7 +12,7 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use datafusion::prelude::ParquetReadOptions;
+use datafusion::prelude::{DataFrame, ParquetReadOptions};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,11 +20,11 @@ use serde::Serialize;
 use super::drift::{Drift, DriftCounts};
 use super::economics::{MessageEconomics, MessageProfit};
 use super::eligibility::Eligibility;
-use super::features::{Recipients, TextFeatures};
+use super::features::{FeatureSet, Recipients, TextFeatures};
 use super::life_cycle::{LIFE_CYCLE_FEATURES, LifeCycle};
 use super::model::{ModelSummary, ScoreModel, Scorer};
 use super::request::{ModelChoice, ScoreProgress, ScoreRequest, check_cancelled};
-use super::segments::{SegmentScore, segment_scores};
+use super::segments::{SegmentScore, check_columns, segment_scores};
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
@@ -116,6 +116,12 @@ pub async fn score(
     request.check()?;
     check_name(out)?;
     let as_of = request.as_of.unwrap_or(session.as_of);
+    // What is asked for is looked at before any work is done.
+    check_columns(session, &request.by).await?;
+    if request.filter.is_some() {
+        let set = FeatureSet::fix(session, as_of.as_microsecond()).await?;
+        filtered(session, &set, as_of.as_microsecond(), request.filter.as_deref()).await?;
+    }
     let model = match &request.model {
         ModelChoice::Propensity => propensity::train(session, request, as_of, progress).await?,
         ModelChoice::Uplift { experiment } => {
@@ -164,6 +170,19 @@ struct Scored {
     notes: Vec<String>,
 }
 
+/// The features of the recipients that a condition holds for.
+async fn filtered(session: &QuerySession, set: &FeatureSet, at: i64, filter: Option<&str>) -> Result<DataFrame> {
+    if set.has_texts {
+        TextFeatures::count(session, at).await?;
+    }
+    let query = set.query(at, &Recipients::All, &|_| "TRUE".to_owned());
+    let Some(filter) = filter else { return session.sql(&query).await };
+    session
+        .sql(&format!("SELECT * FROM ({query}) AS q WHERE {filter}"))
+        .await
+        .map_err(|error| EngineError::usage(format!("the condition \"{filter}\" cannot be used: {error}")))
+}
+
 /// Reads features, scores them and writes both into a file.
 async fn score_all(
     session: &QuerySession,
@@ -181,17 +200,7 @@ async fn score_all(
     };
     let at = as_of.as_microsecond();
     set.check_store(session).await?;
-    if set.has_texts {
-        TextFeatures::count(session, at).await?;
-    }
-    let mut query = set.query(at, &Recipients::All, &|_| "TRUE".to_owned());
-    if let Some(filter) = &request.filter {
-        query = format!("SELECT * FROM ({query}) AS q WHERE {filter}");
-    }
-    let frame = session.sql(&query).await.map_err(|error| match &request.filter {
-        Some(filter) => EngineError::usage(format!("the condition \"{filter}\" cannot be used: {error}")),
-        None => error,
-    })?;
+    let frame = filtered(session, set, at, request.filter.as_deref()).await?;
     let mut stream = frame.execute_stream().await?;
     let schema = scored_schema();
     let mut file = TableFile::at(scored, Arc::clone(&schema))?;

@@ -1,5 +1,6 @@
 //! Segments of recipients in sum: what their scores say of them together.
 
+use itertools::Itertools as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -28,16 +29,8 @@ pub struct SegmentScore {
     pub expected: Estimate,
 }
 
-/// The segments of a table of scores.
-pub(super) async fn segment_scores(
-    session: &QuerySession,
-    table: &str,
-    by: &[String],
-    is_uplift: bool,
-) -> Result<Vec<SegmentScore>> {
-    if by.is_empty() {
-        return Ok(Vec::new());
-    }
+/// Refuses columns that recipients cannot be summed up by.
+pub(super) async fn check_columns(session: &QuerySession, by: &[String]) -> Result<()> {
     let contacts = session.schema(Log::Recipients.name()).await?;
     for column in by {
         if !has_column(&contacts, column) {
@@ -48,12 +41,24 @@ pub(super) async fn segment_scores(
             )));
         }
     }
-    let mut named: Vec<String> = by.iter().map(|column| quoted(column)).collect();
-    named.sort();
-    named.dedup();
-    if named.len() < by.len() {
+    if !by.iter().all_unique() {
         return Err(EngineError::usage("a column to sum up by is named twice"));
     }
+    Ok(())
+}
+
+/// The segments of a table of scores.
+pub(super) async fn segment_scores(
+    session: &QuerySession,
+    table: &str,
+    by: &[String],
+    is_uplift: bool,
+) -> Result<Vec<SegmentScore>> {
+    if by.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut named: Vec<String> = by.iter().map(|column| quoted(column)).collect();
+    named.sort();
     let keys: Vec<String> = by.iter().map(|column| format!("arrow_cast(k.{}, 'Utf8')", quoted(column))).collect();
     let places: Vec<String> = (1..=by.len()).map(|place| place.to_string()).collect();
     let query = format!(

@@ -32,6 +32,8 @@ const DAY: i64 = 86_400_000_000;
 const MOST_UNITS: usize = 200_000;
 /// Units that each arm needs.
 const LEAST_OF_AN_ARM: usize = 200;
+/// Units with the outcome that each arm needs: enough for every part of them to have some.
+const LEAST_OUTCOMES_OF_AN_ARM: usize = 50;
 /// Parts, each of which is predicted by models of the others.
 const FOLDS: u32 = 5;
 /// Groups of what is predicted, whose effects are told.
@@ -166,6 +168,17 @@ pub(super) fn fit(
             data.treated.len() - number_treated
         )));
     }
+    for (name, side) in [(&sides.treatment, true), (&sides.control, false)] {
+        let rows = data.outcome.iter().zip(data.treated);
+        let outcomes = rows.filter(|(outcome, treated)| **treated == side && **outcome > 0.5).count();
+        if outcomes < LEAST_OUTCOMES_OF_AN_ARM {
+            return Err(EngineError::refused(format!(
+                "{outcomes} units of \"{name}\" have the outcome \"{}\": each arm needs {LEAST_OUTCOMES_OF_AN_ARM} for what a \
+                 message adds to be learnt; take a longer horizon, or hold back more next time",
+                target.name()
+            )));
+        }
+    }
     check_randomised(data, &sides)?;
     let units = RandomisedUnits::new(data.outcome, data.treated, data.probabilities)?;
     let options = RankingOptions { seed, ..RankingOptions::default() };
@@ -232,9 +245,10 @@ fn check_randomised(data: &Randomised<'_>, sides: &Sides) -> Result<()> {
     let told =
         prediction_quality(&model.predict(&data.features.select(&judged)), &is_treated, QualityOptions::default())?;
     let area = told.area_under_curve;
-    if let (Some(low), Some(estimate)) = (area.low, area.estimate)
-        && low > ARM_TOLD
-    {
+    let Some(estimate) = area.estimate else { return Ok(()) };
+    // Arms that are told without fail leave no interval.
+    let low = area.low.unwrap_or(estimate);
+    if low > ARM_TOLD {
         return Err(EngineError::refused(format!(
             "who is in \"{}\" and who in \"{}\" can be told from what was known before (area under the curve {estimate:.3}, at \
              least {low:.3}; 0.5 for arms drawn at random): what a message adds cannot be learnt from these arms",

@@ -14,6 +14,7 @@ mod parquet_logs;
 mod privacy;
 mod real_data;
 mod reports;
+mod score;
 mod segments;
 mod send_windows;
 mod support;

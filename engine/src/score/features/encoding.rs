@@ -3,7 +3,7 @@
 //! In: record batches with a column a feature. Out: a [`FeatureMatrix`]. What a column becomes is learnt once, from the data
 //! that a model is trained on, and kept with the model; a category that was not there then has a column for all such.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch};
 use arrow::compute::cast;
@@ -69,15 +69,16 @@ impl Encoding {
     /// When a column is not there.
     pub(crate) fn learn(batches: &[RecordBatch], names: &[String]) -> Result<(Self, Vec<String>)> {
         let mut columns = Vec::new();
-        let mut notes = Vec::new();
+        let mut left_out: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for name in names {
             let arrays: Vec<ArrayRef> = batches.iter().map(|batch| column(batch, name)).collect::<Result<Vec<_>>>()?;
             match learn_column(&arrays)? {
                 Ok(kind) => columns.push(EncodedColumn { name: name.clone(), kind }),
-                Err(why) => notes.push(format!("{name} is left out: {why}")),
+                Err(why) => left_out.entry(why).or_default().push(name),
             }
         }
-        Ok((Self { columns }, notes))
+        let notes = left_out.into_iter().map(|(why, names)| format!("left out, for {why}: {}", names.join(", ")));
+        Ok((Self { columns }, notes.collect()))
     }
 
     /// The features, in order.
@@ -245,8 +246,14 @@ mod tests {
         let names: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
         let (encoding, notes) = Encoding::learn(std::slice::from_ref(&batch), &names).unwrap();
         assert_eq!(encoding.names(), ["age", "city", "visits"]);
-        assert_eq!(notes.len(), 4);
-        assert!(notes.iter().any(|note| note.starts_with("name is left out: nearly every")), "{notes:?}");
+        assert_eq!(
+            notes,
+            [
+                "left out, for every unit has the same value: same, ones",
+                "left out, for nearly every unit has a value of its own, as a name or an identifier: name",
+                "left out, for no unit has a value: nothing",
+            ]
+        );
         assert_eq!(encoding.features(), [0, 1, 1, 1, 2]);
         let encoded = encoding.encode(&batch).unwrap();
         assert!(encoded.matrix.column(0)[0].is_nan() && (encoded.matrix.column(0)[1] - 21.0).abs() < 1e-12);

@@ -1,0 +1,632 @@
+//! Scores: features counted by hand and blind to what comes later, models that recover a known truth, who may be sent to,
+//! promises that hold, and what cannot be asked.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type};
+use bytes::Bytes;
+use jiff::Timestamp;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sendlift_engine::EngineError;
+use sendlift_engine::event::Log;
+use sendlift_engine::ingest::input::Input;
+use sendlift_engine::query::QuerySession;
+use sendlift_engine::score::{
+    Economics, EligibilityRules, ModelChoice, Quiet, ScoreModel, ScoreProgress, ScoreRequest, ScoreSummary, Scorer,
+    Target, UnitScoreRequest, score, score_units, write_features,
+};
+use sendlift_engine::stats::population_stability::StabilityVerdict;
+
+use crate::support::TestStore;
+
+fn moment(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// The columns of a Parquet file, all rows in one batch.
+fn read(path: &Path) -> RecordBatch {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
+    let schema = reader.schema().clone();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    arrow::compute::concat_batches(&schema, &batches).unwrap()
+}
+
+fn numbers(batch: &RecordBatch, column: &str) -> Vec<Option<f64>> {
+    batch.column_by_name(column).unwrap().as_primitive::<Float64Type>().iter().collect()
+}
+
+fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
+    let column =
+        arrow::compute::cast(batch.column_by_name(column).unwrap(), &arrow::datatypes::DataType::Utf8).unwrap();
+    column.as_string::<i32>().iter().map(|text| text.unwrap_or("∅").to_owned()).collect()
+}
+
+/// A number in [0, 1) for a unit and a purpose, the same in every run.
+fn draw(unit: usize, purpose: u64) -> f64 {
+    // SplitMix64 (Steele, Lea and Flood 2014).
+    let mut mixed =
+        (unit as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(purpose.wrapping_mul(0xD134_2543_DE82_EF95));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^= mixed >> 31;
+    #[allow(clippy::cast_precision_loss)]
+    let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+    share
+}
+
+const SENDS: &str = "message_id,campaign_id,variant,recipient_id,channel,message_type,sent_at,parts,time_zone,text\n\
+    m1,one,A,r1,sms,promo,2026-03-01T10:00:00Z,1,Asia/Shanghai,Shop now: go.example/x\n\
+    m2,two,A,r1,email,promo,2026-03-20T10:00:00Z,3,Asia/Shanghai,News of the week\n\
+    m3,one,A,r2,sms,promo,2026-03-01T10:00:00Z,1,Asia/Shanghai,Shop now: go.example/x\n\
+    m4,two,A,r1,sms,promo,2026-04-05T10:00:00Z,1,Asia/Shanghai,News of the week\n";
+const CLICKS: &str = "click_id,message_id,link,clicked_at,user_agent\n\
+    c1,m1,l,2026-03-01T22:00:00Z,Mozilla/5.0 (iPhone)\n\
+    c2,m3,l,2026-04-02T22:00:00Z,Mozilla/5.0 (Windows NT 10.0)\n\
+    c3,m2,l,2026-03-20T10:30:00Z,Slackbot-LinkExpanding 1.0\n";
+const CONVERSIONS: &str = "conversion_id,recipient_id,event,occurred_at,value,currency,refunded_at\n\
+    v1,r1,purchase,2026-03-02T00:00:00Z,30,USD,\n\
+    v2,r1,purchase,2026-03-25T00:00:00Z,50,USD,2026-04-03T00:00:00Z\n\
+    v3,r1,purchase,2026-03-26T00:00:00Z,99,EUR,\n\
+    v4,r2,purchase,2026-04-02T00:00:00Z,70,USD,\n";
+const CONTACTS: &str = "recipient_id,country,signed_up_at,城市\n\
+    r1,CN,2026-01-31T00:00:00Z,上海\nr2,CN,2026-02-20T00:00:00Z,北京\nr3,DE,2026-04-01T00:00:00Z,柏林\n";
+const REPLIES: &str = "reply_id,recipient_id,received_at,text\np1,r1,2026-03-21T00:00:00Z,great\n";
+const CONSENTS: &str = "id,recipient_id,channel,purpose,status,captured_at\n\
+    o1,r1,sms,marketing,granted,2026-02-01T00:00:00Z\no2,r1,sms,marketing,granted,2026-04-02T00:00:00Z\n";
+
+async fn features_at(session: &QuerySession, at: &str) -> RecordBatch {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("features.parquet");
+    write_features(session, Some(moment(at)), &out, &Quiet).await.unwrap();
+    read(&out)
+}
+
+async fn small_store() -> TestStore {
+    let store = TestStore::new();
+    store
+        .ingest(&[
+            (Log::Recipients, CONTACTS),
+            (Log::Sends, SENDS),
+            (Log::Clicks, CLICKS),
+            (Log::Conversions, CONVERSIONS),
+            (Log::Replies, REPLIES),
+            (Log::Consents, CONSENTS),
+        ])
+        .await;
+    store
+}
+
+#[tokio::test]
+async fn features_are_those_counted_by_hand() {
+    let store = small_store().await;
+    let features = features_at(&store.session().await, "2026-04-01T00:00:00Z").await;
+    assert_eq!(texts(&features, "recipient_id"), ["r1", "r2", "r3"]);
+    assert_eq!(texts(&features, "城市"), ["上海", "北京", "柏林"]);
+    // r1: m1 and m2; m4 is still to come. r2: m3, not clicked yet. r3: a contact without messages.
+    for (name, of) in [
+        ("messages", [Some(2.0), Some(1.0), Some(0.0)]),
+        ("messages_30d", [Some(1.0), Some(0.0), Some(0.0)]),
+        ("messages_90d", [Some(2.0), Some(1.0), Some(0.0)]),
+        ("parts_mean", [Some(2.0), Some(1.0), None]),
+        // A machine's click is none.
+        ("clicks", [Some(1.0), Some(0.0), Some(0.0)]),
+        ("clicks_phone", [Some(1.0), Some(0.0), Some(0.0)]),
+        // 22:00 UTC is 6 in the morning in Shanghai.
+        ("clicks_morning", [Some(1.0), Some(0.0), Some(0.0)]),
+        ("click_delay_hours", [Some(12.0), None, None]),
+        // The order of 50 is refunded only in April, that of 99 is in another currency.
+        ("conversions", [Some(3.0), Some(0.0), Some(0.0)]),
+        ("conversions_30d", [Some(3.0), Some(0.0), Some(0.0)]),
+        ("monetary_value", [Some(80.0), Some(0.0), Some(0.0)]),
+        ("refunds", [Some(0.0), Some(0.0), Some(0.0)]),
+        ("days_since_conversion", [Some(6.0), None, None]),
+        ("replies", [Some(1.0), Some(0.0), Some(0.0)]),
+        ("days_since_opt_in", [Some(59.0), None, None]),
+        ("days_since_sign_up", [Some(60.0), Some(40.0), Some(0.0)]),
+        // One of three messages was clicked by anyone: (1 + 10/3) / (2 + 10), (0 + 10/3) / (1 + 10), 1/3.
+        ("click_rate", [Some((1.0 + 10.0 / 3.0) / 12.0), Some(10.0 / 33.0), Some(1.0 / 3.0)]),
+        // Of the two messages by SMS one was clicked.
+        ("click_rate_channel_sms", [Some(6.0 / 11.0), Some(5.0 / 11.0), Some(0.5)]),
+        ("text_link_share", [Some(0.5), Some(1.0), None]),
+        ("text_call_to_action_share", [Some(0.5), Some(1.0), None]),
+        ("text_personalised_share", [Some(0.0), Some(0.0), None]),
+    ] {
+        let found = numbers(&features, name);
+        for (recipient, (found, expected)) in found.iter().zip(of).enumerate() {
+            let same = match (found, expected) {
+                (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(same, "{name} of recipient {}: {found:?}, not {expected:?}", recipient + 1);
+        }
+    }
+    // A day later the refund is there, and its value is taken back.
+    let later = features_at(&store.session().await, "2026-04-04T00:00:00Z").await;
+    assert_eq!(numbers(&later, "monetary_value")[..2], [Some(30.0), Some(70.0)]);
+    assert_eq!(numbers(&later, "refunds")[0], Some(1.0));
+    assert_eq!(numbers(&later, "clicks")[1], Some(1.0));
+    assert_eq!(numbers(&later, "clicks_desktop")[1], Some(1.0));
+}
+
+#[tokio::test]
+async fn features_of_a_moment_do_not_change_with_what_comes_after_it() {
+    let at = "2026-03-15T00:00:00Z";
+    let before = |log: &str, column: usize| -> String {
+        let kept =
+            log.lines().enumerate().filter(|(line, text)| *line == 0 || text.split(',').nth(column).unwrap() < at);
+        kept.map(|(_, line)| format!("{line}\n")).collect()
+    };
+    let cut = TestStore::new();
+    let (sends, clicks, conversions) = (before(SENDS, 6), before(CLICKS, 3), before(CONVERSIONS, 3));
+    let (contacts, consents) = (before(CONTACTS, 2), before(CONSENTS, 5));
+    assert_eq!((sends.lines().count(), clicks.lines().count(), conversions.lines().count()), (3, 2, 2));
+    cut.ingest(&[
+        (Log::Recipients, &contacts),
+        (Log::Sends, &sends),
+        (Log::Clicks, &clicks),
+        (Log::Conversions, &conversions),
+        (Log::Consents, &consents),
+    ])
+    .await;
+    let whole = features_at(&small_store().await.session().await, at).await;
+    let cut = features_at(&cut.session().await, at).await;
+    assert_eq!(whole.num_rows(), 2);
+    let plain = |batch: &RecordBatch| -> Vec<String> {
+        let fields = batch.schema().fields().clone();
+        fields.iter().map(|field| format!("{}: {}", field.name(), texts(batch, field.name()).join(" "))).collect()
+    };
+    assert_eq!(plain(&whole), plain(&cut));
+}
+
+#[test]
+fn the_table_of_features_in_the_docs_is_that_of_the_code() {
+    use sendlift_engine::score::features::{FEATURES, MADE, TEXT_FEATURES};
+    let docs = include_str!("../../../docs/scores.md");
+    let code = FEATURES.iter().chain(&TEXT_FEATURES).map(|feature| (feature.name, feature.what)).chain(MADE);
+    let code: Vec<String> = code.map(|(name, what)| format!("| `{name}` | {what} |")).collect();
+    let known: Vec<&str> = docs.lines().filter(|line| code.iter().any(|row| row == line)).collect();
+    let missing: Vec<&String> = code.iter().filter(|row| !known.contains(&row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/scores.md lacks {missing:#?}");
+}
+
+/// A store in which a third of the contacts, those of the tier "gold", convert with 0.30 within every twenty days, and the
+/// others with 0.05; half of all are held back, and a message adds 0.20 to the conversions of gold and nothing to others'.
+struct Truth {
+    store: TestStore,
+    recipients: usize,
+}
+
+const AT: &str = "2026-05-01T00:00:00Z";
+
+fn is_gold(recipient: usize) -> bool {
+    recipient.is_multiple_of(3)
+}
+
+async fn truth(recipients: usize) -> Truth {
+    let store = TestStore::new();
+    let mut contacts = "recipient_id,country,time_zone,tier,signed_up_at\n".to_owned();
+    let mut sends = "message_id,campaign_id,recipient_id,channel,message_type,sent_at,cost,currency,parts\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at,value,margin,currency\n".to_owned();
+    let mut assignments = "experiment_id,recipient_id,arm,is_holdout,assigned_at,propensity\n".to_owned();
+    let mut opt_outs = "id,recipient_id,channel,scope,method,requested_at\n".to_owned();
+    let mut consents = "id,recipient_id,channel,purpose,status,captured_at\n".to_owned();
+    for recipient in 0..recipients {
+        let id = format!("r{recipient:05}");
+        let tier = if is_gold(recipient) { "gold" } else { "plain" };
+        writeln!(contacts, "{id},DE,Europe/Berlin,{tier},2025-01-01T00:00:00Z").unwrap();
+        writeln!(sends, "a{recipient},first,{id},sms,promo,2026-02-01T10:00:00Z,0.05,EUR,1").unwrap();
+        let held_out = draw(recipient, 1) < 0.5;
+        let arm = if held_out { "holdout" } else { "message" };
+        writeln!(assignments, "test,{id},{arm},{held_out},2026-03-12T00:00:00Z,0.5").unwrap();
+        if !held_out {
+            writeln!(sends, "b{recipient},second,{id},sms,promo,2026-03-12T10:00:00Z,0.05,EUR,1").unwrap();
+        }
+        // Three periods of twenty days: before, after the first moment, after the second.
+        for (period, day) in ["2026-03-05", "2026-03-30", "2026-04-20"].into_iter().enumerate() {
+            let base = if is_gold(recipient) { 0.30 } else { 0.05 };
+            // The message of 12 March works until the 31st.
+            let added = if period == 1 && is_gold(recipient) && !held_out { 0.20 } else { 0.0 };
+            if draw(recipient, 10 + period as u64) < base + added {
+                writeln!(conversions, "v{period}-{recipient},{id},purchase,{day}T12:00:00Z,20,10,EUR").unwrap();
+            }
+        }
+        if recipient % 50 == 7 {
+            writeln!(opt_outs, "o{recipient},{id},sms,all,keyword,2026-04-25T00:00:00Z").unwrap();
+        }
+        // One in forty has withdrawn consent.
+        writeln!(consents, "c{recipient},{id},sms,marketing,granted,2025-01-01T00:00:00Z").unwrap();
+        if recipient % 40 == 9 {
+            writeln!(consents, "w{recipient},{id},sms,marketing,withdrawn,2026-01-01T00:00:00Z").unwrap();
+        }
+    }
+    let logs = [
+        (Log::Recipients, contacts.as_str()),
+        (Log::Assignments, &assignments),
+        (Log::Sends, &sends),
+        (Log::Conversions, &conversions),
+        (Log::OptOuts, &opt_outs),
+        (Log::Consents, &consents),
+    ];
+    store.ingest(&logs).await;
+    Truth { store, recipients }
+}
+
+fn request(model: ModelChoice) -> ScoreRequest {
+    ScoreRequest { model, horizon_days: 20, as_of: Some(moment(AT)), ..ScoreRequest::default() }
+}
+
+async fn scored(truth: &Truth, request: &ScoreRequest, name: &str) -> (ScoreSummary, RecordBatch) {
+    let out = truth.store.folder.path().join(name);
+    let summary = score(&truth.store.session().await, request, &out, &Quiet).await.unwrap();
+    (summary, read(&out))
+}
+
+async fn refused(truth: &Truth, request: &ScoreRequest) -> String {
+    let out = truth.store.folder.path().join("refused.parquet");
+    let error = score(&truth.store.session().await, request, &out, &Quiet).await.unwrap_err();
+    assert!(!out.exists(), "a refusal leaves no file");
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_propensity_is_the_known_probability_and_comes_out_the_same_again() {
+    let truth = truth(9_000).await;
+    let by_tier = ScoreRequest { by: vec!["tier".to_owned()], ..request(ModelChoice::Propensity) };
+    let (summary, scores) = scored(&truth, &by_tier, "scores.parquet").await;
+    // Nobody who opted out or withdrew is in the file; nobody is both, for 7 mod 50 and 9 mod 40 never meet.
+    let opted_out = truth.recipients / 50;
+    let withdrawn = truth.recipients / 40;
+    let counts: Vec<(&str, u64)> = summary.ineligible.iter().map(|count| (count.reason.as_str(), count.n)).collect();
+    assert!(
+        counts.contains(&("opted_out", opted_out as u64)) && counts.contains(&("no_consent", withdrawn as u64)),
+        "{counts:?}"
+    );
+    assert_eq!(summary.written, (truth.recipients - opted_out - withdrawn) as u64);
+    assert_eq!(scores.num_rows() as u64, summary.written);
+    let ids = texts(&scores, "recipient_id");
+    assert!(ids.is_sorted());
+    assert!(!ids.contains(&"r00007".to_owned()) && !ids.contains(&"r00009".to_owned()));
+    // Calibration: the mean score of either tier is its rate. It is calibrated on a fifth of the units: 600 with 0.40 have a
+    // standard error of 0.020, and 1,200 with 0.05 one of 0.0063; three of them.
+    for (tier, rate, margin) in [("gold", 0.30, 0.060), ("plain", 0.05, 0.019)] {
+        let segment = summary.segments.iter().find(|segment| segment.by["tier"] == tier).unwrap();
+        // In the period learnt from half of gold had a message of that month, which added 0.20; now nobody has: the score lies
+        // between 0.30 and 0.40, by how much of it the model puts down to the message.
+        let most = if tier == "gold" { rate + 0.10 } else { rate };
+        let mean = segment.mean_score;
+        assert!(rate - margin < mean && mean < most + margin, "{tier}: {mean}");
+        assert!(segment.expected.low < segment.expected.estimate && segment.expected.estimate < segment.expected.high);
+    }
+    // Tiers are told apart.
+    let deciles: Vec<i32> = scores.column_by_name("decile").unwrap().as_primitive::<Int32Type>().values().to_vec();
+    let of_gold: Vec<i32> = ids
+        .iter()
+        .zip(&deciles)
+        .filter(|(id, _)| is_gold(id[1..].parse().unwrap()))
+        .map(|(_, decile)| *decile)
+        .collect();
+    assert!(of_gold.iter().all(|decile| *decile <= 4), "gold is at the top");
+    let model = ScoreModel::of(&truth.store.store, &summary.model.id).await.unwrap();
+    let Scorer::Propensity(scorer) = &model.scorer else { panic!("a propensity") };
+    let area = scorer.quality.area_under_curve.estimate.unwrap();
+    // Of pairs with and without the outcome: the area of the tiers' own rates 0.30 and 0.05 is 0.755 (by hand: shares of
+    // gold 0.75 among converters, 0.269 among the others; 0.75 · 0.731 + (0.75 · 0.269 + 0.25 · 0.731) / 2).
+    assert!((area - 0.74).abs() < 0.04, "{area}");
+    assert!(texts(&scores, "reasons")[0].contains("tier"), "{}", texts(&scores, "reasons")[0]);
+    // Byte for byte, from the model that is kept, and from one trained again.
+    let saved = ScoreRequest { model: ModelChoice::Saved(summary.model.id.clone()), ..by_tier.clone() };
+    scored(&truth, &saved, "again.parquet").await;
+    let (anew, _) = scored(&truth, &by_tier, "anew.parquet").await;
+    assert_eq!(anew.model.id, summary.model.id);
+    let bytes = |name: &str| std::fs::read(truth.store.folder.path().join(name)).unwrap();
+    assert!(bytes("scores.parquet") == bytes("again.parquet") && bytes("scores.parquet") == bytes("anew.parquet"));
+    assert_eq!(ScoreModel::list(&truth.store.store).await.unwrap().len(), 1);
+    // Nothing is left beside the files.
+    let hidden = std::fs::read_dir(truth.store.folder.path()).unwrap();
+    assert!(hidden.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().starts_with('.')));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audience_is_whom_the_message_moves_and_keeps_its_promise() {
+    let truth = truth(9_000).await;
+    let uplift = ScoreRequest {
+        economics: Economics { margin: Some(10.0), part_cost: Some(0.5), opt_out_value: 0.0 },
+        ..request(ModelChoice::Uplift { experiment: None })
+    };
+    let (summary, scores) = scored(&truth, &uplift, "uplift.parquet").await;
+    let model = ScoreModel::of(&truth.store.store, &summary.model.id).await.unwrap();
+    let Scorer::Uplift(scorer) = &model.scorer else { panic!("an uplift") };
+    // A third gains 0.20: 0.067 on the average, the rest nothing.
+    let average = &scorer.quality.average_effect.value;
+    assert!(average.low.unwrap() < 0.0667 && average.high.unwrap() > 0.0667, "{average:?}");
+    assert!(scorer.quality.qini.value.low.unwrap() > 0.0, "{:?}", scorer.quality.qini);
+    assert_eq!(scorer.others.len(), 5);
+    let audience = summary.audience.unwrap();
+    let chosen: Vec<bool> =
+        scores.column_by_name("in_audience").unwrap().as_boolean().iter().map(Option::unwrap).collect();
+    let ids = texts(&scores, "recipient_id");
+    let (mut gold, mut plain) = (0.0, 0.0);
+    for (id, _) in ids.iter().zip(&chosen).filter(|(_, chosen)| **chosen) {
+        if is_gold(id[1..].parse().unwrap()) { gold += 1.0 } else { plain += 1.0 }
+    }
+    assert!(gold > 2_500.0 && plain < gold / 4.0, "{gold} of gold, {plain} of plain");
+    // The true profit of the audience: 0.20 · 10 for each of gold, less 0.5 for each message.
+    let profit = gold * 2.0 - 0.5 * (gold + plain);
+    let promise = audience.by_experiment.unwrap().total;
+    assert!(promise.low.unwrap() < profit && profit < promise.high.unwrap(), "{profit} {promise:?}");
+    assert!((audience.cost - 0.5 * (gold + plain)).abs() < 1e-6);
+    // Whom a message moves is worth more than who converts anyway: as many of the highest propensity.
+    let (_, likely) = scored(&truth, &request(ModelChoice::Propensity), "likely.parquet").await;
+    let mut order: Vec<(f64, String)> =
+        numbers(&likely, "score").into_iter().map(Option::unwrap).zip(texts(&likely, "recipient_id")).collect();
+    order.sort_by(|left, right| right.0.total_cmp(&left.0));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let as_many = (gold + plain) as usize;
+    let gold_by_propensity = order[..as_many].iter().filter(|(_, id)| is_gold(id[1..].parse().unwrap())).count();
+    #[allow(clippy::cast_precision_loss)]
+    let profit_by_propensity = gold_by_propensity as f64 * 2.0 - 0.5 * (gold + plain);
+    assert!(profit >= profit_by_propensity - 0.02 * profit, "{profit} {profit_by_propensity}");
+    // Under a budget of 100 a half unit a message reaches 200, all of them worth it; under one of nothing nobody.
+    let (under, _) = scored(&truth, &ScoreRequest { budget: Some(100.0), ..uplift.clone() }, "under.parquet").await;
+    let under = under.audience.unwrap();
+    assert_eq!((under.recipients, under.cost), (200, 100.0));
+    assert!(under.budget_price > 0.0);
+    let (nothing, _) = scored(&truth, &ScoreRequest { budget: Some(0.0), ..uplift.clone() }, "nothing.parquet").await;
+    let nothing = nothing.audience.unwrap();
+    assert_eq!(nothing.recipients, 0);
+    assert!(!nothing.notes.is_empty(), "why nobody is told");
+    let (capped, _) = scored(&truth, &ScoreRequest { max_recipients: Some(10), ..uplift }, "capped.parquet").await;
+    assert_eq!(capped.audience.unwrap().recipients, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_may_not_be_sent_to_are_only_in_the_file_on_request_and_marked() {
+    let truth = truth(3_000).await;
+    let all = ScoreRequest {
+        include_ineligible: true,
+        eligibility: EligibilityRules { frequency_cap: Some(1), frequency_days: 60, ..EligibilityRules::default() },
+        ..request(ModelChoice::Propensity)
+    };
+    let (summary, scores) = scored(&truth, &all, "all.parquet").await;
+    assert_eq!(summary.written, 3_000);
+    let reasons = texts(&scores, "ineligible_reason");
+    let eligible = scores.column_by_name("eligible").unwrap().as_boolean();
+    for (recipient, reason) in reasons.iter().enumerate() {
+        let had_message = draw(recipient, 1) >= 0.5;
+        let expected = match recipient {
+            _ if recipient % 50 == 7 => "opted_out",
+            _ if recipient % 40 == 9 => "no_consent",
+            _ if had_message => "frequency_cap",
+            _ => "∅",
+        };
+        assert_eq!(reason, expected, "recipient {recipient}");
+        assert_eq!(eligible.value(recipient), expected == "∅");
+    }
+    // Consent that was given after the opt-out counts; one for another channel does not.
+    truth
+        .store
+        .ingest(&[(
+            Log::Consents,
+            "id,recipient_id,channel,purpose,status,captured_at\n\
+             n1,r00007,sms,marketing,granted,2026-04-28T00:00:00Z\nn2,r00057,email,marketing,granted,2026-04-28T00:00:00Z\n",
+        )])
+        .await;
+    let (_, scores) = scored(&truth, &all, "later.parquet").await;
+    let reasons = texts(&scores, "ineligible_reason");
+    assert!(reasons[7] != "opted_out" && reasons[57] == "opted_out", "{} {}", reasons[7], reasons[57]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_scored_is_told() {
+    let truth = truth(3_000).await;
+    let plain = request(ModelChoice::Propensity);
+    for (request, words) in [
+        (
+            ScoreRequest { target: Target::Event("subscribe".to_owned()), ..plain.clone() },
+            "0 of 3000 units to learn from have the outcome \"subscribe\"",
+        ),
+        (ScoreRequest { target: Target::Click, ..plain.clone() }, "there are no units to learn from: a score of click"),
+        (ScoreRequest { horizon_days: 60, ..plain.clone() }, "ask for --horizon 43 at most"),
+        (ScoreRequest { horizon_days: 0, ..plain.clone() }, "the horizon is 0 days"),
+        (ScoreRequest { budget: Some(-1.0), ..plain.clone() }, "the budget is an amount of zero or more"),
+        (
+            ScoreRequest { filter: Some("colour = 'red'".to_owned()), ..plain.clone() },
+            "the condition \"colour = 'red'\" cannot be used",
+        ),
+        (ScoreRequest { by: vec!["colour".to_owned()], ..plain.clone() }, "the contacts have no column \"colour\""),
+        (request(ModelChoice::Saved("none".to_owned())), "there is no model \"none\""),
+        (request(ModelChoice::Uplift { experiment: Some("other".to_owned()) }), "there is no experiment \"other\""),
+        (
+            ScoreRequest { control: Some("C".to_owned()), ..request(ModelChoice::Uplift { experiment: None }) },
+            "has no arm \"C\"",
+        ),
+        (
+            ScoreRequest { target: Target::Churn, ..request(ModelChoice::Uplift { experiment: None }) },
+            "not defined for those who got none",
+        ),
+        (ScoreRequest { horizon_days: 90, ..request(ModelChoice::Uplift { experiment: None }) }, "has not run out"),
+    ] {
+        let told = refused(&truth, &request).await;
+        assert!(told.contains(words), "{told}");
+    }
+    // Nobody to score is no error, and is told.
+    let nobody = ScoreRequest { filter: Some("tier = 'none'".to_owned()), ..plain.clone() };
+    let (summary, scores) = scored(&truth, &nobody, "nobody.parquet").await;
+    assert_eq!((summary.written, scores.num_rows(), summary.mean_score), (0, 0, None));
+    assert!(summary.notes.iter().any(|note| note.contains("nobody")), "{:?}", summary.notes);
+    // A cancelled work leaves nothing.
+    struct Cancelled;
+    impl ScoreProgress for Cancelled {
+        fn at(&self, _: &'static str, _: u64, _: Option<u64>) {}
+        fn is_cancelled(&self) -> bool {
+            true
+        }
+    }
+    let out = truth.store.folder.path().join("cancelled.parquet");
+    let error = score(&truth.store.session().await, &plain, &out, &Cancelled).await.unwrap_err();
+    assert!(error.to_string().contains("cancelled") && !out.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_another_format_content_or_schema_is_told_as_such() {
+    let truth = truth(3_000).await;
+    let (summary, _) = scored(&truth, &request(ModelChoice::Propensity), "scores.parquet").await;
+    let id = summary.model.id.clone();
+    let path = truth.store.path().join("_models").join(format!("{id}.json"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (changed, words) in [
+        (text.replacen("\"format\":1", "\"format\":99", 1), "made by a newer version"),
+        (text.replacen("\"horizon_days\":20", "\"horizon_days\":21", 1), "its content has changed"),
+        (text[..text.len() / 2].to_owned(), "is damaged"),
+    ] {
+        assert_ne!(changed, text);
+        std::fs::write(&path, changed).unwrap();
+        let told = refused(&truth, &request(ModelChoice::Saved(id.clone()))).await;
+        assert!(told.contains(words), "{told}");
+    }
+    std::fs::write(&path, &text).unwrap();
+    // A store whose contacts have no tier.
+    let other = TestStore::new();
+    other
+        .ingest(&[
+            (Log::Recipients, "recipient_id,country\nr1,DE\n"),
+            (Log::Sends, "message_id,campaign_id,recipient_id,channel,sent_at\nm1,c,r1,sms,2026-03-01T00:00:00Z\n"),
+        ])
+        .await;
+    let model = ScoreModel::of(&truth.store.store, &id).await.unwrap();
+    model.keep_in(&other.store).await.unwrap();
+    let other = Truth { store: other, recipients: 1 };
+    let told = refused(&other, &request(ModelChoice::Saved(id))).await;
+    assert!(told.contains("tier") && told.contains("which this one lacks"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_without_a_control_or_a_draw_is_refused() {
+    let truth = truth(3_000).await;
+    let mut assignments = "experiment_id,recipient_id,arm,is_holdout,assigned_at\n".to_owned();
+    for recipient in 0..3_000 {
+        let id = format!("r{recipient:05}");
+        writeln!(assignments, "sent-to-all,{id},A,false,2026-03-12T00:00:00Z").unwrap();
+        // The arm is nothing but the tier.
+        let arm = if is_gold(recipient) { "A" } else { "B" };
+        writeln!(assignments, "by-tier,{id},{arm},false,2026-03-12T00:00:00Z").unwrap();
+    }
+    truth.store.ingest(&[(Log::Assignments, &assignments)]).await;
+    let of = |experiment: &str| request(ModelChoice::Uplift { experiment: Some(experiment.to_owned()) });
+    let told = refused(&truth, &of("sent-to-all")).await;
+    assert!(told.contains("nobody of \"sent-to-all\" was held back at random"), "{told}");
+    let told = refused(&truth, &ScoreRequest { control: Some("B".to_owned()), ..of("by-tier") }).await;
+    assert!(told.contains("can be told from what was known before"), "{told}");
+    let told = refused(&truth, &request(ModelChoice::Uplift { experiment: None })).await;
+    assert!(told.contains("several experiments (by-tier, sent-to-all, test)"), "{told}");
+}
+
+fn unit_request(table: &str, target: &str) -> UnitScoreRequest {
+    UnitScoreRequest {
+        units: Input::memory("units.csv", Bytes::copy_from_slice(table.as_bytes())),
+        unit: "id".to_owned(),
+        target: target.to_owned(),
+        arm: None,
+        treatment: None,
+        exclude: Vec::new(),
+        apply: None,
+        model: None,
+        seed: 1,
+    }
+}
+
+/// Units with a probability of 0.1 + 0.5 x; a message adds 0.3 where `group` is "甲".
+fn unit_table(units: std::ops::Range<usize>) -> String {
+    let mut table = "id,x,group,arm,bought\n".to_owned();
+    for unit in units {
+        let x = draw(unit, 2);
+        let group = ["甲", "乙", "丙"][unit % 3];
+        let sent = draw(unit, 3) < 0.5;
+        let chance = 0.1 + 0.5 * x + if sent && group == "甲" { 0.3 } else { 0.0 };
+        let bought = u8::from(draw(unit, 4) < chance);
+        writeln!(table, "u{unit},{x:.6},{group},{},{bought}", if sent { "sent" } else { "none" }).unwrap();
+    }
+    table
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_units_is_scored_and_another_by_the_model_that_is_kept() {
+    let store = TestStore::new();
+    let out = store.folder.path().join("scores.parquet");
+    let (table, other) = (unit_table(0..12_000), unit_table(12_000..18_000));
+    let mut asked = unit_request(&table, "bought");
+    asked.arm = Some(("arm".to_owned(), "none".to_owned()));
+    asked.apply = Some(Input::memory("other.csv", Bytes::copy_from_slice(other.as_bytes())));
+    let (summary, _) = score_units(&asked, Some(&store.store), &out, &Quiet).await.unwrap();
+    assert_eq!(summary.units, 6_000);
+    // Effects of units that were never learnt from: 0.3 for 甲 and nothing for the others, within 0.08 on the average.
+    let scores = read(&out);
+    let (mut sums, mut counts) = ([0.0; 3], [0.0; 3]);
+    for (id, effect) in texts(&scores, "id").iter().zip(numbers(&scores, "uplift")) {
+        let group = id[1..].parse::<usize>().unwrap() % 3;
+        sums[group] += effect.unwrap();
+        counts[group] += 1.0;
+    }
+    for (group, truth) in [0.3, 0.0, 0.0].into_iter().enumerate() {
+        assert!((sums[group] / counts[group] - truth).abs() < 0.08, "{group}: {}", sums[group] / counts[group]);
+    }
+    // The kept model scores the same rows to the same bytes, and one with a new category says so.
+    asked.model = Some(summary.model.id.clone());
+    let again = store.folder.path().join("again.parquet");
+    score_units(&asked, Some(&store.store), &again, &Quiet).await.unwrap();
+    assert!(std::fs::read(&out).unwrap() == std::fs::read(&again).unwrap());
+    asked.apply = Some(Input::memory("new.csv", Bytes::from(other.replace(",丙,", ",丁,"))));
+    let (new, _) = score_units(&asked, Some(&store.store), &again, &Quiet).await.unwrap();
+    assert!(new.notes.iter().any(|note| note.contains("2000 units have a value of group")), "{:?}", new.notes);
+    let group = new.drift.features.iter().find(|feature| feature.name == "group").unwrap();
+    assert_eq!(group.verdict, StabilityVerdict::Shifted);
+    assert_eq!(summary.drift.score.verdict, StabilityVerdict::Stable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_units_that_cannot_be_learnt_from_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("scores.csv");
+    let told = async |asked: &UnitScoreRequest| -> String {
+        let error: EngineError = score_units(asked, None, &out, &Quiet).await.unwrap_err();
+        assert!(!out.exists());
+        error.to_string()
+    };
+    let table = unit_table(0..2_000);
+    let with = |change: &dyn Fn(&mut UnitScoreRequest)| {
+        let mut asked = unit_request(&table, "bought");
+        change(&mut asked);
+        asked
+    };
+    let none_bought = table.replace(",1\n", ",0\n");
+    let constant: String = std::iter::once("id,x,bought\n".to_owned())
+        .chain((0..500).map(|unit| format!("u{unit},7,{}\n", unit % 2)))
+        .collect();
+    for (asked, words) in [
+        (unit_request(&none_bought, "bought"), "0 of 2000 units to learn from have the outcome"),
+        (unit_request(&constant, "bought"), "tells its units apart: left out, for every unit has the same value: x"),
+        (unit_request(&table, "x"), "have neither 0 nor 1 in \"x\""),
+        (unit_request(&table, "group"), "is not an outcome of 0 or 1"),
+        (unit_request(&table, "sold"), "has no column \"sold\"; it has id, x, group, arm, bought"),
+        (
+            with(&|asked| asked.arm = Some(("arm".to_owned(), "held".to_owned()))),
+            "has no arm \"held\"; it has none, sent",
+        ),
+        (with(&|asked| asked.arm = Some(("group".to_owned(), "甲".to_owned()))), "there are several arms"),
+        (with(&|asked| asked.model = Some("m".to_owned())), "a model is kept in a store"),
+    ] {
+        let told = told(&asked).await;
+        assert!(told.contains(words), "{told}");
+    }
+    let error = score_units(&with(&|_| ()), None, Path::new("scores.xlsx"), &Quiet).await.unwrap_err();
+    assert!(error.to_string().contains(".parquet or .arrow"), "{error}");
+    // A feature that is the outcome itself is pointed at.
+    let leaked: String = table
+        .lines()
+        .map(|line| format!("{line},{}\n", line.rsplit(',').next().unwrap().replace("bought", "paid")))
+        .collect();
+    let (summary, _) = score_units(&unit_request(&leaked, "bought"), None, &out, &Quiet).await.unwrap();
+    assert!(summary.notes.iter().any(|note| note.contains("measured after it?")), "{:?}", summary.notes);
+}
