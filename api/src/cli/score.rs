@@ -152,7 +152,7 @@ async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -
         score_units(&request, store.as_ref(), &arguments.out, &bar).await?
     };
     match context.output()? {
-        Format::Json => print_json(&serde_json::json!({ "summary": summary, "quality": quality_of(&model)? })),
+        Format::Json => print_json(&serde_json::json!({ "summary": summary, "quality": model.details()?.quality })),
         Format::Csv => print_csv_of(&[&summary.model]),
         Format::Table => {
             print_model(&model)?;
@@ -242,16 +242,6 @@ fn print_drift(drift: &Drift) {
     if !moved.is_empty() {
         say!("drift since training (population stability index): {}", moved.join(", "));
     }
-}
-
-fn quality_of(model: &ScoreModel) -> anyhow::Result<serde_json::Value> {
-    let mut quality = serde_json::to_value(&model.scorer)?;
-    if let Some(fields) = quality.as_object_mut() {
-        for trees in ["classifier", "model", "calibration"] {
-            fields.remove(trees);
-        }
-    }
-    Ok(quality)
 }
 
 fn print_quality(learner: &str, quality: &PredictionQuality, rows: &mut Rows) {
@@ -361,11 +351,7 @@ pub(super) async fn models(context: &Context, arguments: &ModelsArguments) -> an
         ModelsCommand::Show { id } => {
             let model = ScoreModel::of(&store, id).await?;
             match context.output()? {
-                Format::Json => print_json(&serde_json::json!({
-                    "model": model.summary(),
-                    "quality": quality_of(&model)?,
-                    "notes": model.notes,
-                })),
+                Format::Json => print_json(&model.details()?),
                 Format::Csv => print_csv_of(&[model.summary()]),
                 Format::Table => {
                     print_model(&model)?;

@@ -10,7 +10,8 @@
 //!   experiment whose arms were drawn at random;
 //! - [`model`]: a model as it is kept; [`drift`]: whether features and scores are still what they were;
 //! - [`apply`]: from a model to a file; [`economics`], [`eligibility`], [`life_cycle`], [`segments`]: what is in it;
-//! - [`feature_table`]: the features alone; [`units`]: the same from a table with one row a unit.
+//! - [`feature_table`]: the features alone; [`units`]: the same from a table with one row a unit;
+//! - [`jobs`]: lists of scores that are made in the background, as the store keeps them.
 //!
 //! **Architecture invariant:** nothing that features are counted from lies after their moment.
 
@@ -21,10 +22,12 @@ mod economics;
 mod eligibility;
 mod feature_table;
 pub mod features;
+mod jobs;
 mod labels;
 pub mod learn;
 mod life_cycle;
 mod model;
+mod model_details;
 mod propensity;
 mod request;
 mod segments;
@@ -36,10 +39,13 @@ pub use drift::{Drift, FeatureDrift};
 pub use economics::{EffectAbove, PolicyProfit};
 pub use eligibility::{FREQUENCY_CAP, NO_CONSENT, NO_LEGAL_WINDOW, OPTED_OUT, UNKNOWN_TIME_ZONE};
 pub use feature_table::{FeatureColumn, FeatureTable, known_features, write_features};
+pub(crate) use jobs::drop_finished_jobs;
+pub use jobs::{JobResult, JobState, ScoreJob};
 pub use life_cycle::LIFE_CYCLE_DAYS;
 pub use model::{
     MODEL_FORMAT, ModelSummary, OtherModel, OtherUplift, PropensityScorer, ScoreModel, Scorer, Training, UpliftScorer,
 };
+pub use model_details::ModelDetails;
 pub use request::{Economics, EligibilityRules, ModelChoice, Quiet, ScoreProgress, ScoreRequest, Target};
 pub use segments::SegmentScore;
 pub use units::{UnitScoreRequest, UnitScoreSummary, score_units};

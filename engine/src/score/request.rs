@@ -69,7 +69,7 @@ impl FromStr for Target {
 
 /// Which model answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ModelChoice {
     /// One of the probability of the target, trained now.
     Propensity,
