@@ -31,6 +31,7 @@ use crate::facts::refresh;
 use crate::ingest::identity::{IdentityHasher, looks_like_address};
 use crate::query::{QuerySession, quoted};
 use crate::report::drop_rollups;
+use crate::score::drop_finished_jobs;
 use crate::settings::Settings;
 use crate::store::{CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store};
 
@@ -228,6 +229,8 @@ pub async fn forget(
     outcome.facts_version = refresh(store, settings).await?.version;
     // A group may be as small as one recipient.
     drop_rollups(store).await?;
+    // Lists of scores name recipients; one that is under way is removed by who runs this again after it.
+    drop_finished_jobs(store).await?;
     let session = open_session(store, settings, people).await?;
     if subjects::facts_about(&session).await? > 0 {
         return Err(EngineError::refused("the facts still tell of these recipients: run this again"));
