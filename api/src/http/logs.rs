@@ -138,7 +138,8 @@ fn ingest_options(params: &LogParams, state: &AppState) -> Result<IngestOptions,
     Ok(IngestOptions { validator, max_rejected, now: state.now() })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// The name that a caller gave to what is sent.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > LONGEST_KEY {

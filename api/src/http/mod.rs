@@ -1,12 +1,13 @@
 //! The HTTP API: requests in, the engine's answers out, in the same JSON as the command line's.
 //!
-//! A file a resource (`logs`, `campaigns`, `experiments`, `segments`, `analyze`, `query`, `charts`, `health`), each with
-//! its routes; around them the key (`auth`), the shape of errors (`problem`), and what is logged and counted (`observe`,
-//! `metrics`). `openapi` is the contract that outside programs rely on.
+//! A file a resource (`logs`, `campaigns`, `experiments`, `segments`, `analyze`, `scores`, `jobs`, `models`, `query`,
+//! `charts`, `health`), each with its routes; around them the key (`auth`), the shape of errors (`problem`), and what is
+//! logged and counted (`observe`, `metrics`). `openapi` is the contract that outside programs rely on.
 //!
 //! What is read often is answered without work: `latest` holds one session over the newest versions for all requests,
 //! `answers` the bytes of what was asked before, `reading` ties the two to a request. What is sent is committed in groups
-//! (`commits`). What is work is done by `workers`, on threads of their own and no more at a time than there is room for.
+//! (`commits`). What is work is done by `workers`, on threads of their own and no more at a time than there is room for;
+//! what takes longer than a request may is a job, which `job_queue` keeps and runs.
 //!
 //! **Architecture invariant:** nothing is computed here: a handler turns words into a request of the engine, and the
 //! engine's answer or error into a response. Only `query` and `rows` see Arrow batches, which they pass on as they
@@ -20,9 +21,13 @@ mod charts;
 mod commits;
 mod experiments;
 mod health;
+mod job_queue;
+mod jobs;
 mod latest;
+mod live_jobs;
 mod logs;
 mod metrics;
+mod models;
 mod observe;
 mod openapi;
 mod params;
@@ -30,6 +35,7 @@ mod problem;
 mod query;
 mod reading;
 mod rows;
+mod scores;
 mod segments;
 mod table;
 mod windows;
@@ -63,6 +69,7 @@ pub use auth::hash_api_key;
 use answers::Answers;
 use commits::Commits;
 use latest::Latest;
+use live_jobs::Jobs;
 use metrics::Metrics;
 use problem::Problem;
 use workers::{Room, Workers, require_room};
@@ -123,8 +130,8 @@ impl ServeConfig {
     }
 }
 
-/// What the handlers share: the store, how facts are made, the key for addresses, the batches on their way, what is
-/// known already, who works, the counters, the clock. Cheap to clone.
+/// What the handlers share: the store, how facts are made, the key for addresses, the batches and the jobs on their way,
+/// what is known already, who works, the counters, the clock. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     store: Store,
@@ -133,6 +140,7 @@ pub struct AppState {
     /// Where queries run.
     execution: Execution,
     commits: Arc<Commits>,
+    jobs: Arc<Jobs>,
     latest: Arc<Latest>,
     answers: Arc<Answers>,
     workers: Arc<Workers>,
@@ -154,6 +162,7 @@ impl AppState {
             hasher,
             execution: Execution::default(),
             answers: Arc::default(),
+            jobs: Arc::new(Jobs::new()),
             workers: Arc::new(Workers::new()),
             room: Room::new(ServeConfig::default().max_concurrent),
             metrics: Arc::default(),
@@ -184,11 +193,13 @@ impl AppState {
     }
 }
 
-/// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing.
+/// The API as a service. Its configuration is not checked here ([`serve`] does): a hash that is none opens nothing. Jobs
+/// that another server left unfinished are begun again.
 pub fn router(state: AppState, config: &ServeConfig) -> Router {
     let room = Room::new(config.max_concurrent);
     let commits = Arc::new(Commits::new(state.store.clone(), config));
     let state = AppState { room: room.clone(), commits, ..state };
+    take_up_jobs(&state);
     let room_for_batches = Room::new(config.max_concurrent);
     let batches = logs::routes().route_layer(middleware::from_fn_with_state(room_for_batches, require_room));
     let in_room = middleware::from_fn_with_state(room, require_room);
@@ -204,7 +215,9 @@ pub fn router(state: AppState, config: &ServeConfig) -> Router {
     let guarded = Router::<AppState>::new()
         .merge(batches)
         .merge(reads)
-        .merge(analyze::routes().route_layer(in_room))
+        .merge(analyze::routes().merge(models::routes()).route_layer(in_room))
+        .merge(scores::routes())
+        .merge(jobs::routes())
         .merge(health::guarded_routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
         .layer(DefaultBodyLimit::disable())
@@ -228,7 +241,18 @@ pub fn router(state: AppState, config: &ServeConfig) -> Router {
         .with_state(state)
 }
 
-/// Serves the API until `shutdown` completes, then finishes the requests that are under way.
+/// Has the jobs begun again that another server left. What fails now is tried again when a job is asked for.
+fn take_up_jobs(state: &AppState) {
+    let starting = state.clone();
+    state.jobs.threads.spawn(async move {
+        if let Err(problem) = starting.take_up_jobs().await {
+            tracing::error!(reason = problem.reason(), "the jobs of the store cannot be read");
+        }
+    });
+}
+
+/// Serves the API until `shutdown` completes, then finishes the requests that are under way. A job that is under way is
+/// begun again by the next server.
 ///
 /// # Errors
 /// When the configuration is unsafe ([`ServeConfig::check`]), or the address cannot be listened on.
@@ -242,10 +266,10 @@ pub async fn serve(
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("the listening socket has no address")?;
     tracing::info!(%address, store = state.store.location(), "listening");
-    axum::serve(listener, router(state, config))
-        .with_graceful_shutdown(shutdown)
-        .await
-        .context("the server stopped")?;
+    let jobs = Arc::clone(&state.jobs);
+    let served = axum::serve(listener, router(state, config)).with_graceful_shutdown(shutdown).await;
+    jobs.stop();
+    served.context("the server stopped")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -108,15 +108,19 @@ impl Problem {
         self.cause.as_deref().unwrap_or(&self.detail)
     }
 
-    fn render(&self, instance: Option<String>) -> Response {
-        let details = ProblemDetails {
+    /// What a caller is told, under the id by which the log knows more.
+    pub(super) fn details(&self, instance: Option<String>) -> ProblemDetails {
+        ProblemDetails {
             kind: "about:blank".to_owned(),
             title: self.status.canonical_reason().unwrap_or("Unknown").to_owned(),
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             instance,
-        };
-        let mut response = (self.status, Json(details)).into_response();
+        }
+    }
+
+    fn render(&self, instance: Option<String>) -> Response {
+        let mut response = (self.status, Json(self.details(instance))).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

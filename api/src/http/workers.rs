@@ -26,7 +26,18 @@ pub(super) struct Workers(Option<Runtime>);
 
 impl Workers {
     pub(super) fn new() -> Self {
-        match Builder::new_multi_thread().thread_name("sendlift-work").enable_all().build() {
+        Self::built(Builder::new_multi_thread().thread_name("sendlift-work"))
+    }
+
+    /// Threads for work that may take hours: half as many as there are processors, so that the rest is for those who
+    /// wait for an answer.
+    pub(super) fn for_jobs() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::built(Builder::new_multi_thread().thread_name("sendlift-job").worker_threads((processors / 2).max(1)))
+    }
+
+    fn built(builder: &mut Builder) -> Self {
+        match builder.enable_all().build() {
             Ok(runtime) => Self(Some(runtime)),
             Err(error) => {
                 tracing::warn!(%error, "no threads for the engine alone: its work will hold requests up");
@@ -35,10 +46,24 @@ impl Workers {
         }
     }
 
+    fn threads(&self) -> Handle {
+        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+    }
+
     /// Starts work that comes to its end whether or not somebody waits for it.
     pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        let threads = self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        threads.spawn(work.in_current_span())
+        self.threads().spawn(work.in_current_span())
+    }
+
+    /// Starts work that may keep its thread busy for long, on a thread of its own: only the queries that it makes share
+    /// the others. A panic ends this work alone.
+    pub(super) fn spawn_alone<T, Work>(&self, work: impl FnOnce() -> Work + Send + 'static) -> JoinHandle<T>
+    where
+        T: Send + 'static,
+        Work: Future<Output = T>,
+    {
+        let (threads, span) = (self.threads(), tracing::Span::current());
+        self.threads().spawn_blocking(move || threads.block_on(work().instrument(span)))
     }
 
     /// Works for one caller, and stops when the caller goes away.
@@ -114,6 +139,14 @@ pub(super) async fn require_room(State(room): State<Room>, request: Request, nex
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_work_that_panics_alone() {
+        let workers = Workers::for_jobs();
+        let failed: Result<(), _> = workers.spawn_alone(|| async { panic!("boom") }).await;
+        assert!(failed.unwrap_err().is_panic());
+        assert_eq!(workers.spawn_alone(|| async { 7 }).await.unwrap(), 7);
+    }
 
     #[test]
     fn bytes_find_room_until_there_is_none() {
