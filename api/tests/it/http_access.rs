@@ -145,9 +145,15 @@ async fn the_contract_lists_every_path() {
         "/v1/experiments",
         "/v1/experiments/{id}",
         "/v1/experiments/{id}/analysis",
+        "/v1/jobs",
+        "/v1/jobs/{id}",
+        "/v1/jobs/{id}/result",
         "/v1/logs/{log}",
+        "/v1/models",
+        "/v1/models/{id}",
         "/v1/query",
         "/v1/report",
+        "/v1/scores",
         "/v1/segments",
         "/v1/segments/{name}",
         "/v1/windows",
@@ -187,6 +193,10 @@ async fn the_contract_lists_every_path() {
         let content = &analysis["responses"][status]["content"]["application/problem+json"];
         assert_eq!(content["schema"]["$ref"], "#/components/schemas/ProblemDetails", "{status}");
     }
+
+    let job = &document["paths"]["/v1/jobs/{id}"];
+    assert!(job["get"]["responses"]["304"].is_null());
+    assert!(job["delete"]["responses"]["404"]["content"]["application/problem+json"].is_object(), "{job}");
 
     assert!(server.get("/docs/").await.ok().text().contains("swagger"));
 }

@@ -14,6 +14,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use sendlift::http::{AppState, ServeConfig, router};
+use sendlift_engine::event::Log;
+use sendlift_engine::generate::{GenerateOptions, OutputFormat, generate};
+use sendlift_engine::ingest::input::resolve;
+use sendlift_engine::ingest::load::{IngestOptions, LogInput, ingest};
 use sendlift_engine::query::{QuerySession, Source};
 use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::settings::Settings;
@@ -103,10 +107,32 @@ impl Server {
         server
     }
 
+    /// A server over generated logs of so many messages, sent from March to May 2026.
+    pub(crate) async fn generated(messages: u64) -> Self {
+        let server = Self::new();
+        let logs = TempDir::new().unwrap();
+        let options = GenerateOptions { messages, format: OutputFormat::Parquet, ..GenerateOptions::default() };
+        generate(logs.path(), &options, &mut |_| ()).unwrap();
+        let mut inputs = Vec::new();
+        for log in Log::ALL {
+            let path = logs.path().join(format!("{log}.parquet"));
+            if path.exists() {
+                inputs.push(LogInput { log, inputs: resolve(path.to_str().unwrap()).unwrap(), idempotency_key: None });
+            }
+        }
+        let now: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        ingest(&server.store(), &inputs, &IngestOptions::new(now), &|_| ()).await.unwrap();
+        server
+    }
+
+    /// The server's store, as another process opens it.
+    pub(crate) fn store(&self) -> Store {
+        Store::open(self.folder.path().to_str().unwrap()).unwrap()
+    }
+
     /// Keeps a segment in the store, as the command line does.
     pub(crate) async fn add_segment(&self, name: &str, condition: &str) {
-        let store = Store::open(self.folder.path().to_str().unwrap()).unwrap();
-        let source = Source::Store(store, None);
+        let source = Source::Store(self.store(), None);
         let session = QuerySession::open(&source, &Settings::default(), Timestamp::now()).await.unwrap();
         SegmentDefinition::add(&session, name, condition, Timestamp::now()).await.unwrap();
     }
@@ -125,6 +151,10 @@ impl Server {
 
     pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.ask(Request::get(uri), Body::empty()).await
+    }
+
+    pub(crate) async fn delete(&self, uri: &str) -> Answer {
+        self.ask(Request::delete(uri), Body::empty()).await
     }
 
     pub(crate) async fn post(&self, uri: &str, content_type: &str, body: impl Into<Body>) -> Answer {

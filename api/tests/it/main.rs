@@ -7,6 +7,7 @@ mod command_line;
 mod experiment_options;
 mod experiment_plan;
 mod http_access;
+mod http_jobs;
 mod http_logs;
 mod http_query;
 mod http_reads;
