@@ -6,6 +6,7 @@
     scale        the report over growing logs: a table and a plot
     plot         the plot again from a table of `scale`
     experiments  an A/B test over a table of units beside tea-tasting and gbstats
+    features     the features of recipients beside an independent computation, and with the future cut off; no times
 
 Every engine runs in a process of its own, on the same CPUs; engines take turns, so that a slow minute of the machine does
 not fall on one of them. Exit status: 0 done; 1 the engines disagree or one of them failed; 2 wrong usage.
@@ -17,6 +18,7 @@ import subprocess
 from pathlib import Path
 
 import experiments
+import features
 import ingestion
 import reports
 import scaling
@@ -114,6 +116,11 @@ def analyze(arguments: argparse.Namespace, scratch: Path) -> None:
         print(experiments.compare(arguments.binary, units, arguments.runs, arguments.threads, scratch), flush=True)
 
 
+def check_features(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Computes features of generated logs twice, by sendlift and from the raw logs, and compares them cell by cell."""
+    features.run(arguments.binary, arguments.messages, scratch)
+
+
 def numbers(text: str) -> list[int]:
     """Numbers of at least 1, separated by commas."""
     return [positive(part) for part in text.split(",")]
@@ -201,6 +208,8 @@ def command_line() -> argparse.ArgumentParser:
         "experiments", analyze, "an A/B test over a table of units beside tea-tasting and gbstats", common, own, runs
     )
     analysis.add_argument("--units", type=numbers, default="1000000,10000000", help="sizes of the tables (default %(default)s)")
+    checked = mode("features", check_features, "features beside an independent computation", common, own, messages)
+    checked.set_defaults(messages=20_000)
     return parser
 
 
