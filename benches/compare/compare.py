@@ -7,21 +7,26 @@
     plot         the plot again from a table of `scale`
     experiments  an A/B test over a table of units beside tea-tasting and gbstats
     features     the features of recipients beside an independent computation, and with the future cut off; no times
+    score        features, training and scoring beside DuckDB and Polars, LightGBM and scikit-learn
+    hillstrom    scores of a real campaign beside causalml, scikit-uplift, LightGBM and scikit-learn; no times to speak of
 
 Every engine runs in a process of its own, on the same CPUs; engines take turns, so that a slow minute of the machine does
 not fall on one of them. Exit status: 0 done; 1 the engines disagree or one of them failed; 2 wrong usage.
 """
 
 import argparse
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import experiments
 import features
+import hillstrom
 import ingestion
 import reports
 import scaling
+import score
 from measure import (
     MIB,
     ProcessFailed,
@@ -121,6 +126,26 @@ def check_features(arguments: argparse.Namespace, scratch: Path) -> None:
     features.run(arguments.binary, arguments.messages, scratch)
 
 
+def scoring(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Makes features of generated logs, learns from simulated units, and scores, by sendlift and its peers."""
+    print(f"Median of {arguments.runs} runs. {describe_machine(arguments.threads)}.\n", flush=True)
+    for part in score.compare(
+        arguments.binary, arguments.messages, arguments.units, arguments.runs, arguments.threads, scratch
+    ):
+        print(part, flush=True)
+
+
+def real_campaign(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Learns scores from one half of Hillstrom's e-mail trial and judges them on the other, over several splits."""
+    print(hillstrom.compare(arguments.binary, arguments.data, arguments.seeds, arguments.threads, scratch))
+
+
+def hillstrom_units(text: str) -> Path:
+    """The table of units, or the folder of real data that it is in."""
+    path = Path(text).resolve()
+    return file(str(path / "hillstrom" / "units.csv.gz" if path.is_dir() else path))
+
+
 def numbers(text: str) -> list[int]:
     """Numbers of at least 1, separated by commas."""
     return [positive(part) for part in text.split(",")]
@@ -210,6 +235,18 @@ def command_line() -> argparse.ArgumentParser:
     analysis.add_argument("--units", type=numbers, default="1000000,10000000", help="sizes of the tables (default %(default)s)")
     checked = mode("features", check_features, "features beside an independent computation", common, own, messages)
     checked.set_defaults(messages=20_000)
+    scored = mode("score", scoring, "features, training and scoring in time and memory", common, own, messages, runs)
+    scored.set_defaults(messages=200_000)
+    scored.add_argument("--units", type=positive, default=200_000, help="units to learn from (default %(default)s)")
+    real = mode("hillstrom", real_campaign, "scores of a real campaign", common, own)
+    real.add_argument(
+        "--data",
+        type=hillstrom_units,
+        default=os.environ.get("SENDLIFT_REAL_DATA"),
+        required="SENDLIFT_REAL_DATA" not in os.environ,
+        help="hillstrom/units.csv.gz, or the folder that it is in (default: SENDLIFT_REAL_DATA)",
+    )
+    real.add_argument("--seeds", type=numbers, default="1,2,3,4,5", help="a split for each (default %(default)s)")
     return parser
 
 

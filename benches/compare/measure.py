@@ -1,6 +1,7 @@
 """Runs processes and tells what each of them took: shared by all modes of `compare.py`."""
 
 import contextlib
+import multiprocessing
 import os
 import platform
 import statistics
@@ -8,16 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 MIB = 1 << 20
 # What the names of our own engines begin with.
 OWN = "sendlift"
 
-
 Command = Sequence[str | Path]
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ def measure(command: Command, scratch: Path) -> Measured:
         # Linux counts kibibytes, macOS bytes.
         unit = 1 if sys.platform == "darwin" else 1024
         return Measured(output.read().decode(), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+def apart(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """Calls a function in a process of its own, so that what it imports is not counted as memory of the next one measured."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments, named)
 
 
 @contextlib.contextmanager
