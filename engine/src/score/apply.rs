@@ -30,6 +30,7 @@ use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::stats::audience::{Audience, AudienceLimits, AudienceUnits, Uncertainty, choose_audience};
 use crate::table_file::{TableFile, check_name};
+use crate::windows::{WindowsRequest, analyze_windows};
 
 /// Features whose part in a score is told.
 const REASONS: usize = 3;
@@ -339,6 +340,7 @@ async fn write(
     );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
     let with_audience = is_uplift && economics.profit.is_some();
+    let window = recommended_window(session).await?;
     let schema = out_schema();
     let mut pending = Pending::new(scratch, out, with_audience, &schema)?;
     let mut left_out = Counts::default();
@@ -346,7 +348,7 @@ async fn write(
     let mut chosen_from = Candidates::default();
     while let Some(batch) = stream.next().await {
         check_cancelled(progress)?;
-        let rows = out_batch(&batch?, request, model, &schema, &mut left_out, &mut sum)?;
+        let rows = out_batch(&batch?, request, model, (&schema, window.as_deref()), &mut left_out, &mut sum)?;
         if with_audience {
             chosen_from.add(&rows);
         }
@@ -412,6 +414,9 @@ fn out_schema() -> SchemaRef {
         number("uplift"),
         number("expected_profit"),
         Field::new("in_audience", DataType::Boolean, true),
+        text("variant"),
+        text("channel"),
+        text("window"),
         text("life_cycle"),
         whole("rfm_recency"),
         whole("rfm_frequency"),
@@ -428,7 +433,7 @@ fn out_batch(
     batch: &RecordBatch,
     request: &ScoreRequest,
     model: &ScoreModel,
-    schema: &SchemaRef,
+    (schema, window): (&SchemaRef, Option<&str>),
     left_out: &mut Counts,
     sum: &mut (u64, f64),
 ) -> Result<RecordBatch> {
@@ -448,12 +453,40 @@ fn out_batch(
         columns.push(match field.name().as_str() {
             "eligible" => Arc::new(eligible.clone()) as ArrayRef,
             "in_audience" => arrow::array::new_null_array(&DataType::Boolean, rows),
+            "channel" => repeated(Some(&request.eligibility.channel), rows),
+            "window" => repeated(window, rows),
+            "variant" => better_arm(model, scores),
             "model_id" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&model.id, rows))),
             name => cast(column(batch, name)?, field.data_type())?,
         });
     }
     let rows = RecordBatch::try_new(Arc::clone(schema), columns)?;
     Ok(if request.include_ineligible { rows } else { arrow::compute::filter_record_batch(&rows, &eligible)? })
+}
+
+/// One text in every row, or nothing.
+fn repeated(text: Option<&str>, rows: usize) -> ArrayRef {
+    Arc::new(std::iter::repeat_n(text, rows).collect::<StringArray>())
+}
+
+/// The arm that is better for each recipient, where the model compares two.
+fn better_arm(model: &ScoreModel, scores: &Float64Array) -> ArrayRef {
+    let arms = match &model.scorer {
+        Scorer::Uplift(scorer) if !scorer.treatment.contains(", ") => Some((&scorer.treatment, &scorer.control)),
+        _ => None,
+    };
+    let better = |score: Option<f64>| -> Option<&str> {
+        let (treatment, control) = arms?;
+        score.map(|score| if score > 0.0 { treatment.as_str() } else { control.as_str() })
+    };
+    Arc::new(scores.iter().map(better).collect::<StringArray>())
+}
+
+/// The window of the week that does best for clicks, where the logs can tell one from another.
+async fn recommended_window(session: &QuerySession) -> Result<Option<String>> {
+    let answers = analyze_windows(session, &WindowsRequest::default()).await?;
+    let best = answers.first().and_then(|answer| answer.recommendation.windows.first());
+    Ok(best.map(|window| format!("{} {}-{}", window.weekday, window.start, window.end)))
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
@@ -470,7 +503,7 @@ struct Candidates {
 impl Candidates {
     fn add(&mut self, rows: &RecordBatch) {
         let profits = rows.column(4).as_primitive::<Float64Type>();
-        let eligible = rows.column(10).as_boolean();
+        let eligible = rows.column(13).as_boolean();
         for row in 0..rows.num_rows() {
             let may = eligible.is_valid(row) && eligible.value(row) && profits.is_valid(row);
             self.may.push(may);
