@@ -15,7 +15,7 @@ pub(super) struct ScoreArguments {
     /// Days ahead
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=730))]
     pub(super) horizon: u32,
-    /// The moment that features are counted up to [default: the last commit]
+    /// The moment that features are counted up to [default: the last event of the logs]
     #[arg(long, value_name = "TIME")]
     pub(super) as_of: Option<String>,
     /// The scores to write: .parquet, .csv, .ndjson or .arrow
@@ -94,7 +94,7 @@ pub(super) struct ScoreArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct FeaturesArguments {
-    /// The moment that features are counted up to [default: the last commit]
+    /// The moment that features are counted up to [default: the last event of the logs]
     #[arg(long, value_name = "TIME")]
     pub(super) as_of: Option<String>,
     /// The table to write: .parquet, .csv, .ndjson or .arrow [default: only say which features there are]

@@ -280,10 +280,7 @@ pub(crate) fn contact_periods(columns: &str) -> String {
 /// Each contact as it was last heard of, in some columns: of its rows that with the latest `updated_at`, of several of
 /// these the latest received.
 pub(crate) fn latest_contacts(columns: &str) -> String {
-    format!(
-        "(SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY recipient_id \
-         ORDER BY updated_at DESC NULLS LAST, {LATEST_FIRST}) AS newest FROM recipients) WHERE newest = 1)"
-    )
+    latest_of("recipients", "recipient_id", &format!("updated_at DESC NULLS LAST, {LATEST_FIRST}"), columns)
 }
 
 /// The clicks: key, `message_id`, `link`, moment (microseconds), `user_agent`, `method`, `ip_hash`, `bot_score`, `bot_reason`
@@ -302,21 +299,30 @@ pub(super) fn event_key(log: Log) -> String {
     match log {
         Log::Conversions => "conversion_id".to_owned(),
         Log::Replies => format!("coalesce(reply_id, concat(coalesce(recipient_id, message_id), '|', {time}))"),
-        Log::OptOuts => format!("coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', {time}))"),
+        Log::OptOuts | Log::Consents => {
+            format!("coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', {time}))")
+        }
         // A click without an id is told by its message, moment and link.
         _ => format!("coalesce(click_id, concat(message_id, '|', {time}, '|', coalesce(link, '')))"),
     }
 }
 
-/// A log's events, each once as its latest received row has it, in some columns. Corrections are rare: only events with
-/// several rows are put in order.
+/// A log's events, each once as its latest received row has it, in some columns.
 pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
-    let key = event_key(log);
-    let repeated = format!("(SELECT {key} FROM {log} GROUP BY {key} HAVING count(*) > 1)");
+    latest_of(log.name(), &event_key(log), LATEST_FIRST, columns)
+}
+
+/// Of the rows of a table or subquery with the same key, which is never NULL, the first in an order. Keys with several rows
+/// are rare: only these are put in order.
+pub(crate) fn latest_of(rows: &str, key: &str, order: &str, columns: &str) -> String {
+    let repeated = format!(
+        "(SELECT repeated_key FROM (SELECT {key} AS repeated_key, count(*) AS times FROM {rows} AS again GROUP BY {key}) AS counted \
+         WHERE times > 1)"
+    );
     format!(
-        "(SELECT {columns} FROM {log} WHERE {key} NOT IN {repeated}\n  \
-         UNION ALL SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {LATEST_FIRST}) AS newest\n  \
-         FROM {log} WHERE {key} IN {repeated}) WHERE newest = 1)"
+        "(SELECT {columns} FROM {rows} AS own WHERE {key} NOT IN {repeated}\n  \
+         UNION ALL SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS newest\n  \
+         FROM {rows} AS own WHERE {key} IN {repeated}) AS placed WHERE newest = 1)"
     )
 }
 

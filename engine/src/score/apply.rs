@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::data::end_of_logs;
 use super::drift::{Drift, DriftCounts};
 use super::economics::{MessageEconomics, MessageProfit};
 use super::eligibility::Eligibility;
@@ -116,7 +117,10 @@ pub async fn score(
 ) -> Result<ScoreSummary> {
     request.check()?;
     check_name(out)?;
-    let as_of = request.as_of.unwrap_or(session.as_of);
+    let as_of = match request.as_of {
+        Some(as_of) => as_of,
+        None => end_of_logs(session).await?,
+    };
     // What is asked for is looked at before any work is done.
     check_columns(session, &request.by).await?;
     if request.filter.is_some() {
@@ -224,6 +228,11 @@ async fn score_all(
     let (file, _) = file.finish()?;
     file.keep()?;
     let mut notes = Vec::new();
+    if request.filter.is_some() {
+        notes.push(
+            "drift is that of the recipients whom the condition chose, against all that were learnt from".to_owned(),
+        );
+    }
     for (column, n) in model.encoding.columns.iter().zip(unknown).filter(|(_, n)| *n > 0) {
         notes.push(format!(
             "{n} recipients have a value of {} that the model was not trained with: they count as \"any other\"",

@@ -55,6 +55,22 @@ impl Draw {
     }
 }
 
+/// The moment of the last event that the logs tell of: what features are counted up to where nothing else is asked for. It is
+/// never after the last commit, for a clock that is ahead tells nothing.
+pub(super) async fn end_of_logs(session: &QuerySession) -> Result<jiff::Timestamp> {
+    let found = numbers(
+        session,
+        "SELECT (SELECT max(arrow_cast(sent_at, 'Int64')) FROM message_facts) * 1.0, \
+         (SELECT max(arrow_cast(occurred_at, 'Int64')) FROM conversions) * 1.0, \
+         (SELECT max(arrow_cast(first_click_at, 'Int64')) FROM message_facts) * 1.0",
+    )
+    .await?;
+    let last = found.into_iter().fold(0.0, f64::max);
+    #[allow(clippy::cast_possible_truncation)] // Microseconds since 1970 are far below 2^53.
+    let last = jiff::Timestamp::from_microsecond(last as i64).unwrap_or(session.as_of);
+    Ok(if last.as_microsecond() > 0 { last.min(session.as_of) } else { session.as_of })
+}
+
 /// How many units there are, and how many have the outcome; without those that only a condition on absent rows would find.
 pub(super) async fn count_units(session: &QuerySession, target: &Target, from: i64, to: i64) -> Result<(u64, u64)> {
     let labels = labels(target, from, to);

@@ -7,7 +7,7 @@ use super::features::GIVEN;
 use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::event::Log;
-use crate::facts::{IS_STOP, LATEST_FIRST, latest_contacts, latest_rows, moment};
+use crate::facts::{IS_STOP, LATEST_FIRST, latest_contacts, latest_of, latest_rows, moment};
 use crate::query::{QuerySession, text_literal};
 use crate::report::cell_text;
 use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalMask, Slots};
@@ -33,7 +33,9 @@ pub(super) struct Eligibility {
 impl Eligibility {
     /// The rules as of a moment (microseconds since 1970).
     pub(super) async fn of(session: &QuerySession, rules: &EligibilityRules, at: i64) -> Result<Self> {
-        let (until, channel) = (moment(at), text_literal(&rules.channel));
+        // Who opted out after the moment of the features may not be sent to either: all that is known counts.
+        let (until, channel) = (moment(at.max(session.as_of.as_microsecond())), text_literal(&rules.channel));
+        let before = moment(at);
         let mut notes = Vec::new();
         let of_channel = |column: &str| format!("({column} IS NULL OR {column} = {channel})");
         // An opt-out of everything is one of this channel.
@@ -48,14 +50,22 @@ impl Eligibility {
             latest_rows(Log::Replies, "recipient_id, received_at, text, keyword_class"),
         );
         let purpose = format!("(purpose IS NULL OR purpose = {})", text_literal(&rules.purpose));
-        let consents = format!(
-            "SELECT recipient_id, captured, (status IN {GIVEN} AND (expires_at IS NULL OR expires_at > {until})) AS in_force FROM (\
-             SELECT *, row_number() OVER (PARTITION BY recipient_id ORDER BY captured DESC, {LATEST_FIRST}) AS place FROM (\
-             SELECT *, arrow_cast(captured_at, 'Int64') AS captured, \
-             row_number() OVER (PARTITION BY coalesce(id, concat(recipient_id, source_file, arrow_cast(source_row, 'Utf8'))) \
-             ORDER BY {LATEST_FIRST}) AS newest FROM consents WHERE captured_at <= {until}) \
-             WHERE newest = 1 AND {} AND {purpose}) WHERE place = 1",
+        let known = format!(
+            "(SELECT * FROM {} WHERE captured_at <= {until} AND {} AND {purpose})",
+            latest_rows(
+                Log::Consents,
+                "recipient_id, captured_at, status, expires_at, channel, purpose, ingested_at, source_file, source_row"
+            ),
             of_channel("channel")
+        );
+        let consents = latest_of(
+            &known,
+            "recipient_id",
+            &format!("captured_at DESC, {LATEST_FIRST}"),
+            &format!(
+                "recipient_id, arrow_cast(captured_at, 'Int64') AS captured, \
+                 (status IN {GIVEN} AND (expires_at IS NULL OR expires_at > {until})) AS in_force"
+            ),
         );
         let any_consent =
             !session.collect("SELECT 1 FROM consents LIMIT 1").await?.iter().all(|batch| batch.num_rows() == 0);
@@ -79,9 +89,9 @@ impl Eligibility {
         );
         let joins = format!(
             " LEFT JOIN ({refusals}) AS e_o ON e_o.recipient_id = s.recipient_id \
-             LEFT JOIN ({consents}) AS e_c ON e_c.recipient_id = s.recipient_id \
+             LEFT JOIN {consents} AS e_c ON e_c.recipient_id = s.recipient_id \
              LEFT JOIN (SELECT recipient_id, count(*) AS messages FROM message_facts WHERE arrow_cast(sent_at, 'Int64') > {since} \
-             AND sent_at <= {until} AND channel IS NOT DISTINCT FROM {channel} GROUP BY recipient_id) AS e_m \
+             AND sent_at <= {before} AND channel IS NOT DISTINCT FROM {channel} GROUP BY recipient_id) AS e_m \
              ON e_m.recipient_id = s.recipient_id \
              LEFT JOIN ({PLACES}) AS e_p ON e_p.recipient_id = s.recipient_id",
             PLACES = places()

@@ -7,7 +7,7 @@
 use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEATURES};
 use super::set::FeatureSet;
 use crate::event::Log;
-use crate::facts::{LATEST_FIRST, contact_periods, latest_rows, moment};
+use crate::facts::{contact_periods, latest_rows, moment};
 use crate::query::{quoted, text_literal};
 
 const DAY: &str = "86400000000.0";
@@ -225,9 +225,9 @@ fn replies(at: i64, only: &str) -> String {
 
 fn consents(at: i64, only: &str) -> String {
     format!(
-        "SELECT recipient_id, ({at} - arrow_cast(captured_at, 'Int64')) / {DAY} AS age FROM (\
-         SELECT *, row_number() OVER (PARTITION BY id ORDER BY {LATEST_FIRST}) AS newest FROM consents) \
-         WHERE (newest = 1 OR id IS NULL) AND captured_at <= {} AND status IN {GIVEN}{only}",
+        "SELECT recipient_id, ({at} - arrow_cast(captured_at, 'Int64')) / {DAY} AS age FROM {} \
+         WHERE captured_at <= {} AND status IN {GIVEN}{only}",
+        latest_rows(Log::Consents, "recipient_id, captured_at, status"),
         moment(at)
     )
 }
