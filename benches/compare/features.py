@@ -6,6 +6,9 @@
 2. *Leaks*: features as of a moment from whole logs, and from logs that end at the moment, taken into another store: equal. What may
    differ is told by the logs themselves: a message whose receipts or clicks straddle the moment may be delivered, or its click be a
    machine's, by what came after. Such recipients are counted, and differ in nothing but what follows from these messages.
+3. *Again*: the features that are asked for several times are the same to the last bit.
+
+Before all of it, a sends log that is large enough to be read in parts, with one message corrected: every message has one row of facts.
 """
 
 import json
@@ -38,6 +41,10 @@ TOLERANCE = 1e-9
 # A mean of decimals is cut off after ten of them.
 CUT_OFF = 1e-10
 LINES_SHOWN = 20
+# How often features are asked for again.
+AGAIN = 3
+# Messages whose log is read in parts.
+READ_IN_PARTS = 60_000
 HOUR = DAY // 24
 # What the last receipts and clicks of a message in flight may change.
 IN_FLIGHT = ("delivered", "click", "days_since_click")
@@ -100,6 +107,14 @@ def compare(left: Path, right: Path, words: Sequence[str], ignored: dict[str, se
             if not same(mine, other):
                 found.add(name, f"{recipient}: {mine} in {words[0]}, {other} in {words[1]}")
     return found
+
+
+def other_bits(left: Path, right: Path) -> list[str]:
+    """The features that two tables do not have the same to the last bit."""
+    (names, own), (_, other) = rows_of(left), rows_of(right)
+    if own.keys() != other.keys():
+        return ["recipient_id"]
+    return [name for place, name in enumerate(names) if any(own[id][place] != other[id][place] for id in own)]
 
 
 def told(found: Differences, title: str, what: str) -> tuple[bool, str]:
@@ -328,6 +343,15 @@ def check(binary: Path, folder: Path, name: str, scratch: Path) -> Iterator[tupl
         run_oracle(folder, moment, other, scratch)
         found = compare(own, other, ("sendlift", "the oracle"))
         yield told(found, f"{name} logs as of {moment}", "the oracle's")
+    own_features(binary, store, busy, own, scratch)
+    for _ in range(AGAIN):
+        own_features(binary, store, busy, other, scratch)
+        differing = other_bits(own, other)
+        if differing:
+            yield False, f"{name} logs as of {busy}, asked again: not the same to the last bit: {', '.join(differing)}"
+            break
+    else:
+        yield True, f"{name} logs as of {busy}, asked {AGAIN} times again: the same to the last bit"
     for moment in (quiet, busy):
         at = microseconds(moment)
         past, past_store = scratch / f"{name}-{at}", scratch / f"{name}-{at}-store"
@@ -341,12 +365,29 @@ def check(binary: Path, folder: Path, name: str, scratch: Path) -> Iterator[tupl
         yield told(found, f"{name} logs cut off at {moment}", words)
 
 
+def check_correction(binary: Path, messages: int, scratch: Path) -> tuple[bool, str]:
+    """Whether every message has one row of facts where one of many is there twice."""
+    import duckdb
+
+    folder, store = scratch / "corrected", scratch / "corrected-store"
+    generate(binary, folder, messages, "parquet", scratch)
+    sends, corrected = literal(str(folder / "sends.parquet")), folder / "corrected.parquet"
+    write(duckdb.connect(), f"FROM {sends} UNION ALL (FROM {sends} LIMIT 1)", corrected)
+    measure([binary, "--store", store, "ingest", f"sends={corrected}"], scratch)
+    query = "SELECT count(*) AS rows, count(DISTINCT message_id) AS messages FROM message_facts"
+    (found,) = json.loads(measure([binary, "--store", store, "sql", "--format", "json", query], scratch).output)
+    words = f"{messages:,} messages, one of them corrected: {found['rows']:,} rows of facts of {found['messages']:,} messages"
+    return found == {"rows": messages, "messages": messages}, words
+
+
 def run(binary: Path, messages: int, scratch: Path) -> None:
-    """Generates logs, stirs them, and checks both; ends the program with status 1 where something differs."""
+    """Generates logs, stirs them, and checks both folders; ends the program with status 1 where something differs."""
     generated, stirred = scratch / "generated", scratch / "stirred"
     generate(binary, generated, messages, "parquet", scratch)
     stir(generated, stirred)
-    failed = 0
+    holds, line = check_correction(binary, READ_IN_PARTS, scratch)
+    print(line, flush=True)
+    failed = int(not holds)
     for folder in (generated, stirred):
         for holds, line in check(binary, folder, folder.name, scratch):
             print(line, flush=True)

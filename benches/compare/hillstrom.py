@@ -28,6 +28,8 @@ AFTERWARDS = ("conversion", "spend")
 # The 97.5 % quantile of Student's t, by degrees of freedom.
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 19: 2.093}
 
+Judge = Callable[[Path, Path], dict[str, float]]
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -77,7 +79,7 @@ def judge_propensity(test: Path, scores: Path) -> dict[str, float]:
     table = read(test, scores)
     outcome, score = table[TARGET].to_numpy(), table["score"].to_numpy()
     loss = log_loss(outcome, np.clip(score, 1e-12, 1 - 1e-12))
-    return {"area under the curve": float(roc_auc_score(outcome, score)), "log loss": float(loss)}
+    return {"area": float(roc_auc_score(outcome, score)), "log loss": float(loss)}
 
 
 def read(test: Path, scores: Path) -> Any:
@@ -124,42 +126,39 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     return mean - spread, mean + spread
 
 
-def markdown(results: dict[str, list[Judged]], digits: dict[str, int], chosen: bool) -> str:
-    """The table: mean and standard deviation over the splits, and sendlift's less the peer's."""
+def markdown(results: dict[str, list[Judged]], digits: dict[str, int], differing: Sequence[str]) -> str:
+    """The table: mean and standard deviation over the splits, and sendlift's less the peer's of some measures."""
     own = results[OWN]
-    columns = ["engine", "version", *(f"{name}, mean ± sd" for name in digits), *(f"sendlift's {name} less it" for name in digits)]
-    lines = ["| " + " | ".join([*columns, "seconds"]) + " |", "| --- | --- |" + " ---: |" * (2 * len(digits) + 1)]
+    columns = ["engine", "version", *(f"{name}, mean ± sd" for name in digits)]
+    columns += [f"{name}: sendlift less it" for name in differing]
+    lines = ["| " + " | ".join(columns) + " |", "| --- | --- |" + " ---: |" * (len(columns) - 2)]
     for engine, runs in results.items():
         cells = [engine, runs[0].version]
         for name, places in digits.items():
             values = [run.measures[name] for run in runs]
             cells.append(f"{statistics.mean(values):.{places}f} ± {statistics.stdev(values):.{places}f}")
-        for name, places in digits.items():
-            if engine == OWN:
-                cells.append("")
-                continue
+        for name in differing:
             differences = [mine.measures[name] - its.measures[name] for mine, its in zip(own, runs, strict=True)]
             low, high = interval(differences)
-            cells.append(f"{statistics.mean(differences):+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
-        cells.append(f"{statistics.median(run.seconds for run in runs):.1f}")
+            told = f"{statistics.mean(differences):+.{digits[name]}f} [{low:+.{digits[name]}f}, {high:+.{digits[name]}f}]"
+            cells.append("" if engine == OWN else told)
         lines.append("| " + " | ".join(cells) + " |")
-    if chosen:
-        lines += ["", "sendlift chose " + ", ".join(run.chosen for run in own) + "."]
+    lines += ["", "Over the splits sendlift chose " + ", ".join(run.chosen for run in own) + "."]
     return "\n".join(lines)
 
 
 def compare(binary: Path, units: Path, seeds: Sequence[int], threads: int, scratch: Path) -> str:
     """Both comparisons; returns the Markdown of them."""
-    tasks: dict[str, tuple[Sequence[str], Callable[[Path, Path], dict[str, float]], dict[str, int]]] = {
-        "uplift": (list(UPLIFT), judge_uplift, {"Qini": 2, "normalised Qini": 4}),
-        "propensity": (list(PROPENSITY), judge_propensity, {"area under the curve": 4, "log loss": 4}),
+    tasks: dict[str, tuple[Sequence[str], Judge, dict[str, int], Sequence[str]]] = {
+        "uplift": (list(UPLIFT), judge_uplift, {"Qini": 2, "normalised Qini": 4}, ["Qini"]),
+        "propensity": (list(PROPENSITY), judge_propensity, {"area": 4, "log loss": 4}, ["area", "log loss"]),
     }
     titles = {
         "uplift": f"### Uplift: {TREATMENT} against {CONTROL}, {TARGET}; Qini in visits per thousand units",
-        "propensity": f"### Propensity: {TARGET}, all arms",
+        "propensity": f"### Propensity: {TARGET}, all arms; area under the curve",
     }
     parts = []
-    for task, (peers, judge, digits) in tasks.items():
+    for task, (peers, judge, digits, differing) in tasks.items():
         results: dict[str, list[Judged]] = {name: [] for name in (OWN, *peers)}
         for seed in seeds:
             train, test = scratch / "train.parquet", scratch / "test.parquet"
@@ -176,5 +175,5 @@ def compare(binary: Path, units: Path, seeds: Sequence[int], threads: int, scrat
                 results[name].append(judged)
                 told = ", ".join(f"{measure} {value:.4f}" for measure, value in judged.measures.items())
                 say(f"{task}, split {seed}: {name} {judged.chosen} {told}, {judged.seconds:.1f} s")
-        parts.append(f"{titles[task]}\n\n{markdown(results, digits, chosen=True)}")
+        parts.append(f"{titles[task]}\n\n{markdown(results, digits, differing)}")
     return "\n\n".join(parts) + "\n"

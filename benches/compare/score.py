@@ -19,7 +19,7 @@ from pathlib import Path
 
 import feature_peers
 import score_peers
-from features import LOGS, TIMES, iso, rows_of, same
+from features import LOGS, TIMES, iso, other_bits, rows_of, same
 from measure import MIB, OWN, Command, Timing, apart, generate, measure, median_of, read_through, say, sendlift_version, table
 from score_peers import PROPENSITY
 
@@ -107,6 +107,10 @@ def compare_features(binary: Path, messages: int, runs: int, threads: int, scrat
     recipients, differences = apart(disagreements, outs[OWN], {name: out for name, out in outs.items() if name != OWN})
     if differences:
         raise SystemExit("\n  ".join(["the engines disagree:", *differences]))
+    again = scratch / "again.parquet"
+    own_features(binary, store, at, again, scratch)
+    for name in apart(other_bits, outs[OWN], again):
+        say(f"{name} is not the same to the last bit when it is asked for again: neither are models that are learnt from it")
     rate = from_store(binary, store, at, recipients, scratch)
     return (
         f"### Features of {recipients:,} recipients from {messages:,} messages\n\n{table(results, 'logs to features')}\n\n"
