@@ -3,7 +3,7 @@
 use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::facts::refresh;
-use sendlift_engine::ingest::load::{LogInput, ingest};
+use sendlift_engine::ingest::load::{IngestOptions, LogInput, ingest};
 use sendlift_engine::settings::Settings;
 
 use crate::support::{CLICKS, DELIVERIES, SENDS, TestStore, options, text_input};
@@ -163,4 +163,30 @@ async fn facts_see_that_a_version_was_replaced() {
     assert_eq!(store.rows(clicks).await, ["101"]);
     store.ingest(&[(Log::Clicks, &click("c2", "m2"))]).await;
     assert_eq!(store.rows(clicks).await, ["111"]);
+}
+
+/// Enough sends for several partitions to read them: a corrected one among them once doubled them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_among_many_sends_doubles_none() {
+    let mut sends = "message_id,campaign_id,recipient_id,channel,sent_at,text\n".to_owned();
+    for message in 0..80_000 {
+        let noise = message * 2_654_435_761_u64 % 1_000_000_007;
+        sends.push_str(&format!(
+            "m{noise:010}x{message},c,r{noise:010},sms,2026-03-02T10:{:02}:{:02}Z,a text of some length {noise}\n",
+            message % 60,
+            message / 60 % 60
+        ));
+    }
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, &sends)]).await;
+    assert_eq!(store.rows("SELECT count(*) FROM message_facts").await, ["80000"]);
+    let first = sends.lines().nth(1).unwrap().replace(",c,", ",corrected,");
+    let correction = format!("{}\n{first}\n", sends.lines().next().unwrap());
+    let later = IngestOptions::new("2026-11-02T00:00:00Z".parse().unwrap());
+    store.try_ingest(&[(Log::Sends, &correction)], &later).await.unwrap();
+    let counted = "SELECT count(*), count(DISTINCT message_id), count(*) FILTER (WHERE campaign_id = 'corrected') FROM message_facts";
+    assert_eq!(store.rows(counted).await, ["80000|80000|1"]);
+    let again = TestStore::new();
+    again.ingest(&[(Log::Sends, &format!("{sends}{first}\n"))]).await;
+    assert_eq!(again.rows(counted).await, ["80000|80000|1"]);
 }

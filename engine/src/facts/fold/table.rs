@@ -12,6 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::OnceCell;
 
 use super::{FoldedMessages, Wanted};
 use crate::error::EngineError;
@@ -43,10 +44,13 @@ impl TableProvider for FoldedTable {
         };
         let external = |error: EngineError| DataFusionError::External(Box::new(error));
         let plan = self.0.sends_plan(&schema, false).await.map_err(external)?;
-        let partitions = (0..plan.output_partitioning().partition_count())
+        let parts = plan.output_partitioning().partition_count();
+        let ordered = Arc::new(OnceCell::new());
+        let partitions = (0..parts)
             .map(|partition| {
                 let (messages, schema, plan) = (Arc::clone(&self.0), Arc::clone(&schema), Arc::clone(&plan));
-                Arc::new(Part { messages, schema, plan, partition }) as Arc<dyn PartitionStream>
+                let ordered = Arc::clone(&ordered);
+                Arc::new(Part { messages, schema, plan, ordered, partition, parts }) as Arc<dyn PartitionStream>
             })
             .collect();
         Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?))
@@ -59,7 +63,11 @@ struct Part {
     messages: Arc<FoldedMessages>,
     schema: SchemaRef,
     plan: Arc<dyn ExecutionPlan>,
+    /// The plan with the columns of the order of reception, made when a message has several rows. One for all parts: the
+    /// partitions of a plan share its files among them as they come, so those of two plans would read every row twice.
+    ordered: Arc<OnceCell<Arc<dyn ExecutionPlan>>>,
     partition: usize,
+    parts: usize,
 }
 
 impl PartitionStream for Part {
@@ -70,16 +78,24 @@ impl PartitionStream for Part {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let external = |error: EngineError| DataFusionError::External(Box::new(error));
         let (messages, schema) = (Arc::clone(&self.messages), Arc::clone(&self.schema));
-        let (plan, partition) = (Arc::clone(&self.plan), self.partition);
+        let (plan, ordered) = (Arc::clone(&self.plan), Arc::clone(&self.ordered));
+        let (partition, parts) = (self.partition, self.parts);
         let stream = async move {
             let folded = messages.folded(Wanted::of(&schema)).await.map_err(external)?;
             let plan = if folded.newest.is_empty() {
                 plan
             } else {
-                messages.sends_plan(&schema, true).await.map_err(external)?
+                let made = ordered.get_or_try_init(|| messages.sends_plan(&schema, true)).await;
+                Arc::clone(made.map_err(external)?)
             };
-            // The logs' own session knows where they are stored; the one that asks may not.
-            let sends = plan.execute(partition, messages.logs.context().task_ctx())?;
+            // The logs' own session knows where they are stored; the one that asks may not. Should the plan have other
+            // partitions than there are parts, each part takes every so manieth.
+            let context = messages.logs.context().task_ctx();
+            let streams = (partition..plan.output_partitioning().partition_count())
+                .step_by(parts)
+                .map(|partition| plan.execute(partition, Arc::clone(&context)))
+                .collect::<std::result::Result<Vec<_>, _>>()?;
+            let sends = futures::stream::iter(streams).flatten();
             Ok::<_, DataFusionError>(sends.map(move |batch| folded.rows(&batch?, &schema).map_err(external)).boxed())
         };
         let stream = futures::stream::once(stream).try_flatten();
