@@ -71,6 +71,13 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
     if let Some(units) = &arguments.units {
         return run_units(context, arguments, units).await;
     }
+    let is_saved = !["propensity", "uplift"].contains(&arguments.model.as_str());
+    if is_saved && (arguments.target.is_some() || arguments.horizon.is_some()) {
+        return Err(EngineError::usage(
+            "a model that is kept has its own target and horizon (`sendlift models show ID`): leave --target and --horizon out",
+        )
+        .into());
+    }
     let request = ScoreRequest {
         model: match arguments.model.as_str() {
             "propensity" => ModelChoice::Propensity,
@@ -78,8 +85,8 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
             id => ModelChoice::Saved(id.to_owned()),
         },
         control: arguments.control.clone(),
-        target: arguments.target.parse::<Target>()?,
-        horizon_days: arguments.horizon,
+        target: arguments.target.as_deref().unwrap_or("conversion").parse::<Target>()?,
+        horizon_days: arguments.horizon.unwrap_or(30),
         as_of: moment(arguments.as_of.as_deref())?,
         filter: arguments.filter.clone(),
         by: arguments.by.clone(),
@@ -136,10 +143,22 @@ async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -
         )
         .into());
     }
+    if arguments.control.is_some() && arguments.arm.is_none() {
+        return Err(EngineError::usage("--control is an arm: name the column of arms with --arm").into());
+    }
+    let is_saved = !["propensity", "uplift"].contains(&arguments.model.as_str());
+    let target = match &arguments.target {
+        Some(_) if is_saved => {
+            return Err(EngineError::usage("a model that is kept has its own target: leave --target out").into());
+        }
+        Some(target) => target.clone(),
+        None if is_saved => String::new(),
+        None => return Err(EngineError::usage("--units needs --target, the column of the outcome").into()),
+    };
     let request = UnitScoreRequest {
         units: one_file(units)?,
         unit: arguments.unit.clone().unwrap_or_default(),
-        target: arguments.target.clone(),
+        target,
         arm: arguments.arm.clone().zip(arguments.control.clone()),
         treatment: arguments.treatment.clone(),
         exclude: arguments.exclude.clone(),
@@ -191,19 +210,15 @@ fn print_summary(model: &ScoreModel, summary: &ScoreSummary, out: &Path) -> anyh
         say!("  may not be sent to: {} {}", left_out.n, left_out.reason);
     }
     if let Some(audience) = &summary.audience {
-        say!(
-            "audience: {} recipients, {:.2} for messages, {:.2} expected beyond that",
-            audience.recipients,
-            audience.cost,
-            audience.expected_profit
-        );
+        say!("audience: {} recipients, {:.2} for messages", audience.recipients, audience.cost);
         if let Some(profit) = &audience.by_experiment {
             say!(
-                "  by the experiment's own units: {} a message, {} in all",
+                "  profit beyond that, by the experiment's own units: {} a message, {} in all",
                 amount(&profit.per_message, 4),
                 amount(&profit.total, 2)
             );
         }
+        say!("  by the scores themselves, which flatter whom they chose: {:.2}", audience.expected_profit);
         print_notes(&audience.notes);
     }
     if !summary.segments.is_empty() {

@@ -10,11 +10,12 @@ pub(super) struct ScoreArguments {
     #[arg(long, value_name = "propensity|uplift|ID", default_value = "propensity")]
     pub(super) model: String,
     /// What to score: click, conversion, `opt_out`, churn, or the name of a conversion's event; with --units a column of 0 and 1
-    #[arg(long, value_name = "TARGET", default_value = "conversion")]
-    pub(super) target: String,
-    /// Days ahead
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=730))]
-    pub(super) horizon: u32,
+    /// [default: conversion]
+    #[arg(long, value_name = "TARGET")]
+    pub(super) target: Option<String>,
+    /// Days ahead [default: 30]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=730))]
+    pub(super) horizon: Option<u32>,
     /// The moment that features are counted up to [default: the last event of the logs]
     #[arg(long, value_name = "TIME")]
     pub(super) as_of: Option<String>,
@@ -70,7 +71,15 @@ pub(super) struct ScoreArguments {
     #[arg(long)]
     pub(super) include_ineligible: bool,
     /// A table with one row a unit to learn from, in place of the store's logs
-    #[arg(long, value_name = "FILE", requires = "unit")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "unit",
+        conflicts_with_all = [
+            "filter", "by", "as_of", "horizon", "experiment", "margin", "part_cost", "text", "budget", "max_recipients",
+            "at_most", "legal_hours", "include_ineligible",
+        ]
+    )]
     pub(super) units: Option<String>,
     /// With --units: the column of the units
     #[arg(long, value_name = "COLUMN", requires = "units")]

@@ -157,11 +157,11 @@ pub(super) fn micros(column: &str) -> String {
     format!("arrow_cast({column}, 'Int64')")
 }
 
-/// Whether a reply asks to stop: by its class, or where it has none by its whole text. The words are those of the FCC's
-/// rule of 2024 (FR 2024-04587), of the carriers, and of Chinese routes.
-pub(crate) const IS_STOP: &str = "coalesce(keyword_class = 'stop', upper(btrim(text)) IN \
+/// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it. The words are those of
+/// the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of Chinese routes.
+pub(crate) const IS_STOP: &str = "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(upper(btrim(text, ' .!。！')) IN \
     ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', 'TD', 'T', 'N', 'R', \
-    '退订', '拒收', '回复T', '退订T'), FALSE)";
+    '退订', '拒收', '回复T', '退订T'), FALSE))";
 
 /// The columns of the order of reception.
 const ORDER: &str = "ingested_at, source_file, source_row";

@@ -12,7 +12,8 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use datafusion::prelude::{DataFrame, ParquetReadOptions};
+use datafusion::error::DataFusionError;
+use datafusion::prelude::{DataFrame, ParquetReadOptions, col, lit};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -24,7 +25,7 @@ use super::eligibility::Eligibility;
 use super::features::{FeatureSet, Recipients, TextFeatures};
 use super::life_cycle::{LIFE_CYCLE_FEATURES, LifeCycle};
 use super::model::{ModelSummary, ScoreModel, Scorer};
-use super::request::{ModelChoice, ScoreProgress, ScoreRequest, check_cancelled};
+use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
 use super::segments::{SegmentScore, check_columns, segment_scores};
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
@@ -180,12 +181,16 @@ async fn filtered(session: &QuerySession, set: &FeatureSet, at: i64, filter: Opt
     if set.has_texts {
         TextFeatures::count(session, at).await?;
     }
-    let query = set.query(at, &Recipients::All, &|_| "TRUE".to_owned());
-    let Some(filter) = filter else { return session.sql(&query).await };
-    session
-        .sql(&format!("SELECT * FROM ({query}) AS q WHERE {filter}"))
-        .await
-        .map_err(|error| EngineError::usage(format!("the condition \"{filter}\" cannot be used: {error}")))
+    let set = set.over(session).await?;
+    let frame = session.sql(&set.query(at, &Recipients::All, &|_| "TRUE".to_owned())).await?;
+    let Some(filter) = filter else { return Ok(frame) };
+    let wrong = |error: DataFusionError| {
+        let told = error.strip_backtrace();
+        EngineError::usage(format!("the condition \"{filter}\" cannot be used: {told}"))
+    };
+    // One expression, which nothing can follow.
+    let condition = session.context().parse_sql_expr(filter, frame.schema()).map_err(wrong)?;
+    frame.filter(condition).map_err(wrong)
 }
 
 /// Reads features, scores them and writes both into a file.
@@ -205,7 +210,12 @@ async fn score_all(
     };
     let at = as_of.as_microsecond();
     set.check_store(session).await?;
-    let frame = filtered(session, set, at, request.filter.as_deref()).await?;
+    let mut frame = filtered(session, set, at, request.filter.as_deref()).await?;
+    if model.target == Target::Churn {
+        // Only who is a customer can stop being one.
+        let days = f64::from(model.horizon_days) * 2.0;
+        frame = frame.filter(col("days_since_conversion").lt(lit(days)))?;
+    }
     let mut stream = frame.execute_stream().await?;
     let schema = scored_schema();
     let mut file = TableFile::at(scored, Arc::clone(&schema))?;
@@ -327,7 +337,7 @@ async fn write(
     notes.extend(eligibility.notes);
     let economics = MessageEconomics::of(session, request, model, at).await?;
     notes.extend(economics.notes.iter().cloned());
-    let life_cycle = LifeCycle::of(session, table).await?;
+    let life_cycle = LifeCycle::of(session, table, request.filter.is_none() && model.target != Target::Churn).await?;
     let decile = first
         .decile_ends
         .iter()

@@ -117,7 +117,7 @@ pub(super) async fn read_units(
         (Recipients::Of(format!("SELECT recipient_id FROM ({})", labels.query)), "INNER JOIN")
     };
     let query = format!(
-        "SELECT q.*, coalesce(l.outcome, {:?}) AS outcome FROM ({}) AS q {join} ({}) AS l ON l.recipient_id = q.recipient_id \
+        "SELECT q.*, coalesce(l.outcome, {:?}) AS \"=outcome\" FROM ({}) AS q {join} ({}) AS l ON l.recipient_id = q.recipient_id \
          ORDER BY q.recipient_id",
         labels.otherwise.unwrap_or(0.0),
         set.query(from, &recipients, &|id| draw.condition(id)),

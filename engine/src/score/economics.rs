@@ -6,8 +6,9 @@ use super::features::number_at;
 use super::model::{ScoreModel, Scorer};
 use super::request::{ScoreRequest, Target};
 use crate::error::Result;
+use crate::event::Log;
 use crate::event::message_parts::measure;
-use crate::facts::moment;
+use crate::facts::{latest_rows, moment};
 use crate::query::{QuerySession, text_literal};
 use crate::report::cell_text;
 use crate::stats::audience::Audience;
@@ -119,8 +120,10 @@ impl MessageEconomics {
         let mut currencies = Vec::new();
         if margin.is_none() {
             let known = of_logs(format!(
-                "SELECT currency, avg(CASE WHEN refunded_at IS NULL THEN arrow_cast(margin, 'Float64') ELSE 0.0 END) \
-                 FROM conversions WHERE margin IS NOT NULL AND occurred_at <= {until}{event} GROUP BY currency"
+                "SELECT currency, avg(CASE WHEN refunded_at IS NULL OR refunded_at > {until} THEN margin \
+                 ELSE arrow_cast(0, 'Decimal128(18, 6)') END) FROM {} \
+                 WHERE margin IS NOT NULL AND occurred_at <= {until}{event} GROUP BY currency",
+                latest_rows(Log::Conversions, "currency, margin, refunded_at, occurred_at, event")
             ))
             .await?;
             match known.as_slice() {
@@ -138,7 +141,7 @@ impl MessageEconomics {
         }
         if part_cost.is_none() {
             let known = of_logs(format!(
-                "SELECT currency, sum(arrow_cast(cost, 'Float64')) / sum(coalesce(parts, 1)) FROM message_facts \
+                "SELECT currency, arrow_cast(sum(cost), 'Float64') / sum(coalesce(parts, 1)) FROM message_facts \
                  WHERE cost IS NOT NULL AND sent_at <= {until} GROUP BY currency"
             ))
             .await?;

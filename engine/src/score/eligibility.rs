@@ -42,14 +42,21 @@ impl Eligibility {
         let refusals = format!(
             "SELECT recipient_id, max(refused) AS refused FROM (\
              SELECT recipient_id, arrow_cast(requested_at, 'Int64') AS refused FROM {} WHERE requested_at <= {until} \
-             AND ({} OR lower(scope) IN ('all', 'global', 'any'))\n  \
+             AND ({} OR lower(btrim(scope)) IN ('all', 'global', 'any'))\n  \
              UNION ALL SELECT recipient_id, arrow_cast(received_at, 'Int64') AS refused FROM {} WHERE received_at <= {until} \
-             AND recipient_id IS NOT NULL AND {IS_STOP}) GROUP BY recipient_id",
+             AND recipient_id IS NOT NULL AND {IS_STOP}\n  \
+             UNION ALL SELECT recipient_id, arrow_cast(opted_out_at, 'Int64') AS refused FROM message_facts \
+             WHERE opted_out_at IS NOT NULL AND {}) GROUP BY recipient_id",
             latest_rows(Log::OptOuts, "recipient_id, requested_at, channel, scope"),
             of_channel("channel"),
             latest_rows(Log::Replies, "recipient_id, received_at, text, keyword_class"),
+            // A reply that names only its message is credited there.
+            of_channel("channel"),
         );
-        let purpose = format!("(purpose IS NULL OR purpose = {})", text_literal(&rules.purpose));
+        let purpose = format!(
+            "(purpose IS NULL OR lower(btrim(purpose)) IN ('all', 'any', {}))",
+            text_literal(&rules.purpose.trim().to_lowercase())
+        );
         let known = format!(
             "(SELECT * FROM {} WHERE captured_at <= {until} AND {} AND {purpose})",
             latest_rows(
@@ -64,7 +71,7 @@ impl Eligibility {
             &format!("captured_at DESC, {LATEST_FIRST}"),
             &format!(
                 "recipient_id, arrow_cast(captured_at, 'Int64') AS captured, \
-                 (status IN {GIVEN} AND (expires_at IS NULL OR expires_at > {until})) AS in_force"
+                 (lower(btrim(status)) IN {GIVEN} AND (expires_at IS NULL OR expires_at > {until})) AS in_force"
             ),
         );
         let any_consent =

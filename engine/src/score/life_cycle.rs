@@ -20,6 +20,9 @@ pub(super) const LIFE_CYCLE_FEATURES: [&str; 4] =
 /// A customer of so few days is new; one without a conversion for so long is at risk, and for so much longer has lapsed.
 pub const LIFE_CYCLE_DAYS: [u32; 3] = [30, 90, 180];
 
+/// Customers whose fifths are kept.
+const LEAST_CUSTOMERS: usize = 100;
+
 const FOLDER: &str = "_scores";
 const FILE: &str = "rfm.json";
 
@@ -32,8 +35,9 @@ pub(super) struct LifeCycle {
 }
 
 impl LifeCycle {
-    /// The ends that the store keeps; found among the recipients of a table and kept where there are none yet.
-    pub(super) async fn of(session: &QuerySession, table: &str) -> Result<Self> {
+    /// The ends that the store keeps; found among the recipients of a table where there are none yet, and kept if these are all
+    /// recipients (not those of a condition) and enough of them are customers.
+    pub(super) async fn of(session: &QuerySession, table: &str, are_all: bool) -> Result<Self> {
         if let Some(store) = &session.store
             && let Some(known) = Self::kept(store).await?
         {
@@ -48,10 +52,12 @@ impl LifeCycle {
                 values.extend(column.iter().flatten());
             }
         }
+        let customers = columns[0].len();
         let [recency, frequency, monetary] = columns.map(fifths);
         let found = Self { recency, frequency, monetary };
         if let Some(store) = &session.store
-            && !found.recency.is_empty()
+            && are_all
+            && customers >= LEAST_CUSTOMERS
             && let Some(objects) = store.side_files(FOLDER, true)?
         {
             let written = objects.put(&ObjectPath::from(FILE), serde_json::to_vec(&found)?.into()).await;

@@ -23,7 +23,7 @@ use super::request::{ScoreProgress, Target, check_cancelled};
 use super::uplift::{Randomised, Sides};
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
-use crate::ingest::input::Input;
+use crate::ingest::input::{Input, Origin};
 use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
 use crate::stats::FeatureMatrix;
 use crate::store::Store;
@@ -83,6 +83,17 @@ pub async fn score_units(
     progress: &dyn ScoreProgress,
 ) -> Result<(UnitScoreSummary, ScoreModel)> {
     check_name(out)?;
+    for input in [Some(&request.units), request.apply.as_ref()].into_iter().flatten() {
+        if let Origin::File(path) = &input.origin
+            && let (Ok(read), Ok(written)) = (path.canonicalize(), out.canonicalize())
+            && read == written
+        {
+            return Err(EngineError::usage(format!(
+                "{} is the table itself: name another file to write",
+                out.display()
+            )));
+        }
+    }
     let model = match (&request.model, store) {
         (Some(id), Some(store)) => ScoreModel::of(store, id).await?,
         (Some(_), None) => return Err(EngineError::usage("a model is kept in a store: name one with --store")),
@@ -139,6 +150,7 @@ async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Resu
         return Err(EngineError::usage(format!("{} has no column that could be a feature", request.units.name)));
     }
     progress.at("reading units", 0, None);
+    check_units(&session, &request.units, &request.unit).await?;
     let outcome = format!("arrow_cast({}, 'Float64')", quoted(&request.target));
     check_outcomes(&session, request, &outcome).await?;
     let sides = match &request.arm {
@@ -275,6 +287,20 @@ impl UnitTable {
     }
 }
 
+/// Refuses units without a name, and units that are there twice: one would be learnt from and judge the other.
+async fn check_units(session: &QuerySession, input: &Input, unit: &str) -> Result<()> {
+    let column = quoted(unit);
+    let repeated = count(session, &format!("SELECT count({column}) - count(DISTINCT {column}) FROM units")).await?;
+    let missing = count(session, &format!("SELECT count(*) - count({column}) FROM units")).await?;
+    if repeated + missing > 0 {
+        return Err(EngineError::refused(format!(
+            "column \"{unit}\" of {} names {repeated} units again and has no name for {missing}: a table of units has one row a unit",
+            input.name
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses outcomes that are not 0 or 1 throughout.
 async fn check_outcomes(session: &QuerySession, request: &UnitScoreRequest, outcome: &str) -> Result<()> {
     let wrong =
@@ -357,9 +383,13 @@ async fn apply(
             )));
         }
     }
+    check_units(&session, input, &request.unit).await?;
     let columns: Vec<String> = model.encoding.names().into_iter().map(quoted).collect();
-    let query =
-        format!("SELECT arrow_cast({}, 'Utf8') AS \"=unit\", {} FROM units", quoted(&request.unit), columns.join(", "));
+    let query = format!(
+        "SELECT arrow_cast({}, 'Utf8') AS \"=unit\", {} FROM units ORDER BY 1",
+        quoted(&request.unit),
+        columns.join(", ")
+    );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = vec![0_u64; model.encoding.columns.len()];

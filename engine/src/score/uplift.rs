@@ -90,7 +90,7 @@ pub(super) async fn train(
         _ => format!("unit_draw({id}, 'score {}') % 1000000 < {share}", request.seed),
     };
     let query = format!(
-        "SELECT q.*, a.treated, CASE WHEN c.recipient_id IS NULL THEN 0.0 ELSE 1.0 END AS outcome FROM ({}) AS q \
+        "SELECT q.*, a.treated AS \"=treated\", CASE WHEN c.recipient_id IS NULL THEN 0.0 ELSE 1.0 END AS \"=outcome\" FROM ({}) AS q \
          INNER JOIN ({}) AS a ON a.recipient_id = q.recipient_id \
          LEFT JOIN (SELECT DISTINCT v.recipient_id FROM {} AS v INNER JOIN ({}) AS w ON w.recipient_id = v.recipient_id \
          WHERE arrow_cast(v.occurred_at, 'Int64') > w.assigned AND arrow_cast(v.occurred_at, 'Int64') <= w.assigned + {horizon}{event}) AS c \
@@ -234,13 +234,12 @@ pub(super) fn fit(
 /// Refuses arms that what was there before the assignment tells: they were not drawn at random, and what follows from them
 /// is not what a message adds.
 fn check_randomised(data: &Randomised<'_>, sides: &Sides) -> Result<()> {
-    let half = |first: bool| -> Vec<usize> { (0..data.treated.len()).filter(|row| (row % 2 == 0) == first).collect() };
+    // By a hash: arms that alternate along the ids would leave each half with one of them.
+    let is_first = |row: usize| xxhash_rust::xxh3::xxh3_64(&(row as u64).to_le_bytes()) & 1 == 0;
+    let half = |first: bool| -> Vec<usize> { (0..data.treated.len()).filter(|row| is_first(*row) == first).collect() };
     let (learnt, judged) = (half(true), half(false));
     let arm = |rows: &[usize]| -> Vec<f64> { rows.iter().map(|row| f64::from(u8::from(data.treated[*row]))).collect() };
-    let Ok(model) = ClassifierLearner(BaseLearner::Ridge).fit(&data.features.select(&learnt), &arm(&learnt), None)
-    else {
-        return Ok(());
-    };
+    let model = ClassifierLearner(BaseLearner::Ridge).fit(&data.features.select(&learnt), &arm(&learnt), None)?;
     let is_treated: Vec<bool> = judged.iter().map(|row| data.treated[*row]).collect();
     let told =
         prediction_quality(&model.predict(&data.features.select(&judged)), &is_treated, QualityOptions::default())?;

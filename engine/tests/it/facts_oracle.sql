@@ -199,16 +199,15 @@ latest_opt_outs AS (
     WHERE newest = 1
 ),
 
--- A reply asks to stop by its class, or where it has none by its whole text.
+-- A reply asks to stop by its class, or by its whole text whatever its class is.
 latest_replies AS (
     SELECT *,
-        coalesce(
-            keyword_class = 'stop',
-            upper(btrim(text)) IN (
+        (
+            coalesce(keyword_class = 'stop', FALSE)
+            OR coalesce(upper(btrim(text, ' .!。！')) IN (
                 'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT',
                 'TD', 'T', 'N', 'R', '退订', '拒收', '回复T', '退订T'
-            ),
-            FALSE
+            ), FALSE)
         ) AS is_stop
     FROM (
         SELECT *, row_number() OVER (

@@ -61,7 +61,12 @@ pub const FEATURES: [Feature; 33] = [
         "messages of the last 90 days that a person clicked",
     ),
     value(Messages, "days_since_click", "min(click_age)", "days since the last first click on a message (recency)"),
-    value(Messages, "click_delay_hours", "avg(click_delay)", "hours from a message to its first click, mean"),
+    value(
+        Messages,
+        "click_delay_hours",
+        "sum(click_delay) / (3600000000.0 * count(click_delay))",
+        "hours from a message to its first click, mean",
+    ),
     count(Messages, "clicks_night", "count(*) FILTER (WHERE click_hour < 6)", "first clicks at 0 to 6 local time"),
     count(
         Messages,

@@ -7,7 +7,7 @@
 use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEATURES};
 use super::set::FeatureSet;
 use crate::event::Log;
-use crate::facts::{contact_periods, latest_rows, moment};
+use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment};
 use crate::query::{quoted, text_literal};
 
 const DAY: &str = "86400000000.0";
@@ -153,7 +153,7 @@ impl FeatureSet {
              {was_clicked} AS was_clicked,\n  \
              (f.converted_at IS NOT NULL AND arrow_cast(f.converted_at, 'Int64') <= {at}) AS was_converted,\n  \
              CASE WHEN {was_clicked} THEN ({at} - {clicked}) / {DAY} END AS click_age,\n  \
-             CASE WHEN {was_clicked} THEN ({clicked} - {sent}) / 3600000000.0 END AS click_delay,\n  \
+             CASE WHEN {was_clicked} THEN {clicked} - {sent} END AS click_delay,\n  \
              CASE WHEN {was_clicked} THEN date_part('hour', local_time(f.first_click_at, f.time_zone)) END AS click_hour,\n  \
              CASE WHEN {was_clicked} THEN f.first_click_device END AS device{}\n \
              FROM message_facts AS f{} WHERE f.sent_at <= {}{}",
@@ -173,8 +173,8 @@ impl FeatureSet {
         let rows = format!(
             "SELECT recipient_id, ({at} - arrow_cast(occurred_at, 'Int64')) / {DAY} AS age,\n  \
              (refunded_at IS NOT NULL AND refunded_at <= {0}) AS was_refunded,\n  \
-             CASE WHEN refunded_at IS NOT NULL AND refunded_at <= {0} THEN arrow_cast(0, 'Decimal128(18, 6)') \
-             WHEN {currency} THEN value END AS net_value\n \
+             CASE WHEN {currency} THEN CASE WHEN refunded_at IS NOT NULL AND refunded_at <= {0} \
+             THEN arrow_cast(0, 'Decimal128(18, 6)') ELSE value END END AS net_value\n \
              FROM {1} WHERE recipient_id IS NOT NULL AND occurred_at <= {0}{only}",
             moment(at),
             latest_rows(Log::Conversions, "recipient_id, occurred_at, refunded_at, value, currency"),
@@ -217,18 +217,21 @@ fn alias(rows: FeatureRows) -> &'static str {
 fn replies(at: i64, only: &str) -> String {
     format!(
         "SELECT recipient_id, ({at} - arrow_cast(received_at, 'Int64')) / {DAY} AS age FROM {} \
-         WHERE recipient_id IS NOT NULL AND received_at <= {} AND coalesce(keyword_class, '') <> 'stop'{only}",
-        latest_rows(Log::Replies, "recipient_id, received_at, keyword_class"),
+         WHERE recipient_id IS NOT NULL AND received_at <= {} AND NOT {IS_STOP}{only}",
+        latest_rows(Log::Replies, "recipient_id, received_at, keyword_class, text"),
         moment(at)
     )
 }
 
 fn consents(at: i64, only: &str) -> String {
+    // A consent that is withdrawn later keeps its id: only what had been captured by the moment is looked at.
+    let known = format!("(SELECT * FROM consents WHERE captured_at <= {})", moment(at));
+    let key = "coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', arrow_cast(captured_at, 'Utf8')))";
+    let order = format!("captured_at DESC, {LATEST_FIRST}");
     format!(
         "SELECT recipient_id, ({at} - arrow_cast(captured_at, 'Int64')) / {DAY} AS age FROM {} \
-         WHERE captured_at <= {} AND status IN {GIVEN}{only}",
-        latest_rows(Log::Consents, "recipient_id, captured_at, status"),
-        moment(at)
+         WHERE lower(btrim(status)) IN {GIVEN}{only}",
+        latest_of(&known, key, &order, "recipient_id, captured_at, status"),
     )
 }
 

@@ -122,6 +122,14 @@ impl FeatureSet {
         })
     }
 
+    /// The set over a store as it is now: whether contacts have a history may have changed since it was fixed.
+    ///
+    /// # Errors
+    /// When the contacts cannot be read.
+    pub(crate) async fn over(&self, session: &QuerySession) -> Result<Self> {
+        Ok(Self { contacts_have_history: contacts_have_history(session).await?, ..self.clone() })
+    }
+
     /// Refuses a store whose contacts lack a column that the set was fixed with.
     ///
     /// # Errors
@@ -148,7 +156,12 @@ impl FeatureSet {
     /// The names of all features, in the order of the query's columns after `recipient_id`.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.numbers();
-        names.extend(self.attributes.iter().cloned());
+        let numbers = names.len();
+        for name in &self.attributes {
+            // A column of the contacts with a feature's name is told apart.
+            let clashes = names[..numbers].iter().any(|known| known == name);
+            names.push(if clashes { format!("contact_{name}") } else { name.clone() });
+        }
         names
     }
 

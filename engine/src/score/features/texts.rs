@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
 
 use crate::error::Result;
@@ -30,30 +31,47 @@ impl TextFeatures {
         let schema = session.schema(Log::Sends.name()).await?;
         session.context().deregister_table(TABLE)?;
         if !has_column(&schema, "text") {
-            return Ok(None);
+            return Self::register_none(session);
         }
         let until = moment(at);
         let any = format!("SELECT 1 FROM sends WHERE text IS NOT NULL AND sent_at <= {until} LIMIT 1");
         if session.collect(&any).await?.iter().all(|batch| batch.num_rows() == 0) {
-            return Ok(None);
+            return Self::register_none(session);
         }
         let variant = if has_column(&schema, "variant") { "variant" } else { "arrow_cast(NULL, 'Utf8')" };
-        // Texts without their links tell whether a campaign's texts differ by more than those.
+        // Averages are decimals, whose sums do not depend on the order of rows. Texts without their links tell whether a campaign's texts differ by more than those.
         let frame = session
             .sql(&format!(
-                "SELECT campaign_id, variant, avg(character_length(text)) AS text_characters,\n  \
-                 avg(CASE WHEN text ~* '{LINK}' THEN 1.0 ELSE 0.0 END) AS text_link,\n  \
-                 avg(CASE WHEN text ~* '{CALL_TO_ACTION}' THEN 1.0 ELSE 0.0 END) AS text_call_to_action,\n  \
-                 CASE WHEN count(DISTINCT regexp_replace(text, '\\S*/\\S*', '', 'g')) > 1 THEN 1.0 ELSE 0.0 END AS text_personalised\n \
+                "SELECT campaign_id, variant, arrow_cast(avg(character_length(text)), 'Decimal128(18, 6)') AS text_characters,\n  \
+                 arrow_cast(avg(CASE WHEN text ~* '{LINK}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_link,\n  \
+                 arrow_cast(avg(CASE WHEN text ~* '{CALL_TO_ACTION}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_call_to_action,\n  \
+                 CASE WHEN count(DISTINCT regexp_replace(text, '\\S*/\\S*', '', 'g')) > 1 THEN arrow_cast(1, 'Decimal128(18, 6)') ELSE arrow_cast(0, 'Decimal128(18, 6)') END AS text_personalised\n \
                  FROM (SELECT campaign_id, {variant} AS variant, text,\n  \
                  row_number() OVER (PARTITION BY campaign_id, {variant} ORDER BY sent_at, message_id) AS place\n  \
                  FROM sends WHERE text IS NOT NULL AND sent_at <= {until}) WHERE place <= 100 GROUP BY campaign_id, variant"
             ))
             .await?;
         let batches = frame.collect().await?;
-        let Some(schema) = batches.first().map(arrow::array::RecordBatch::schema) else { return Ok(None) };
+        let Some(schema) = batches.first().map(arrow::array::RecordBatch::schema) else {
+            return Self::register_none(session);
+        };
         let rows = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
         session.context().register_table(TABLE, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
         Ok(Some(rows))
+    }
+
+    /// A table without rows: a model that looks at texts may be asked of a moment before any.
+    fn register_none(session: &QuerySession) -> Result<Option<usize>> {
+        let number = |name: &str| Field::new(name, DataType::Decimal128(18, 6), true);
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("campaign_id", DataType::Utf8, true),
+            Field::new("variant", DataType::Utf8, true),
+            number("text_characters"),
+            number("text_link"),
+            number("text_call_to_action"),
+            number("text_personalised"),
+        ]));
+        session.context().register_table(TABLE, Arc::new(MemTable::try_new(schema, vec![vec![]])?))?;
+        Ok(None)
     }
 }

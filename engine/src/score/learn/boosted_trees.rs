@@ -56,10 +56,10 @@ impl BoostedTreesLearner {
     /// The defaults for an outcome.
     pub fn new(outcome: TreeOutcome) -> Self {
         let leaf_weight = match outcome {
-            TreeOutcome::Probability => 5.0,
+            TreeOutcome::Probability => 20.0,
             TreeOutcome::Mean => 50.0,
         };
-        Self { outcome, trees: 300, learning_rate: 0.1, depth: 5, leaf_weight }
+        Self { outcome, trees: 300, learning_rate: 0.1, depth: 3, leaf_weight }
     }
 }
 
