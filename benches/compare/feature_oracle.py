@@ -307,7 +307,7 @@ class Oracle:
         has_texts = self.texts()
         self.messages()
         self.latest("replies", "coalesce(reply_id, coalesce(recipient_id, message_id) || '|' || epoch_us(received_at))")
-        self.latest("consents", "coalesce(consent_id, 'row ' || row)")
+        self.latest("consents", "coalesce(consent_id, recipient_id || '|' || epoch_us(captured_at))")
         ranked = self.run(
             "SELECT currency FROM conversions WHERE value IS NOT NULL AND epoch_us(occurred_at) <= $at GROUP BY currency "
             "ORDER BY count(*) DESC, currency LIMIT 1"

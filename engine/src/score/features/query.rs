@@ -227,11 +227,10 @@ fn consents(at: i64, only: &str) -> String {
     // A consent that is withdrawn later keeps its id: only what had been captured by the moment is looked at.
     let known = format!("(SELECT * FROM consents WHERE captured_at <= {})", moment(at));
     let key = "coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', arrow_cast(captured_at, 'Utf8')))";
-    let order = format!("captured_at DESC, {LATEST_FIRST}");
     format!(
         "SELECT recipient_id, ({at} - arrow_cast(captured_at, 'Int64')) / {DAY} AS age FROM {} \
          WHERE lower(btrim(status)) IN {GIVEN}{only}",
-        latest_of(&known, key, &order, "recipient_id, captured_at, status"),
+        latest_of(&known, key, LATEST_FIRST, "recipient_id, captured_at, status"),
     )
 }
 
