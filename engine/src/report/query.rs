@@ -1,7 +1,7 @@
 //! The counting query of a report: messages and recipients of each group in one pass over the facts.
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -183,4 +183,11 @@ pub(crate) fn cell_text(batch: &RecordBatch, column: usize, row: usize) -> Resul
     }
     let text = arrow::compute::cast(&cell, &DataType::Utf8)?;
     Ok(Some(text.as_string::<i32>().value(0).to_owned()))
+}
+
+/// A cell as a number.
+pub(crate) fn cell_number(batch: &RecordBatch, column: usize, row: usize) -> Result<Option<f64>> {
+    let cell = arrow::compute::cast(&batch.column(column).slice(row, 1), &DataType::Float64)?;
+    let number = cell.as_primitive::<Float64Type>();
+    Ok(number.is_valid(0).then(|| number.value(0)))
 }

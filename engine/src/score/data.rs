@@ -8,6 +8,7 @@ use super::labels::labels;
 use super::request::Target;
 use crate::error::Result;
 use crate::query::QuerySession;
+use crate::report::cell_number;
 
 /// Units that a model learns from at most; more are drawn from.
 pub(super) const MOST_UNITS: u64 = 1_000_000;
@@ -96,7 +97,7 @@ pub(super) async fn count_units(session: &QuerySession, target: &Target, from: i
 async fn numbers(session: &QuerySession, query: &str) -> Result<Vec<f64>> {
     let found = session.collect(query).await?;
     let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(vec![0.0; 2]) };
-    (0..batch.num_columns()).map(|column| Ok(super::features::number_at(batch, column, 0)?.unwrap_or(0.0))).collect()
+    (0..batch.num_columns()).map(|column| Ok(cell_number(batch, column, 0)?.unwrap_or(0.0))).collect()
 }
 
 /// Reads the units of a target: features as of `from`, outcomes from then to `to`.

@@ -2,15 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ALPHA;
 use super::features::{ColumnKind, Encoding};
 use crate::error::Result;
 use crate::stats::FeatureMatrix;
 use crate::stats::population_stability::{
     PopulationStability, QuantileBins, StabilityVerdict, population_stability_index,
 };
-
-/// Drift that chance brings in one of twenty features is none.
-const ALPHA: f64 = 0.05;
 
 /// How a feature's units are counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::features::number_at;
+use super::ALPHA;
 use super::model::{ScoreModel, Scorer};
 use super::request::{ScoreRequest, Target};
 use crate::error::Result;
@@ -10,14 +10,12 @@ use crate::event::Log;
 use crate::event::message_parts::measure;
 use crate::facts::{latest_rows, moment};
 use crate::query::{QuerySession, text_literal};
-use crate::report::cell_text;
+use crate::report::{cell_number, cell_text};
 use crate::stats::audience::Audience;
+use crate::stats::distribution::normal::critical_value;
 use crate::stats::{Estimate, Interval};
 
 use super::apply::AudienceSummary;
-
-/// The normal quantile of a 95 % interval.
-const CRITICAL: f64 = 1.959_963_984_540_054;
 
 /// Effects of the experiment's units whose predicted effect is so large or larger: what an audience chosen by the prediction
 /// really brings, told by units that the predictions had not seen.
@@ -109,7 +107,7 @@ impl MessageEconomics {
             let mut found = Vec::new();
             for batch in session.collect(&query).await? {
                 for row in 0..batch.num_rows() {
-                    if let Some(number) = number_at(&batch, 1, row)? {
+                    if let Some(number) = cell_number(&batch, 1, row)? {
                         found.push((cell_text(&batch, 0, row)?, number));
                     }
                 }
@@ -197,7 +195,7 @@ impl MessageEconomics {
         });
         let by_experiment = self.profit.zip(like).map(|(profit, like)| {
             let of = |effect: f64| effect * profit.margin - profit.cost - profit.opt_out_loss;
-            let spread = CRITICAL * like.standard_error * profit.margin.abs();
+            let spread = critical_value(ALPHA) * like.standard_error * profit.margin.abs();
             let value = of(like.effect);
             #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
             let n = audience.units as f64;

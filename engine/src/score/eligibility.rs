@@ -7,7 +7,7 @@ use super::features::GIVEN;
 use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::event::Log;
-use crate::facts::{IS_STOP, LATEST_FIRST, latest_contacts, latest_of, latest_rows, moment};
+use crate::facts::{DAY_MICROSECONDS, IS_STOP, LATEST_FIRST, latest_contacts, latest_of, latest_rows, moment};
 use crate::query::{QuerySession, text_literal};
 use crate::report::cell_text;
 use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalMask, Slots};
@@ -79,7 +79,7 @@ impl Eligibility {
         if !any_consent {
             notes.push("the store has no log of consents: nobody is left out for want of one".to_owned());
         }
-        let since = at - i64::from(rules.frequency_days) * 86_400_000_000;
+        let since = at - i64::from(rules.frequency_days) * DAY_MICROSECONDS;
         let capped = match rules.frequency_cap {
             Some(cap) => format!("coalesce(e_m.messages, 0) >= {cap}"),
             None => "FALSE".to_owned(),

@@ -17,6 +17,7 @@
 
 mod apply;
 mod data;
+mod deciles;
 mod drift;
 mod economics;
 mod eligibility;
@@ -33,6 +34,9 @@ mod request;
 mod segments;
 mod units;
 mod uplift;
+
+/// Intervals cover with a probability of one less this; of drift, what chance brings so often is none.
+const ALPHA: f64 = 0.05;
 
 pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, score};
 pub use drift::{Drift, FeatureDrift};

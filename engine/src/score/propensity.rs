@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 
+use super::ALPHA;
 use super::data::{Draw, count_units, read_units};
 use super::drift::DriftReference;
 use super::features::{Encoding, FeatureSet};
@@ -14,13 +15,13 @@ use super::learn::{BaseLearner, Classifier, ClassifierLearner};
 use super::model::{MODEL_FORMAT, OtherModel, PropensityScorer, ScoreModel, Scorer, Training};
 use super::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
 use crate::error::{EngineError, Result};
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::QuerySession;
+use crate::report::cell_number;
 use crate::stats::calibration::Calibration;
 use crate::stats::prediction_quality::{PredictionQuality, QualityOptions, compare_predictions, prediction_quality};
 use crate::stats::{FeatureMatrix, Learner as _, Predictor as _, StatsError};
-use crate::store::Versions;
 
-const DAY: i64 = 86_400_000_000;
 /// Units with the outcome, and without it, that a model needs.
 pub(super) const LEAST_OF_A_CLASS: u64 = 50;
 /// Every so manieth unit is kept for calibration.
@@ -35,7 +36,7 @@ pub(super) async fn train(
     as_of: Timestamp,
     progress: &dyn ScoreProgress,
 ) -> Result<ScoreModel> {
-    let horizon = i64::from(request.horizon_days) * DAY;
+    let horizon = i64::from(request.horizon_days) * DAY_MICROSECONDS;
     let until = as_of.as_microsecond();
     let (judged_from, learnt_from) = (until - horizon, until - 2 * horizon);
     check_history(session, request.horizon_days, learnt_from, until).await?;
@@ -138,7 +139,7 @@ pub(super) fn fit(
     let other = match tried.next() {
         Some((learner, _, _, others, of_other)) => Some(OtherModel {
             learner,
-            comparison: compare_predictions(&scores, &others, &is_judged, 0.05)?,
+            comparison: compare_predictions(&scores, &others, &is_judged, ALPHA)?,
             quality: of_other,
         }),
         None => None,
@@ -184,7 +185,7 @@ pub(super) fn encode_all(encoding: &Encoding, batches: &[arrow::array::RecordBat
 async fn check_history(session: &QuerySession, horizon_days: u32, learnt_from: i64, until: i64) -> Result<()> {
     let found = session.collect("SELECT min(arrow_cast(sent_at, 'Int64')) FROM message_facts").await?;
     let first = match found.iter().find(|batch| batch.num_rows() > 0) {
-        Some(batch) => super::features::number_at(batch, 0, 0)?,
+        Some(batch) => cell_number(batch, 0, 0)?,
         None => None,
     };
     let Some(first) = first else {
@@ -195,7 +196,7 @@ async fn check_history(session: &QuerySession, horizon_days: u32, learnt_from: i
     if first < learnt_from {
         return Ok(());
     }
-    let days = (until - first).max(0) / DAY;
+    let days = (until - first).max(0) / DAY_MICROSECONDS;
     // A day of history at least is there before the first of the two horizons.
     let longest = (days - 1) / 2;
     let advice =
@@ -224,9 +225,4 @@ pub(super) fn check_classes(target: &Target, units: u64, outcomes: u64, what_for
         )));
     }
     Ok(())
-}
-
-/// The versions of no tables.
-pub(super) fn no_versions() -> Versions {
-    Versions::new()
 }

@@ -4,16 +4,14 @@ use itertools::Itertools as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::features::number_at;
+use super::ALPHA;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::facts::latest_contacts;
 use crate::query::{QuerySession, has_column, quoted};
-use crate::report::cell_text;
+use crate::report::{cell_number, cell_text};
+use crate::stats::distribution::normal::critical_value;
 use crate::stats::{Estimate, Interval};
-
-/// The normal quantile of a 95 % interval.
-const CRITICAL: f64 = 1.959_963_984_540_054;
 
 /// A segment in sum.
 #[derive(Debug, Clone, Serialize)]
@@ -76,12 +74,13 @@ pub(super) async fn segment_scores(
             for (place, column) in by.iter().enumerate() {
                 values.insert(column.clone(), cell_text(&batch, place, row)?.map_or(Value::Null, Value::String));
             }
-            let number = |place: usize| -> Result<f64> { Ok(number_at(&batch, by.len() + place, row)?.unwrap_or(0.0)) };
+            let number =
+                |place: usize| -> Result<f64> { Ok(cell_number(&batch, by.len() + place, row)?.unwrap_or(0.0)) };
             let (n, sum) = (number(0)?, number(2)?);
             let expected = if is_uplift {
                 Estimate::new(sum, Interval::from_ends(f64::NEG_INFINITY, f64::INFINITY))
             } else {
-                let spread = CRITICAL * number(3)?.max(0.0).sqrt();
+                let spread = critical_value(ALPHA) * number(3)?.max(0.0).sqrt();
                 Estimate::new(sum, Interval::from_ends((sum - spread).max(0.0), (sum + spread).min(n)))
             };
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count.

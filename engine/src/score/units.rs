@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::apply::reasons;
 use super::data::Draw;
+use super::deciles::Deciles;
 use super::drift::{Drift, DriftCounts, DriftReference};
 use super::features::Encoding;
 use super::model::{MODEL_FORMAT, ModelSummary, ScoreModel, Scorer, Training};
@@ -25,8 +26,9 @@ use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::{Input, Origin};
 use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
+use crate::report::{cell_number, cell_text};
 use crate::stats::FeatureMatrix;
-use crate::store::Store;
+use crate::store::{Store, Versions};
 use crate::table_file::{TableFile, check_name};
 
 /// Every so manieth unit is kept to judge by.
@@ -214,7 +216,7 @@ async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Resu
             outcomes: learnt.rows.iter().filter(|row| table.outcome[**row] > 0.5).count() as u64,
             share_drawn: draw.share(),
             seed: request.seed,
-            table_versions: propensity::no_versions(),
+            table_versions: Versions::new(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
         },
         features: None,
@@ -329,7 +331,7 @@ async fn sides_of(session: &QuerySession, request: &UnitScoreRequest, column: &s
     let mut arms = Vec::new();
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {
-            arms.extend(crate::report::cell_text(&batch, 0, row)?);
+            arms.extend(cell_text(&batch, 0, row)?);
         }
     }
     let wanted = |name: &str| arms.iter().any(|arm| arm == name);
@@ -363,7 +365,7 @@ async fn count(session: &QuerySession, query: &str) -> Result<u64> {
     let found = session.collect(query).await?;
     let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(0) };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count.
-    Ok(super::features::number_at(batch, 0, 0)?.unwrap_or(0.0) as u64)
+    Ok(cell_number(batch, 0, 0)?.unwrap_or(0.0) as u64)
 }
 
 async fn apply(
@@ -409,7 +411,7 @@ async fn apply(
         scores.extend(part);
         progress.at("scoring", scores.len() as u64, None);
     }
-    let deciles = deciles(&scores);
+    let deciles = Deciles::of(&mut scores.clone());
     let is_uplift = matches!(model.scorer, Scorer::Uplift(_));
     let schema = Arc::new(Schema::new(vec![
         Field::new(&request.unit, DataType::Utf8, true),
@@ -425,10 +427,11 @@ async fn apply(
         let rows = ids.len();
         let part = scores[place..place + rows].to_vec();
         let uplift = if is_uplift { Float64Array::from(part.clone()) } else { Float64Array::new_null(rows) };
+        let tenths = part.iter().map(|score| Some(deciles.tenth(*score))).collect::<Int32Array>();
         let columns: Vec<ArrayRef> = vec![
             ids,
             Arc::new(Float64Array::from(part)),
-            Arc::new(Int32Array::from(deciles[place..place + rows].to_vec())),
+            Arc::new(tenths),
             Arc::new(uplift),
             Arc::new(told),
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&model.id, rows))),
@@ -452,15 +455,4 @@ async fn apply(
         drift: counts.finish(&model.reference)?,
         notes,
     })
-}
-
-/// The tenth of each score, 1 for the highest; equal scores are in one tenth.
-fn deciles(scores: &[f64]) -> Vec<i32> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(|left, right| right.total_cmp(left));
-    let n = sorted.len();
-    let ends: Vec<f64> =
-        (1..10).filter_map(|tenth| sorted.get((n * tenth).div_ceil(10).saturating_sub(1)).copied()).collect();
-    let tenth = |score: &f64| 1 + i32::try_from(ends.iter().filter(|end| *score < **end).count()).unwrap_or(9);
-    scores.iter().map(tenth).collect()
 }

@@ -18,16 +18,15 @@ use super::propensity::{check_classes, encode_all};
 use super::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
-use crate::facts::{LATEST_FIRST, latest_rows};
+use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST, latest_rows};
 use crate::query::{QuerySession, text_literal};
-use crate::report::cell_text;
+use crate::report::{cell_number, cell_text};
 use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
 use crate::stats::uplift::heterogeneity::{best_linear_predictor, group_effects};
 use crate::stats::uplift::ranking::{RankingOptions, compare_rankings, evaluate_ranking};
 use crate::stats::uplift::{CrossFitting, RandomisedUnits, UpliftMethod, fit_uplift};
 use crate::stats::{FeatureMatrix, Learner as _, Predictor as _};
 
-const DAY: i64 = 86_400_000_000;
 /// Units that are learnt from at most: every way is fitted to several parts of them.
 const MOST_UNITS: usize = 200_000;
 /// Units that each arm needs.
@@ -69,7 +68,7 @@ pub(super) async fn train(
     };
     let experiment = chosen_experiment(session, experiment).await?;
     let arms = Arms::of(session, &experiment, request.control.as_deref()).await?;
-    let horizon = i64::from(request.horizon_days) * DAY;
+    let horizon = i64::from(request.horizon_days) * DAY_MICROSECONDS;
     if arms.last + horizon > as_of.as_microsecond() {
         return Err(EngineError::refused(format!(
             "the horizon of {} days after the assignment of \"{experiment}\" has not run out: ask for a shorter one, or wait",
@@ -327,7 +326,7 @@ impl Arms {
         let first = both().map(|arm| arm.assigned.0).fold(f64::INFINITY, f64::min);
         let last = both().map(|arm| arm.assigned.1).fold(f64::NEG_INFINITY, f64::max);
         #[allow(clippy::cast_precision_loss)] // Microseconds of a day.
-        if last - first > DAY as f64 {
+        if last - first > DAY_MICROSECONDS as f64 {
             notes.push("features are those of the first assignment; some units were assigned days later".to_owned());
         }
         let in_arms = |arms: &[&Arm]| arms.iter().map(|arm| text_literal(&arm.name)).collect::<Vec<_>>().join(", ");
@@ -369,7 +368,7 @@ async fn read_arms(session: &QuerySession, assignments: &str) -> Result<Vec<Arm>
     let mut arms = Vec::new();
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {
-            let number = |column: usize| super::features::number_at(&batch, column, row);
+            let number = |column: usize| cell_number(&batch, column, row);
             let held_out = batch.column(1).as_boolean();
             arms.push(Arm {
                 name: cell_text(&batch, 0, row)?.unwrap_or_default(),

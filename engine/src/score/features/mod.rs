@@ -12,6 +12,5 @@ mod texts;
 pub use catalogue::{FEATURES, Feature, FeatureRows, MADE, PRIOR_MESSAGES, TEXT_FEATURES};
 pub(crate) use encoding::{ColumnKind, Encoding};
 pub(crate) use query::{GIVEN, Recipients};
-pub(crate) use set::number_at;
 pub use set::{FeatureSet, RateOutcome, ShrunkRate, feature_meaning};
 pub(crate) use texts::TextFeatures;

@@ -1,8 +1,8 @@
 //! A set of features: which there are in a store, and what the query of them must know, fixed at one moment and kept with a
 //! model, so that a model sees the same features whenever it is asked.
 
-use arrow::array::{Array as _, AsArray as _};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{FEATURES, MADE, TEXT_FEATURES};
@@ -246,11 +246,4 @@ async fn main_currency(session: &QuerySession, at: i64) -> Result<Option<String>
         Some(batch) => cell_text(batch, 0, 0),
         None => Ok(None),
     }
-}
-
-/// A number of a row of an answer, where there is one.
-pub(crate) fn number_at(batch: &arrow::array::RecordBatch, column: usize, row: usize) -> Result<Option<f64>> {
-    let numbers = arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Float64)?;
-    let numbers = numbers.as_primitive::<Float64Type>();
-    Ok(numbers.is_valid(row).then(|| numbers.value(row)))
 }
