@@ -1,20 +1,20 @@
 //! The arguments of `sendlift cluster`.
 
+// Without clusters the command only says that there are none; nobody reads its arguments.
+#![cfg_attr(not(feature = "cluster"), allow(dead_code))]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-// Without clusters the command only says that there are none; nobody reads its arguments.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
 pub(super) struct ClusterArguments {
     #[command(subcommand)]
     pub(super) command: ClusterCommand,
 }
 
 #[derive(Debug, Subcommand)]
-#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
 pub(super) enum ClusterCommand {
     /// Plan queries and deal them out to the workers; one for a cluster
     Scheduler(SchedulerArguments),
@@ -23,7 +23,6 @@ pub(super) enum ClusterCommand {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
 pub(super) struct SchedulerArguments {
     /// Address to listen on; whoever reaches it can read the store
     #[arg(long, default_value = "127.0.0.1:50050", value_name = "ADDRESS:PORT")]
@@ -34,7 +33,6 @@ pub(super) struct SchedulerArguments {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "cluster"), allow(dead_code))]
 pub(super) struct WorkerArguments {
     /// The scheduler of the cluster
     #[arg(long, value_name = "HOST:PORT")]

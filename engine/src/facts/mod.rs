@@ -20,7 +20,7 @@ use deltalake::DeltaTable;
 pub(crate) use refresh::{DAY_MICROSECONDS, days_since_1970};
 pub use refresh::{Refreshed, refresh};
 pub(crate) use sql::{
-    IS_STOP, LATEST_FIRST, contact_periods, counted_events, latest_contacts, latest_of, latest_rows, moment,
+    IS_STOP, LATEST_FIRST, OUTCOMES, contact_periods, counted_events, latest_contacts, latest_of, latest_rows, moment,
 };
 
 use crate::error::Result;

@@ -32,15 +32,12 @@ const MADE: [&str; 6] = ["message_id", "recipient_id", "sent_at", "country", "re
 /// Columns that both a send's attributes and its receipts may tell; the receipt's word counts where there is one.
 const TOLD_TWICE: [&str; 2] = ["error_code", "carrier"];
 
-/// Columns of the facts that no attribute of a send may take the name of: such an attribute is carried as `send_NAME`.
-const TAKEN: [&str; 22] = [
+/// Columns of the facts that tell what came of a message.
+pub(crate) const OUTCOMES: [&str; 19] = [
     "status",
     "delivery",
     "receipts",
     "delivered_at",
-    "local_hour",
-    "local_weekday",
-    "sent_date",
     "clicks",
     "machine_clicks",
     "first_click_at",
@@ -57,6 +54,8 @@ const TAKEN: [&str; 22] = [
     "opted_out_at",
     "replies",
 ];
+/// Columns of the facts that are made of the moment of sending.
+const MADE_OF_THE_MOMENT: [&str; 3] = ["local_hour", "local_weekday", "sent_date"];
 
 /// What the queries need to know of the logs.
 #[derive(Debug, Clone)]
@@ -180,7 +179,7 @@ pub(super) fn facts_query(inputs: &Inputs) -> String {
                 "coalesce(m.currency, CASE WHEN m.cost IS NULL THEN {} END) AS currency",
                 made(column::PRICE_CURRENCY)
             ),
-            taken if TAKEN.contains(&taken) => {
+            taken if OUTCOMES.contains(&taken) || MADE_OF_THE_MOMENT.contains(&taken) => {
                 format!("m.{} AS {}", quoted(name), quoted(&format!("send_{name}")))
             }
             _ => format!("m.{}", quoted(name)),

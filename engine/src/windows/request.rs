@@ -6,32 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::slots::{DEFAULT_PER_DAY, DayGroups};
 use crate::error::{EngineError, Result};
+use crate::facts::OUTCOMES;
 use crate::query::QuerySession;
 use crate::report::{Grouping, known_groupings};
 use crate::stats::send_windows::WindowOutcome;
 
-/// Columns of the facts that tell what came of a message.
-const OUTCOMES: [&str; 19] = [
-    "status",
-    "delivery",
-    "delivered_at",
-    "error_code",
-    "receipts",
-    "clicks",
-    "machine_clicks",
-    "first_click_at",
-    "machine_click_reason",
-    "conversions",
-    "conversions_outside_window",
-    "converted_at",
-    "revenue",
-    "margin",
-    "revenue_currency",
-    "revenue_other",
-    "opt_outs",
-    "opted_out_at",
-    "replies",
-];
 /// Columns of the facts that tell when a message was sent, or how that was drawn.
 const TIMES: [&str; 6] = ["sent_at", "scheduled_at", "sent_date", "local_hour", "local_weekday", "send_propensity"];
 /// Columns with another value for each message or recipient.
@@ -164,7 +143,7 @@ impl WindowsRequest {
 
 /// Why segments cannot be made of a column of the facts or the contacts.
 fn refusal(column: &str) -> Option<&'static str> {
-    if OUTCOMES.contains(&column) {
+    if OUTCOMES.contains(&column) || column == "error_code" {
         Some("tells what came of a message")
     } else if TIMES.contains(&column) {
         Some("tells when a message was sent")

@@ -205,9 +205,9 @@ impl Spread {
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the caller has rounded it up, and it lies in 1 to 10^18"
+    reason = "the callers have rounded it, and it lies in 0 to 10^18"
 )]
-fn whole(units: f64) -> u64 {
+pub(crate) fn whole(units: f64) -> u64 {
     units as u64
 }
 

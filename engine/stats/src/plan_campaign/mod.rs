@@ -27,7 +27,7 @@ use crate::error::{
     StatsError, check_alpha, check_finite, check_not_negative, check_positive, check_power, check_probability,
 };
 use crate::numeric::count;
-use crate::plan;
+use crate::plan::{self, whole};
 use crate::root::find_root;
 use crate::sequential::MixtureBoundary;
 use serde::{Deserialize, Serialize};
@@ -305,16 +305,6 @@ fn integral(from: f64, to: f64, function: impl Fn(f64) -> f64) -> f64 {
         sum += weight * function(from + width * f64::from(step));
     }
     sum * width / 3.0
-}
-
-/// A whole number of units as an integer.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the callers have rounded it, and it lies in 0 to 10^18"
-)]
-fn whole(units: f64) -> u64 {
-    units as u64
 }
 
 #[cfg(test)]

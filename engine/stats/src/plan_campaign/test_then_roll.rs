@@ -5,10 +5,11 @@
 //!
 //! Feit and Berman (2019), "Test & Roll: Profit-Maximizing A/B Tests", Marketing Science 38(6).
 
-use super::{FAR, density, integral, whole};
+use super::{FAR, density, integral};
 use crate::distribution::normal;
 use crate::error::{StatsError, check_finite, check_not_negative, check_positive, check_probability};
 use crate::numeric::count;
+use crate::plan::whole;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::SQRT_2;
 
