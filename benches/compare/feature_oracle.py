@@ -50,7 +50,7 @@ CALL_TO_ACTION = re.compile(
     r"|αγοράστε|πατήστε",
     re.IGNORECASE,
 )
-WITH_LINKS = re.compile(r"\S*/\S*")
+WITH_LINKS = re.compile(r"[!-~]*/[!-~]*")
 # A text is told by so many of its campaign and variant, the first ones.
 TEXTS = 100
 PRIOR_MESSAGES = 10

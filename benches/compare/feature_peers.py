@@ -75,7 +75,7 @@ def duckdb_features(folder: Path, out: Path, at: int, threads: int) -> Answer:
                     SELECT campaign_id, variant, avg(length(text)) AS characters,
                         avg(regexp_matches(text, '{LINK}', 'i')::INT) AS link,
                         avg(regexp_matches(text, '{CALL_TO_ACTION}', 'i')::INT) AS call_to_action,
-                        (count(DISTINCT regexp_replace(text, '\\S*/\\S*', '', 'g')) > 1)::DOUBLE AS personalised
+                        (count(DISTINCT regexp_replace(text, '[!-~]*/[!-~]*', '', 'g')) > 1)::DOUBLE AS personalised
                     FROM numbered GROUP BY ALL
                 ), messages AS (
                     SELECT s.recipient_id, s.parts, s.sent, ({at} - s.sent) / {DAY}.0 AS age, d.message_id IS NOT NULL AS arrived, k.click,
@@ -191,7 +191,7 @@ def polars_features(folder: Path, out: Path, at: int, threads: int) -> Answer:
             text_characters=text.str.len_chars().mean(),
             text_link_share=text.str.contains(f"(?i){LINK}").mean(),
             text_call_to_action_share=text.str.contains(f"(?i){CALL_TO_ACTION}").mean(),
-            text_personalised_share=(text.str.replace_all(r"\S*/\S*", "").n_unique() > 1).cast(pl.Float64),
+            text_personalised_share=(text.str.replace_all(r"[!-~]*/[!-~]*", "").n_unique() > 1).cast(pl.Float64),
         )
     )
     messages = (

@@ -8,6 +8,7 @@
 //! - [`query`]: `DataFusion` sessions over the store or over files; [`facts`]: one row a message;
 //! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
+//! - [`permission`]: who may be sent to;
 //! - [`score`]: audiences: features, models, scores;
 //! - [`segment`]: conditions on the contacts, kept under names that answers can be grouped by;
 //! - [`generate`]: sample logs with known true effects.
@@ -25,6 +26,7 @@ pub mod experiment;
 pub mod facts;
 pub mod generate;
 pub mod ingest;
+pub mod permission;
 pub mod query;
 pub mod report;
 pub mod score;

@@ -208,12 +208,23 @@ pub(crate) fn check_name(path: &Path) -> Result<(&str, OutputFormat), EngineErro
         Some("arrow") => Some(OutputFormat::Arrow),
         _ => None,
     };
-    path.file_stem().and_then(OsStr::to_str).zip(format).ok_or_else(|| {
+    let named = path.file_stem().and_then(OsStr::to_str).zip(format).ok_or_else(|| {
         EngineError::usage(format!(
             "{}: the name of the file must end in .csv, .ndjson, .parquet or .arrow",
             path.display()
         ))
-    })
+    })?;
+    if let Some(folder) = path.parent()
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        return Err(EngineError::usage(format!(
+            "{}: there is no folder {}: make it first",
+            path.display(),
+            folder.display()
+        )));
+    }
+    Ok(named)
 }
 
 fn rows_error(file: &PendingFile, source: arrow::error::ArrowError) -> TableFileError {
@@ -247,10 +258,10 @@ mod tests {
 
     #[test]
     fn the_ending_says_the_format() {
-        for (path, format) in [("a/b.csv", OutputFormat::Csv), ("b.c.parquet", OutputFormat::Parquet)] {
+        for (path, format) in [("./b.csv", OutputFormat::Csv), ("b.c.parquet", OutputFormat::Parquet)] {
             assert_eq!(check_name(Path::new(path)).unwrap().1, format);
         }
-        for path in ["b.xlsx", "b", "csv", ".csv"] {
+        for path in ["b.xlsx", "b", "csv", ".csv", "no-such-folder/b.csv"] {
             assert!(matches!(check_name(Path::new(path)), Err(EngineError::Usage(_))), "{path}");
         }
     }

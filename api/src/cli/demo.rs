@@ -60,6 +60,7 @@ pub(super) async fn run(context: &Context, arguments: &DemoArguments) -> anyhow:
     tell(format_args!("2. Ingesting the logs into {}", store.display()));
     let demo = Context {
         store: store.display().to_string(),
+        store_is_named: true,
         format: context.format.clone(),
         config: context.config.clone(),
         now: context.now,

@@ -50,6 +50,8 @@ const THREAD_STACK: usize = 32 << 20;
 /// What every command gets: where the store is, how to print, what the configuration says, what time it is.
 struct Context {
     store: String,
+    /// Whether it was asked for, and is not the usual one.
+    store_is_named: bool,
     /// `--format` as it was given: how to print, or for `generate` what to write.
     format: Option<String>,
     config: Config,
@@ -208,8 +210,10 @@ fn start_logging(arguments: &Arguments) {
 
 fn run_command(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(arguments.config.as_deref())?;
-    let store = arguments.store.or_else(|| config.store.clone()).unwrap_or_else(|| "./sendlift-store".to_owned());
-    let context = Context { store, format: arguments.format, config, now: Timestamp::now() };
+    let named = arguments.store.or_else(|| config.store.clone());
+    let store_is_named = named.is_some();
+    let store = named.unwrap_or_else(|| "./sendlift-store".to_owned());
+    let context = Context { store, store_is_named, format: arguments.format, config, now: Timestamp::now() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Plans are trees that are walked by recursion; those of an experiment are deep. Only what is used is memory.

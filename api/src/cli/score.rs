@@ -18,9 +18,12 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::experiment::one_file;
-
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, progress_style, say};
 use super::score_arguments::{FeaturesArguments, ModelsArguments, ModelsCommand, ScoreArguments};
+use crate::http::shutdown_signal;
+
+/// The exit code of a process that was interrupted, as shells have it.
+const STOPPED: i32 = 130;
 
 /// Shows how far the work is on a terminal, and nothing in a pipe.
 struct Bar(ProgressBar);
@@ -57,6 +60,23 @@ impl Drop for Bar {
     }
 }
 
+/// What work comes to, unless the process is asked to end: then what it had begun is removed first. Work that does not give
+/// way for so long has begun nothing.
+async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    const GIVE_WAY: Duration = Duration::from_secs(5);
+    let _ended = tokio::spawn(async {
+        shutdown_signal().await;
+        tokio::time::sleep(GIVE_WAY).await;
+        std::process::exit(STOPPED);
+    });
+    let done = tokio::select! {
+        done = work => Some(done),
+        () = shutdown_signal() => None,
+    };
+    // By now the work is dropped, and its scratch files with it.
+    done.unwrap_or_else(|| std::process::exit(STOPPED))
+}
+
 fn moment(text: Option<&str>) -> Result<Option<Timestamp>> {
     match text.map(str::parse::<At>).transpose()? {
         None => Ok(None),
@@ -75,6 +95,12 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
     if is_saved && (arguments.target.is_some() || arguments.horizon.is_some()) {
         return Err(EngineError::usage(
             "a model that is kept has its own target and horizon (`sendlift models show ID`): leave --target and --horizon out",
+        )
+        .into());
+    }
+    if arguments.experiment.is_some() && arguments.model != "uplift" {
+        return Err(EngineError::usage(
+            "--experiment is what an uplift is learnt from: ask for --model uplift, or leave it out",
         )
         .into());
     }
@@ -113,7 +139,7 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
     let session = context.session(None).await?;
     let summary = {
         let bar = Bar::new();
-        score(&session, &request, &arguments.out, &bar).await?
+        unless_stopped(score(&session, &request, &arguments.out, &bar)).await?
     };
     match context.output()? {
         Format::Json => print_json(&summary),
@@ -135,7 +161,7 @@ async fn session_model(context: &Context, model: &ModelSummary) -> Result<ScoreM
 async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -> anyhow::Result<()> {
     let store = context.store()?;
     // A table needs no store; where one is there it keeps the model.
-    let store = store.folder().is_none_or(|folder| folder.exists()).then_some(store);
+    let store = (context.store_is_named || store.folder().is_none_or(|folder| folder.exists())).then_some(store);
     let wants_uplift = arguments.model == "uplift" || arguments.arm.is_some();
     if wants_uplift && arguments.arm.is_none() {
         return Err(EngineError::usage(
@@ -168,7 +194,7 @@ async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -
     };
     let (summary, model) = {
         let bar = Bar::new();
-        score_units(&request, store.as_ref(), &arguments.out, &bar).await?
+        unless_stopped(score_units(&request, store.as_ref(), &arguments.out, &bar)).await?
     };
     match context.output()? {
         Format::Json => print_json(&serde_json::json!({ "summary": summary, "quality": model.details()?.quality })),

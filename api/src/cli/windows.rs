@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sendlift_engine::permission::PermissionRules;
 use sendlift_engine::stats::Estimate;
 use sendlift_engine::windows::{
     DayGroups, EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowName, WindowsAnswer,
@@ -219,8 +220,12 @@ async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Re
         propensity_floor: arguments.floor,
         uniform_share: arguments.uniform,
         capacity: arguments.capacity,
-        frequency_cap: arguments.at_most,
-        frequency_days: arguments.in_days,
+        permission: PermissionRules {
+            channel: arguments.channel.clone(),
+            purpose: arguments.purpose.clone(),
+            frequency_cap: arguments.at_most,
+            frequency_days: arguments.in_days,
+        },
         seed: arguments.question.seed,
     };
     let session = context.session(None).await?;

@@ -81,6 +81,12 @@ pub(super) struct WindowsPlanArguments {
     /// Messages that each window of the week can carry
     #[arg(long, value_name = "MESSAGES")]
     pub(super) capacity: Option<u64>,
+    /// Channel of the messages
+    #[arg(long, value_name = "CHANNEL", default_value = "sms")]
+    pub(super) channel: String,
+    /// Purpose that consent must be for
+    #[arg(long, value_name = "PURPOSE", default_value = "marketing")]
+    pub(super) purpose: String,
     /// Leave out who had so many messages in --in-days
     #[arg(long, value_name = "MESSAGES")]
     pub(super) at_most: Option<u64>,

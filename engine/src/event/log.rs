@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column::ColumnKind::{Boolean, Integer, Money, Number, Text, Time, Word};
 use super::column::ColumnSpec;
-use super::words::{CHANNELS, KEYWORD_CLASSES, MESSAGE_TYPES, STATUSES};
+use super::words::{CHANNELS, CHANNELS_OR_ALL, KEYWORD_CLASSES, MESSAGE_TYPES, STATUSES};
 use crate::error::EngineError;
 
 /// Digits of an amount of money in all.
@@ -333,7 +333,7 @@ const REPLIES: &[ColumnSpec] = &[
 const OPT_OUTS: &[ColumnSpec] = &[
     ColumnSpec::optional("id", Text).alias(&["opt_out_id"]),
     ColumnSpec::required("recipient_id", Text),
-    ColumnSpec::if_present("channel", Word(&CHANNELS)),
+    ColumnSpec::optional("channel", Word(&CHANNELS_OR_ALL)),
     ColumnSpec::optional("scope", Text),
     ColumnSpec::optional("method", Text),
     ColumnSpec::required("requested_at", Time),
@@ -343,7 +343,7 @@ const OPT_OUTS: &[ColumnSpec] = &[
 const CONSENTS: &[ColumnSpec] = &[
     ColumnSpec::optional("id", Text).alias(&["consent_id"]),
     ColumnSpec::required("recipient_id", Text),
-    ColumnSpec::if_present("channel", Word(&CHANNELS)),
+    ColumnSpec::optional("channel", Word(&CHANNELS_OR_ALL)),
     ColumnSpec::optional("purpose", Text),
     ColumnSpec::required("status", Text),
     ColumnSpec::optional("method", Text),

@@ -13,3 +13,4 @@ pub use log::{
     INGESTED_AT, Identity, Log, MONEY_PRECISION, MONEY_SCALE, SOURCE_FILE, SOURCE_ROW, attribute_name,
     is_identity_name, provenance_fields, timestamp_type,
 };
+pub(crate) use words::ALL_CHANNELS;

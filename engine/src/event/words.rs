@@ -12,26 +12,49 @@ pub struct WordList {
     pub words: &'static [(&'static str, &'static str)],
 }
 
+const CHANNEL_WORDS: [(&str, &str); 15] = [
+    ("sms", "sms"),
+    ("mms", "sms"),
+    ("text", "sms"),
+    ("短信", "sms"),
+    ("email", "email"),
+    ("e-mail", "email"),
+    ("mail", "email"),
+    ("邮件", "email"),
+    ("push", "push"),
+    ("mobile_push", "push"),
+    ("web_push", "push"),
+    ("whatsapp", "whatsapp"),
+    ("rcs", "rcs"),
+    ("ad", "ad"),
+    ("ads", "ad"),
+];
+
+/// The channel of an opt-out or a consent that is about all of them.
+pub(crate) const ALL_CHANNELS: &str = "all";
+
+const ALL_CHANNELS_WORDS: [(&str, &str); 6] = [
+    (ALL_CHANNELS, ALL_CHANNELS),
+    ("any", ALL_CHANNELS),
+    ("global", ALL_CHANNELS),
+    ("*", ALL_CHANNELS),
+    ("全部", ALL_CHANNELS),
+    ("所有", ALL_CHANNELS),
+];
+
 /// Where a message goes out.
-pub static CHANNELS: WordList = WordList {
+pub static CHANNELS: WordList = WordList { name: "channel", words: &CHANNEL_WORDS };
+
+/// What an opt-out or a consent is about: a channel, or all of them.
+pub static CHANNELS_OR_ALL: WordList = WordList {
     name: "channel",
-    words: &[
-        ("sms", "sms"),
-        ("mms", "sms"),
-        ("text", "sms"),
-        ("短信", "sms"),
-        ("email", "email"),
-        ("e-mail", "email"),
-        ("mail", "email"),
-        ("邮件", "email"),
-        ("push", "push"),
-        ("mobile_push", "push"),
-        ("web_push", "push"),
-        ("whatsapp", "whatsapp"),
-        ("rcs", "rcs"),
-        ("ad", "ad"),
-        ("ads", "ad"),
-    ],
+    words: &{
+        let mut words = [("", ""); CHANNEL_WORDS.len() + ALL_CHANNELS_WORDS.len()];
+        let (of_channels, of_all) = words.split_at_mut(CHANNEL_WORDS.len());
+        of_channels.copy_from_slice(&CHANNEL_WORDS);
+        of_all.copy_from_slice(&ALL_CHANNELS_WORDS);
+        words
+    },
 };
 
 /// What a message is for.
@@ -167,7 +190,7 @@ mod tests {
 
     #[test]
     fn spellings_are_lower_case_and_unique() {
-        for list in [&CHANNELS, &MESSAGE_TYPES, &STATUSES, &KEYWORD_CLASSES] {
+        for list in [&CHANNELS_OR_ALL, &MESSAGE_TYPES, &STATUSES, &KEYWORD_CLASSES] {
             let mut seen = std::collections::BTreeSet::new();
             for (spelling, _) in list.words {
                 assert_eq!(*spelling, spelling.to_lowercase());

@@ -11,7 +11,7 @@ use super::fold::column;
 use super::touched::count_rows;
 use crate::error::Result;
 use crate::event::words::{FIRST_DELIVERED_RANK, FIRST_TERMINAL_RANK, rank_status_sql};
-use crate::event::{INGESTED_AT, Log, SOURCE_FILE, SOURCE_ROW};
+use crate::event::{ALL_CHANNELS, INGESTED_AT, Log, SOURCE_FILE, SOURCE_ROW};
 use crate::query::{QuerySession, quoted, text_literal};
 use crate::settings::{MachineClicks, Settings};
 
@@ -156,9 +156,12 @@ pub(super) fn micros(column: &str) -> String {
     format!("arrow_cast({column}, 'Int64')")
 }
 
-/// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it. The words are those of
-/// the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of Chinese routes.
-pub(crate) const IS_STOP: &str = "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(upper(btrim(text, ' .!。！')) IN \
+/// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it, white space, full
+/// stops and full-width letters aside. The words are those of the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of
+/// Chinese routes.
+pub(crate) const IS_STOP: &str = "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(regexp_replace(\
+    upper(translate(text, 'ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ', \
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ')), '^[\\s.!。！\"“”]+|[\\s.!。！\"“”]+$', '', 'g') IN \
     ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', 'TD', 'T', 'N', 'R', \
     '退订', '拒收', '回复T', '退订T'), FALSE))";
 
@@ -360,9 +363,11 @@ pub(super) fn goals(inputs: &Inputs, range: Option<Range>) -> Option<String> {
     })
 }
 
-/// Opt-outs.
+/// Opt-outs; one of all channels has none of its own.
 pub(super) fn refusals(inputs: &Inputs, range: Option<Range>) -> Option<String> {
-    inputs.has_opt_outs.then(|| of_event(inputs, range, Log::OptOuts, "channel", "TRUE"))
+    inputs
+        .has_opt_outs
+        .then(|| of_event(inputs, range, Log::OptOuts, &format!("nullif(channel, '{ALL_CHANNELS}')"), "TRUE"))
 }
 
 /// Replies: those that say stop are opt-outs, whether or not the provider also logs them as such.

@@ -92,6 +92,8 @@ pub struct QuerySession {
     pub versions: Versions,
     /// Up to when the logs tell: the last commit read, or the clock for files.
     pub as_of: Timestamp,
+    /// The clock when the session was opened.
+    pub opened_at: Timestamp,
     /// The settings that the facts were made under.
     pub settings: Settings,
     /// Sums that are kept in the store; none for files and for a cluster.
@@ -143,6 +145,7 @@ impl QuerySession {
             execution: execution.clone(),
             versions: Versions::new(),
             as_of: now,
+            opened_at: now,
             settings: settings.clone(),
             rollups: None,
             store: None,
@@ -201,6 +204,7 @@ impl QuerySession {
                 execution: Execution::default(),
                 versions: Versions::new(),
                 as_of: now,
+                opened_at: now,
                 settings: settings.clone(),
                 rollups: None,
                 store: None,
@@ -228,6 +232,7 @@ impl QuerySession {
             execution: Execution::default(),
             versions: Versions::new(),
             as_of: Timestamp::UNIX_EPOCH,
+            opened_at: Timestamp::UNIX_EPOCH,
             settings: Settings::default(),
             rollups: None,
             store: None,
@@ -247,15 +252,7 @@ impl QuerySession {
     /// Opens the logs of a store alone, at given versions, for the making of facts.
     pub(crate) async fn logs_alone(tables: &[(Log, Option<DeltaTable>)], settings: &Settings) -> Result<Self> {
         let context = new_context()?;
-        let mut session = Self {
-            context,
-            execution: Execution::default(),
-            versions: Versions::new(),
-            as_of: Timestamp::UNIX_EPOCH,
-            settings: settings.clone(),
-            rollups: None,
-            store: None,
-        };
+        let mut session = Self { settings: settings.clone(), ..Self::alone(context) };
         for (log, table) in tables {
             session.register(log.name(), table.clone(), &log_schema(*log)).await?;
         }

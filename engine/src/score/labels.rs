@@ -34,6 +34,14 @@ pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
     match target {
         Target::Click => of_messages("first_click_at"),
         Target::OptOut => of_messages("opted_out_at"),
+        Target::OptOutPerMessage => Labels {
+            query: format!(
+                "SELECT recipient_id, CASE WHEN opted_out_at IS NOT NULL AND opted_out_at <= {until} THEN 1.0 ELSE 0.0 END AS outcome \
+                 FROM (SELECT recipient_id, opted_out_at, row_number() OVER (PARTITION BY recipient_id ORDER BY sent_at, message_id) \
+                 AS place FROM message_facts WHERE sent_at > {after} AND sent_at <= {until}) WHERE place = 1"
+            ),
+            otherwise: None,
+        },
         Target::Conversion => converted(""),
         Target::Event(event) => converted(&format!(" AND event = {}", text_literal(event))),
         Target::Churn => Labels {

@@ -40,8 +40,8 @@ const ALPHA: f64 = 0.05;
 
 pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, score};
 pub use drift::{Drift, FeatureDrift};
-pub use economics::{EffectAbove, PolicyProfit};
-pub use eligibility::{FREQUENCY_CAP, NO_CONSENT, NO_LEGAL_WINDOW, OPTED_OUT, UNKNOWN_TIME_ZONE};
+pub use economics::PolicyProfit;
+pub use eligibility::{NO_LEGAL_WINDOW, UNKNOWN_TIME_ZONE};
 pub use feature_table::{FeatureColumn, FeatureTable, known_features, write_features};
 pub(crate) use jobs::drop_finished_jobs;
 pub use jobs::{JobResult, JobState, ScoreJob};

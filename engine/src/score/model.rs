@@ -12,13 +12,13 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::drift::DriftReference;
-use super::economics::EffectAbove;
 use super::features::{Encoding, FeatureSet};
 use super::learn::{BaseLearner, Classifier, ClassifierLearner, EffectLearner, EffectModel};
 use super::request::Target;
 use crate::error::{EngineError, Result};
 use crate::stats::calibration::Calibration;
 use crate::stats::prediction_quality::{PredictionComparison, PredictionQuality};
+use crate::stats::uplift::by_prediction::EffectsByPrediction;
 use crate::stats::uplift::heterogeneity::{BestLinearPredictor, GroupEffects};
 use crate::stats::uplift::ranking::{RankingDifference, RankingQuality};
 use crate::stats::uplift::{UpliftMethod, UpliftModel};
@@ -29,7 +29,7 @@ use crate::store::{Store, Versions};
 const FOLDER: &str = "_models";
 
 /// How a model's file is laid out; a newer one is not read by an older program.
-pub const MODEL_FORMAT: u32 = 1;
+pub const MODEL_FORMAT: u32 = 2;
 
 /// A model of one of two kinds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,8 +80,11 @@ pub struct UpliftScorer {
     pub best_linear_predictor: BestLinearPredictor,
     /// Effects by fifth of what is predicted.
     pub group_effects: GroupEffects,
-    /// What the units with the greatest predicted effects really brought.
-    pub effects_above: Vec<EffectAbove>,
+    /// What the units of each part of the predicted effect really brought.
+    pub effects_by_prediction: EffectsByPrediction,
+    /// Messages that a unit of the treatment got within the horizon beyond those of the control: an effect is of all of
+    /// them. None for a table of units.
+    pub messages: Option<f64>,
     /// The ways that were not chosen.
     pub others: Vec<OtherUplift>,
     /// The arm that is compared with the control.
@@ -147,6 +150,9 @@ pub struct ScoreModel {
     pub scorer: Scorer,
     /// What features and scores were like, to tell later whether they still are.
     pub(crate) reference: DriftReference,
+    /// The probability that a message is followed by an opt-out, beside an uplift that opt-outs are held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) opt_out: Option<Box<ScoreModel>>,
     /// What else a reader has to know.
     pub notes: Vec<String>,
 }
@@ -301,6 +307,12 @@ impl ScoreModel {
             return Err(EngineError::refused(format!(
                 "model \"{id}\" was made by a newer version of sendlift (format {}, this one reads up to {MODEL_FORMAT}): \
                  update sendlift, or train a model with this one",
+                head.format
+            )));
+        }
+        if head.format < MODEL_FORMAT {
+            return Err(EngineError::refused(format!(
+                "model \"{id}\" was made by an older version of sendlift (format {}, this one reads {MODEL_FORMAT}): train it again",
                 head.format
             )));
         }

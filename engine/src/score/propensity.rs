@@ -36,6 +36,17 @@ pub(super) async fn train(
     as_of: Timestamp,
     progress: &dyn ScoreProgress,
 ) -> Result<ScoreModel> {
+    train_on(session, request, None, as_of, progress).await
+}
+
+/// Trains a model on a set of features that is given, or on that of the moment which it learns from.
+pub(super) async fn train_on(
+    session: &QuerySession,
+    request: &ScoreRequest,
+    set: Option<&FeatureSet>,
+    as_of: Timestamp,
+    progress: &dyn ScoreProgress,
+) -> Result<ScoreModel> {
     let horizon = i64::from(request.horizon_days) * DAY_MICROSECONDS;
     let until = as_of.as_microsecond();
     let (judged_from, learnt_from) = (until - horizon, until - 2 * horizon);
@@ -45,7 +56,10 @@ pub(super) async fn train(
     let (units, outcomes) = count_units(session, target, learnt_from, judged_from).await?;
     check_classes(target, units, outcomes, "to learn from")?;
     let draw = Draw::of(units, request.seed);
-    let set = FeatureSet::fix(session, learnt_from).await?;
+    let set = match set {
+        Some(set) => set.clone(),
+        None => FeatureSet::fix(session, learnt_from).await?,
+    };
     check_cancelled(progress)?;
     progress.at("reading features to learn from", 0, Some(units));
     let learnt = read_units(session, &set, target, (learnt_from, judged_from), draw).await?;
@@ -91,6 +105,7 @@ pub(super) async fn train(
         encoding,
         scorer: Scorer::Propensity(Box::new(fitted.scorer)),
         reference,
+        opt_out: None,
         notes,
     }
     .named()

@@ -6,7 +6,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
+use crate::permission::PermissionRules;
 use crate::windows::OwnFile;
+
+/// Days ahead at most: ten years.
+const LONGEST_HORIZON: u32 = 3_650;
+/// Amounts at most, far from where numbers end.
+const LARGEST_AMOUNT: f64 = 1e15;
 
 /// What a model predicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +26,8 @@ pub enum Target {
     Event(String),
     /// A recipient who is sent to opts out within the horizon.
     OptOut,
+    /// The next message to a recipient within the horizon is followed by an opt-out.
+    OptOutPerMessage,
     /// A customer of the last two horizons does not convert within the next.
     Churn,
 }
@@ -33,6 +41,7 @@ impl Target {
             Self::Conversion => "conversion",
             Self::Event(event) => event,
             Self::OptOut => "opt_out",
+            Self::OptOutPerMessage => "opt_out_per_message",
             Self::Churn => "churn",
         }
     }
@@ -41,7 +50,9 @@ impl Target {
     #[must_use]
     pub fn units(&self) -> &'static str {
         match self {
-            Self::Click | Self::OptOut => "recipients who were sent a message within the horizon",
+            Self::Click | Self::OptOut | Self::OptOutPerMessage => {
+                "recipients who were sent a message within the horizon"
+            }
             Self::Conversion | Self::Event(_) => "recipients known by the moment",
             Self::Churn => "recipients who converted within the two horizons before the moment",
         }
@@ -56,10 +67,11 @@ impl FromStr for Target {
             "click" => Self::Click,
             "conversion" => Self::Conversion,
             "opt_out" => Self::OptOut,
+            "opt_out_per_message" => Self::OptOutPerMessage,
             "churn" => Self::Churn,
             "" => {
                 return Err(EngineError::usage(
-                    "a target is click, conversion, opt_out, churn, or the name of a conversion's event",
+                    "a target is click, conversion, opt_out, opt_out_per_message, churn, or the name of a conversion's event",
                 ));
             }
             event => Self::Event(event.to_owned()),
@@ -112,13 +124,24 @@ pub struct EligibilityRules {
 
 impl Default for EligibilityRules {
     fn default() -> Self {
-        Self {
-            channel: "sms".to_owned(),
-            purpose: "marketing".to_owned(),
-            frequency_cap: None,
-            frequency_days: 7,
-            legal_hours: None,
-        }
+        let PermissionRules { channel, purpose, frequency_cap, frequency_days } = PermissionRules::default();
+        Self { channel, purpose, frequency_cap, frequency_days, legal_hours: None }
+    }
+}
+
+impl EligibilityRules {
+    /// What a message needs permission for.
+    ///
+    /// # Errors
+    /// When there is no such channel.
+    pub(super) fn permission(&self) -> Result<PermissionRules> {
+        let rules = PermissionRules {
+            channel: self.channel.clone(),
+            purpose: self.purpose.clone(),
+            frequency_cap: self.frequency_cap,
+            frequency_days: self.frequency_days,
+        };
+        rules.checked()
     }
 }
 
@@ -181,23 +204,36 @@ impl ScoreRequest {
     /// Refuses numbers that mean nothing.
     ///
     /// # Errors
-    /// For a horizon of no days, and for amounts below zero or not finite.
+    /// For a horizon of no days or of decades, for amounts below zero or not finite, and for a channel that there is not.
     pub fn check(&self) -> Result<()> {
-        if self.horizon_days == 0 {
-            return Err(EngineError::usage("the horizon is 0 days: give one day or more"));
+        if !(1..=LONGEST_HORIZON).contains(&self.horizon_days) {
+            return Err(EngineError::usage(format!(
+                "the horizon is {} days: give 1 to {LONGEST_HORIZON}",
+                self.horizon_days
+            )));
         }
         let amounts = [
+            ("the margin", self.economics.margin),
             ("the cost of a part", self.economics.part_cost),
             ("the value lost with an opt-out", Some(self.economics.opt_out_value)),
             ("the budget", self.budget),
         ];
         for (name, amount) in amounts {
-            if amount.is_some_and(|amount| !(amount >= 0.0 && amount.is_finite())) {
-                return Err(EngineError::usage(format!("{name} is an amount of zero or more")));
+            if amount.is_some_and(|amount| !(0.0..=LARGEST_AMOUNT).contains(&amount)) {
+                return Err(EngineError::usage(format!("{name} is an amount from zero to {LARGEST_AMOUNT:e}")));
             }
         }
-        if self.economics.margin.is_some_and(|margin| !margin.is_finite()) {
-            return Err(EngineError::usage("the margin is an amount"));
+        if !(1..=LONGEST_HORIZON).contains(&self.eligibility.frequency_days) {
+            return Err(EngineError::usage(format!(
+                "the frequency cap looks back {} days: give 1 to {LONGEST_HORIZON}",
+                self.eligibility.frequency_days
+            )));
+        }
+        self.eligibility.permission()?;
+        if !matches!(self.model, ModelChoice::Uplift { .. }) && self.control.is_some() {
+            return Err(EngineError::usage(
+                "a control is what an uplift is measured against: ask for one with --model uplift, or leave it out",
+            ));
         }
         Ok(())
     }

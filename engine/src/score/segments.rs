@@ -1,16 +1,19 @@
 //! Segments of recipients in sum: what their scores say of them together.
 
 use itertools::Itertools as _;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ALPHA;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
-use crate::facts::latest_contacts;
+use crate::facts::{contact_periods, latest_contacts, moment};
 use crate::query::{QuerySession, has_column, quoted};
-use crate::report::{cell_number, cell_text};
+use crate::report::{cell_number, cell_text, contacts_have_history};
+use crate::segment::SegmentColumn;
 use crate::stats::distribution::normal::critical_value;
+use crate::stats::uplift::by_prediction::EffectsByPrediction;
 use crate::stats::{Estimate, Interval};
 
 /// A segment in sum.
@@ -22,70 +25,166 @@ pub struct SegmentScore {
     pub recipients: u64,
     /// Their mean score.
     pub mean_score: f64,
-    /// How many will have the outcome if the model is right, with the interval of chance alone: what a planner has to expect. Of
-    /// what a message adds there is a sum without an interval, for single effects are never seen.
+    /// How many outcomes a planner has to expect: of a probability as many as the model says, with the interval of chance
+    /// alone; of an uplift how many a message adds by what the experiment's own units with such predictions brought, with
+    /// the interval of that.
     pub expected: Estimate,
 }
 
-/// Refuses columns that recipients cannot be summed up by.
-pub(super) async fn check_columns(session: &QuerySession, by: &[String]) -> Result<()> {
-    let contacts = session.schema(Log::Recipients.name()).await?;
-    for column in by {
-        if !has_column(&contacts, column) {
-            let names: Vec<&str> = contacts.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(EngineError::usage(format!(
-                "the contacts have no column \"{column}\" to sum up by; they have {}",
-                names.join(", ")
-            )));
-        }
-    }
-    if !by.iter().all_unique() {
-        return Err(EngineError::usage("a column to sum up by is named twice"));
-    }
-    Ok(())
+/// What recipients are summed up by.
+pub(super) struct ScoreSegments {
+    by: Vec<String>,
+    /// SQL of each value, where the contacts are joined as `k`.
+    values: Vec<String>,
+    /// The contacts as of the moment, with the columns of saved segments.
+    contacts: String,
+    saved: Vec<SegmentColumn>,
 }
 
-/// The segments of a table of scores.
-pub(super) async fn segment_scores(
-    session: &QuerySession,
-    table: &str,
-    by: &[String],
-    is_uplift: bool,
-) -> Result<Vec<SegmentScore>> {
-    if by.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut named: Vec<String> = by.iter().map(|column| quoted(column)).collect();
-    named.sort();
-    let keys: Vec<String> = by.iter().map(|column| format!("arrow_cast(k.{}, 'Utf8')", quoted(column))).collect();
-    let places: Vec<String> = (1..=by.len()).map(|place| place.to_string()).collect();
-    let query = format!(
-        "SELECT {}, count(*) * 1.0, avg(s.score), sum(s.score), sum(s.score * (1 - s.score)) FROM {table} AS s \
-         LEFT JOIN {} AS k ON k.recipient_id = s.recipient_id GROUP BY {} ORDER BY {}",
-        keys.iter().enumerate().map(|(place, key)| format!("{key} AS k{place}")).collect::<Vec<_>>().join(", "),
-        latest_contacts(&format!("recipient_id, {}", named.join(", "))),
-        places.join(", "),
-        places.join(", ")
-    );
-    let mut found = Vec::new();
-    for batch in session.collect(&query).await? {
-        for row in 0..batch.num_rows() {
-            let mut values = Map::new();
-            for (place, column) in by.iter().enumerate() {
-                values.insert(column.clone(), cell_text(&batch, place, row)?.map_or(Value::Null, Value::String));
+impl ScoreSegments {
+    /// Columns of the contacts, or `segment:NAME` of a saved one, as of a moment.
+    pub(super) async fn of(session: &QuerySession, by: &[String], as_of: Timestamp) -> Result<Self> {
+        let contacts = session.schema(Log::Recipients.name()).await?;
+        let (mut values, mut columns, mut saved) = (Vec::new(), Vec::new(), Vec::new());
+        for name in by {
+            if let Some(segment) = SegmentColumn::named(session, name).await? {
+                values.push(segment.value("k"));
+                columns.extend(segment.made_of().iter().cloned());
+                saved.push(segment);
+                continue;
             }
-            let number =
-                |place: usize| -> Result<f64> { Ok(cell_number(&batch, by.len() + place, row)?.unwrap_or(0.0)) };
-            let (n, sum) = (number(0)?, number(2)?);
-            let expected = if is_uplift {
-                Estimate::new(sum, Interval::from_ends(f64::NEG_INFINITY, f64::INFINITY))
-            } else {
-                let spread = critical_value(ALPHA) * number(3)?.max(0.0).sqrt();
-                Estimate::new(sum, Interval::from_ends((sum - spread).max(0.0), (sum + spread).min(n)))
-            };
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count.
-            found.push(SegmentScore { by: values, recipients: n as u64, mean_score: number(1)?, expected });
+            if name == "recipient_id" {
+                return Err(EngineError::usage(
+                    "recipient_id is another for each recipient: the file has every score; sum up by a column that several share",
+                ));
+            }
+            if !has_column(&contacts, name) {
+                let names: Vec<&str> = contacts.fields().iter().map(|field| field.name().as_str()).collect();
+                return Err(EngineError::usage(format!(
+                    "the contacts have no column \"{name}\" to sum up by; they have {}, and saved segments are asked for as \
+                     segment:NAME",
+                    names.join(", ")
+                )));
+            }
+            values.push(format!("arrow_cast(k.{}, 'Utf8')", quoted(name)));
+            columns.push(name.clone());
+        }
+        if !by.iter().all_unique() {
+            return Err(EngineError::usage("a column to sum up by is named twice"));
+        }
+        columns.retain(|column| column != "recipient_id");
+        columns.sort();
+        columns.dedup();
+        let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let mut contacts = if contacts_have_history(session).await? && !columns.is_empty() {
+            let at = moment(as_of.as_microsecond());
+            let columns = columns.join(", ");
+            format!(
+                "(SELECT recipient_id, {columns} FROM ({}) WHERE valid_from <= {at} AND {at} < valid_to)",
+                contact_periods(&columns)
+            )
+        } else {
+            latest_contacts(&["recipient_id".to_owned()].into_iter().chain(columns).join(", "))
+        };
+        for segment in &saved {
+            contacts = format!("(SELECT *, {} FROM {contacts} AS contacts)", segment.computed());
+        }
+        Ok(Self { by: by.to_vec(), values, contacts, saved })
+    }
+
+    /// What a reader must know of saved segments.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        self.saved.iter().map(SegmentColumn::note)
+    }
+
+    /// The segments of a table of scores; with the effects by what was predicted where the scores are of an uplift.
+    pub(super) async fn scores(
+        &self,
+        session: &QuerySession,
+        table: &str,
+        effects: Option<&EffectsByPrediction>,
+    ) -> Result<Vec<SegmentScore>> {
+        let width = self.by.len();
+        if width == 0 {
+            return Ok(Vec::new());
+        }
+        // Of an uplift each part of what is predicted is counted by itself.
+        let part = match effects {
+            Some(effects) => {
+                let steps = effects.parts.iter().skip(1);
+                let steps = steps.map(|part| format!(" + CASE WHEN s.score >= {:?} THEN 1 ELSE 0 END", part.least));
+                format!("0{}", steps.collect::<String>())
+            }
+            None => "0".to_owned(),
+        };
+        let keys = self.values.iter().enumerate().map(|(place, value)| format!("{value} AS k{place}")).join(", ");
+        let places = (1..=width + 1).join(", ");
+        let query = format!(
+            "SELECT {keys}, {part} AS part, count(*) * 1.0, sum(s.score), sum(s.score * (1 - s.score)) FROM {table} AS s \
+             LEFT JOIN {} AS k ON k.recipient_id = s.recipient_id GROUP BY {places} ORDER BY {places}",
+            self.contacts
+        );
+        let mut found: Vec<(Vec<Option<String>>, Vec<PartSums>)> = Vec::new();
+        for batch in session.collect(&query).await? {
+            for row in 0..batch.num_rows() {
+                let key = (0..width).map(|place| cell_text(&batch, place, row)).collect::<Result<Vec<_>>>()?;
+                let number =
+                    |place: usize| -> Result<f64> { Ok(cell_number(&batch, width + place, row)?.unwrap_or(0.0)) };
+                let sums = PartSums { part: number(0)?, n: number(1)?, sum: number(2)?, variance: number(3)? };
+                match found.last_mut() {
+                    Some((known, parts)) if *known == key => parts.push(sums),
+                    _ => found.push((key, vec![sums])),
+                }
+            }
+        }
+        Ok(found.into_iter().map(|(key, parts)| self.score(key, &parts, effects)).collect())
+    }
+
+    fn score(
+        &self,
+        key: Vec<Option<String>>,
+        parts: &[PartSums],
+        effects: Option<&EffectsByPrediction>,
+    ) -> SegmentScore {
+        let critical = critical_value(ALPHA);
+        let n: f64 = parts.iter().map(|part| part.n).sum();
+        let sum: f64 = parts.iter().map(|part| part.sum).sum();
+        let expected = if let Some(effects) = effects {
+            let mut like = effects.audience();
+            for part in parts {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A small count.
+                if let Some(least) = effects.parts.get(part.part as usize).map(|part| part.least) {
+                    like.add_many(least, part.n);
+                }
+            }
+            match like.mean_effect(critical) {
+                Some(mean) => {
+                    let times = |value: Option<f64>, other: f64| value.map_or(other, |value| value * n);
+                    let interval =
+                        Interval::from_ends(times(mean.low, f64::NEG_INFINITY), times(mean.high, f64::INFINITY));
+                    Estimate::new(times(mean.estimate, 0.0), interval)
+                }
+                None => Estimate::undefined("nobody is in the segment"),
+            }
+        } else {
+            let spread = critical * parts.iter().map(|part| part.variance).sum::<f64>().max(0.0).sqrt();
+            Estimate::new(sum, Interval::from_ends((sum - spread).max(0.0), (sum + spread).min(n)))
+        };
+        let values = key.into_iter().map(|value| value.map_or(Value::Null, Value::String));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count.
+        SegmentScore {
+            by: self.by.iter().cloned().zip(values).collect(),
+            recipients: n as u64,
+            mean_score: sum / n,
+            expected,
         }
     }
-    Ok(found)
+}
+
+/// The scores of one part of a segment in sum.
+struct PartSums {
+    part: f64,
+    n: f64,
+    sum: f64,
+    variance: f64,
 }

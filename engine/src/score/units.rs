@@ -223,6 +223,7 @@ async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Resu
         reference: DriftReference::of(&encoding, &table.features.select(&learnt.rows), &learnt.scores),
         encoding,
         scorer: learnt.scorer,
+        opt_out: None,
         notes,
     }
     .named()
@@ -443,7 +444,7 @@ async fn apply(
     let mut notes = model.notes.clone();
     for (name, n) in names.iter().zip(unknown).filter(|(_, n)| *n > 0) {
         notes.push(format!(
-            "{n} units have a value of {name} that the model was not trained with: they count as \"any other\""
+            "{n} units have a value of {name} that too few had, or nobody, where the model was trained: they count as \"any other\""
         ));
     }
     #[allow(clippy::cast_precision_loss)] // Units held in memory.

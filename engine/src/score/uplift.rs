@@ -10,18 +10,19 @@ use arrow::datatypes::Float64Type;
 use jiff::Timestamp;
 
 use super::drift::DriftReference;
-use super::economics::effects_above;
 use super::features::{Encoding, FeatureSet, Recipients, TextFeatures};
 use super::learn::{BaseLearner, ClassifierLearner};
 use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, UpliftScorer, learners};
-use super::propensity::{check_classes, encode_all};
-use super::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
+use super::propensity::{check_classes, encode_all, train_on};
+use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST, latest_rows};
 use crate::query::{QuerySession, text_literal};
 use crate::report::{cell_number, cell_text};
 use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
+use crate::stats::sample_ratio::sample_ratio_test;
+use crate::stats::uplift::by_prediction::{EffectsByPrediction, Way};
 use crate::stats::uplift::heterogeneity::{best_linear_predictor, group_effects};
 use crate::stats::uplift::ranking::{RankingOptions, compare_rankings, evaluate_ranking};
 use crate::stats::uplift::{CrossFitting, RandomisedUnits, UpliftMethod, fit_uplift};
@@ -37,6 +38,10 @@ const LEAST_OUTCOMES_OF_AN_ARM: usize = 50;
 const FOLDS: u32 = 5;
 /// Groups of what is predicted, whose effects are told.
 const GROUPS: u32 = 5;
+/// More messages than one in so many recipients' second are told.
+const MORE_THAN_ONE: f64 = 1.05;
+/// Arms whose sizes are so unlikely as drawn were not drawn as planned: the limit of the sample ratio in `experiment`.
+const MISMATCH: f64 = 0.001;
 /// An arm that features tell better than this was not drawn at random.
 const ARM_TOLD: f64 = 0.55;
 
@@ -112,7 +117,21 @@ pub(super) async fn train(
     drop(batches);
     let probabilities = vec![arms.probability; outcome.len()];
     let data = Randomised { features: &features, outcome: &outcome, treated: &treated, probabilities: &probabilities };
-    let (scorer, effects) = fit(&data, &request.target, arms.sides.clone(), request.seed, progress)?;
+    let (mut scorer, effects) = fit(&data, &request.target, arms.sides.clone(), request.seed, progress)?;
+    let messages = arms.messages(session, horizon).await?;
+    if messages > MORE_THAN_ONE {
+        notes.push(format!(
+            "a recipient of \"{}\" got {messages:.2} messages within the horizon beyond those of \"{}\": the effect is of all of \
+             them, and so is the cost that is deducted",
+            arms.sides.treatment, arms.sides.control
+        ));
+    }
+    scorer.messages = Some(messages);
+    let opt_out = if request.economics.opt_out_value > 0.0 {
+        opt_out_model(session, request, &set, as_of, progress, &mut notes).await?
+    } else {
+        None
+    };
     ScoreModel {
         format: MODEL_FORMAT,
         id: String::new(),
@@ -134,9 +153,37 @@ pub(super) async fn train(
         reference: DriftReference::of(&encoding, &features, &effects),
         encoding,
         scorer: Scorer::Uplift(Box::new(scorer)),
+        opt_out,
         notes,
     }
     .named()
+}
+
+/// A model of the probability that a message is followed by an opt-out, from the same features; none where the logs hold too
+/// little to learn it from, which is noted.
+async fn opt_out_model(
+    session: &QuerySession,
+    request: &ScoreRequest,
+    set: &FeatureSet,
+    as_of: Timestamp,
+    progress: &dyn ScoreProgress,
+    notes: &mut Vec<String>,
+) -> Result<Option<Box<ScoreModel>>> {
+    let asked = ScoreRequest {
+        model: ModelChoice::Propensity,
+        target: Target::OptOutPerMessage,
+        horizon_days: request.horizon_days,
+        seed: request.seed,
+        ..ScoreRequest::default()
+    };
+    match train_on(session, &asked, Some(set), as_of, progress).await {
+        Ok(model) => Ok(Some(Box::new(model))),
+        Err(EngineError::Refused(why)) => {
+            notes.push(format!("the probability of an opt-out is the share of all messages for everybody, for {why}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Units of two arms.
@@ -203,6 +250,17 @@ pub(super) fn fit(
         };
         qini(&right.3).total_cmp(&qini(&left.3))
     });
+    let candidates: Vec<Way<'_>> = tried
+        .iter()
+        .map(|(_, _, fitted, _)| Way {
+            effects: &fitted.effects,
+            doubly_robust_scores: &fitted.doubly_robust_scores,
+            folds: &fitted.folds,
+        })
+        .collect();
+    let Some((.., best, _)) = tried.first() else { return Err(EngineError::refused("no model was fitted")) };
+    let effects = best.model.predict(data.features);
+    let effects_by_prediction = EffectsByPrediction::of(units, &candidates, 0, &effects, seed)?;
     let mut tried = tried.into_iter();
     let Some((method, learner, chosen, quality)) = tried.next() else {
         return Err(EngineError::refused("no model was fitted"));
@@ -219,14 +277,14 @@ pub(super) fn fit(
         learner,
         best_linear_predictor: best_linear_predictor(units, expected, &chosen.effects, options.alpha)?,
         group_effects: group_effects(units, expected, &chosen.effects, GROUPS, options.alpha)?,
-        effects_above: effects_above(&chosen.effects, &chosen.doubly_robust_scores),
+        effects_by_prediction,
+        messages: None,
         model: chosen.model,
         quality,
         others,
         treatment: sides.treatment,
         control: sides.control,
     };
-    let effects = scorer.model.predict(data.features);
     Ok((scorer, effects))
 }
 
@@ -322,6 +380,8 @@ impl Arms {
                 sum(&treatments) / (sum(&treatments) + sum(&controls))
             }
         };
+        let all: Vec<&Arm> = controls.iter().chain(&treatments).copied().collect();
+        check_sizes(experiment, &all)?;
         let both = || controls.iter().chain(&treatments);
         let first = both().map(|arm| arm.assigned.0).fold(f64::INFINITY, f64::min);
         let last = both().map(|arm| arm.assigned.1).fold(f64::NEG_INFINITY, f64::max);
@@ -347,6 +407,42 @@ impl Arms {
             notes,
         })
     }
+}
+
+impl Arms {
+    /// How many messages a unit of the treatment got within the horizon beyond those of the control.
+    async fn messages(&self, session: &QuerySession, horizon: i64) -> Result<f64> {
+        let query = format!(
+            "SELECT (sum(n) FILTER (WHERE treated)) / (count(*) FILTER (WHERE treated)) \
+             - (sum(n) FILTER (WHERE NOT treated)) / (count(*) FILTER (WHERE NOT treated)) FROM (\
+             SELECT a.recipient_id, a.treated, count(f.message_id) * 1.0 AS n FROM ({}) AS a \
+             LEFT JOIN message_facts AS f ON f.recipient_id = a.recipient_id AND arrow_cast(f.sent_at, 'Int64') >= a.assigned \
+             AND arrow_cast(f.sent_at, 'Int64') <= a.assigned + {horizon} GROUP BY a.recipient_id, a.treated)",
+            self.query
+        );
+        let found = session.collect(&query).await?;
+        let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(0.0) };
+        Ok(cell_number(batch, 0, 0)?.unwrap_or(0.0))
+    }
+}
+
+/// Refuses arms whose sizes are not those that they were drawn for.
+fn check_sizes(experiment: &str, arms: &[&Arm]) -> Result<()> {
+    let Some(planned) = arms.iter().map(|arm| arm.propensity).collect::<Option<Vec<f64>>>() else { return Ok(()) };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counts.
+    let counts: Vec<u64> = arms.iter().map(|arm| arm.n as u64).collect();
+    let Ok(ratio) = sample_ratio_test(&counts, &planned) else { return Ok(()) };
+    if ratio.p_value < MISMATCH {
+        let sizes = arms.iter().map(|arm| format!("\"{}\" {}", arm.name, arm.n)).collect::<Vec<_>>().join(", ");
+        let shares = planned.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(EngineError::refused(format!(
+            "the arms of \"{experiment}\" have {sizes} recipients, where probabilities of {shares} were logged (p {:.1e}): some \
+             are missing or were not drawn so, and what a message adds cannot be learnt from the rest; `experiment analyze` \
+             shows where they were lost",
+            ratio.p_value
+        )));
+    }
+    Ok(())
 }
 
 /// An arm as it was assigned.

@@ -13,4 +13,5 @@ mod sizes;
 pub(crate) use column::SegmentColumn;
 pub use column::segments_behind;
 pub use definition::{AddedSegment, SegmentDefinition, SegmentVersion};
+pub(crate) use predicate::{is_of_the_condition, refused_part};
 pub use sizes::{SegmentSizes, VersionSize, segment_sizes};

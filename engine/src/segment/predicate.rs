@@ -42,12 +42,7 @@ impl Predicate {
         let told = |error: DataFusionError| unreadable(text, &error, &known);
         let condition = session.context().parse_sql_expr(text, &schema).map_err(told)?;
 
-        let mut refused = None;
-        condition.apply(|part| {
-            refused = refusal(part);
-            Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
-        if let Some(why) = refused {
+        if let Some(why) = refused_part(&condition)? {
             return Err(EngineError::usage(format!("the condition \"{text}\" cannot be a segment's: {why}")));
         }
         let kind = condition.get_type(&schema).map_err(told)?;
@@ -98,10 +93,22 @@ impl Predicate {
     }
 }
 
+/// Why a condition cannot be told of one contact at a time, by its first part that cannot.
+pub(crate) fn refused_part(condition: &Expr) -> Result<Option<String>> {
+    let mut refused = None;
+    condition.apply(|part| {
+        refused = refusal(part);
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(refused)
+}
+
 /// Whether an error is about what was asked, and not about the files that it was asked of.
-fn is_of_the_condition(error: &DataFusionError) -> bool {
+pub(crate) fn is_of_the_condition(error: &DataFusionError) -> bool {
     use DataFusionError::{ArrowError, Execution, Plan, SchemaError};
     matches!(error.find_root(), ArrowError(..) | Execution(_) | Plan(_) | SchemaError(..))
+        // A condition that is evaluated while a file is read fails inside of the reader's error.
+        || error.to_string().contains("Error evaluating filter predicate")
 }
 
 /// The parser's or the planner's own words; of a column that is not there, which there are.
@@ -123,10 +130,9 @@ fn unreadable(text: &str, error: &DataFusionError, known: &str) -> EngineError {
 /// Why a part of a condition has no place in it.
 fn refusal(part: &Expr) -> Option<String> {
     match part {
-        Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => Some(format!(
-            "{}() gives another value at another time, and a version of a segment stays what it is",
-            call.name()
-        )),
+        Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
+            Some(format!("{}() gives another value at another time, and the same must come out again", call.name()))
+        }
         Expr::Column(_)
         | Expr::Literal(..)
         | Expr::BinaryExpr(_)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -22,6 +22,7 @@ use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::facts::latest_contacts;
 use crate::ingest::input::Input;
+use crate::permission::{FREQUENCY_CAP, NO_CONSENT, OPTED_OUT, PermissionRules};
 use crate::query::{QuerySession, has_column, quoted, unit_table};
 use crate::segment::SegmentColumn;
 use crate::stats::schedule::{PosteriorDraws, Reason, RecipientClass, Schedule, ScheduleOptions, plan_schedule};
@@ -48,10 +49,8 @@ pub struct ScheduleRequest {
     pub uniform_share: f64,
     /// Messages that each window of the week can carry; none for as many as there are.
     pub capacity: Option<u64>,
-    /// A recipient with so many messages in `frequency_days` gets none.
-    pub frequency_cap: Option<u64>,
-    /// Days that the cap looks back.
-    pub frequency_days: u32,
+    /// Who may be sent to.
+    pub permission: PermissionRules,
     /// The same seed gives the same schedule; take another for every campaign.
     pub seed: u64,
 }
@@ -94,8 +93,7 @@ pub struct WindowLoad {
     pub n: u64,
 }
 
-const OPTED_OUT: &str = "opted_out";
-const FREQUENCY_CAP: &str = "frequency_cap";
+const REFUSALS: [&str; 3] = [OPTED_OUT, NO_CONSENT, FREQUENCY_CAP];
 const UNKNOWN_TIME_ZONE: &str = "unknown_time_zone";
 const NO_LEGAL_WINDOW: &str = "no_legal_window";
 const NO_CAPACITY: &str = "no_capacity";
@@ -174,7 +172,7 @@ fn diagonal(values: &[f64]) -> Vec<f64> {
 struct List<'a> {
     session: &'a QuerySession,
     table: String,
-    /// `unit`, `country`, `region`, `time_zone`, `opted_out`, `capped`, and `k0`… for the segments.
+    /// `unit`, `country`, `region`, `time_zone`, `refusal`, and `k0`… for the segments.
     query: String,
     /// How many columns the segments have.
     by: usize,
@@ -237,22 +235,18 @@ impl<'a> List<'a> {
         let name = format!("list_{}", uuid::Uuid::new_v4().simple());
         session.context().register_table(name.as_str(), table)?;
         let unit = format!("arrow_cast(l.{}, 'Utf8')", quoted(&request.unit));
-        let since = session.as_of.as_microsecond() - i64::from(request.frequency_days) * 86_400_000_000;
-        let frequency = match request.frequency_cap {
-            Some(cap) => format!("coalesce(m.messages, 0) >= {cap}"),
-            None => "FALSE".to_owned(),
-        };
+        let permission =
+            request.permission.clone().checked()?.joins(session, &unit, session.as_of.as_microsecond()).await?;
         let query = format!(
             "SELECT {unit} AS unit, {} AS country, {} AS region, {} AS time_zone, \
-             o.recipient_id IS NOT NULL AS opted_out, {frequency} AS capped{keys} FROM {name} AS l \
-             LEFT JOIN {latest} AS c ON c.recipient_id = {unit} \
-             LEFT JOIN (SELECT DISTINCT recipient_id FROM opt_outs) AS o ON o.recipient_id = {unit} \
-             LEFT JOIN (SELECT recipient_id, count(*) AS messages FROM message_facts \
-             WHERE arrow_cast(sent_at, 'Int64') >= {since} GROUP BY recipient_id) AS m ON m.recipient_id = {unit} \
+             CASE {} END AS refusal{keys} FROM {name} AS l \
+             LEFT JOIN {latest} AS c ON c.recipient_id = {unit}{} \
              WHERE {unit} IS NOT NULL AND {unit} <> ''",
             known("country"),
             known("region"),
             known("time_zone"),
+            permission.branches,
+            permission.joins,
         );
         Ok(Self { session, table: name, query, by: request.windows.by.len(), segments })
     }
@@ -272,7 +266,7 @@ impl<'a> List<'a> {
     ) -> Result<ScheduleSummary> {
         // First how many there are of each kind, so that capacities are in the probabilities; then the file.
         let keys: String = (0..self.by).map(|place| format!(", k{place}")).collect();
-        let kind_columns = format!("country, region, time_zone, opted_out, capped{keys}");
+        let kind_columns = format!("country, region, time_zone, refusal{keys}");
         let kinds = format!(
             "SELECT '' AS unit, {kind_columns}, count(*) FROM ({}) AS listed GROUP BY {kind_columns}",
             self.query
@@ -280,7 +274,7 @@ impl<'a> List<'a> {
         let mut classes =
             Classes { known, segments: self.segments, classes: Vec::new(), without_zone: BTreeMap::new() };
         for batch in self.session.collect(&kinds).await? {
-            let count = batch.column(6 + self.by).as_primitive::<Int64Type>();
+            let count = batch.column(5 + self.by).as_primitive::<Int64Type>();
             for (row, (kind, _)) in self.kinds(&batch)?.into_iter().enumerate() {
                 if let Some(class) = classes.of(&kind)? {
                     classes.classes[class].recipients += count.value(row).unsigned_abs();
@@ -318,18 +312,13 @@ impl<'a> List<'a> {
     /// What each row of a batch is, and whose.
     fn kinds(&self, batch: &RecordBatch) -> Result<Vec<(Kind, String)>> {
         let text = |column: usize, row: usize| crate::report::cell_text(batch, column, row);
-        let yes = |column: usize, row: usize| {
-            let column = batch.column(column).as_boolean();
-            column.is_valid(row) && column.value(row)
-        };
         (0..batch.num_rows())
             .map(|row| {
-                let segment = (0..self.by).map(|key| text(6 + key, row)).collect::<Result<Vec<_>>>()?;
+                let segment = (0..self.by).map(|key| text(5 + key, row)).collect::<Result<Vec<_>>>()?;
                 let kind = Kind {
                     place: (text(1, row)?, text(2, row)?),
                     zone: text(3, row)?.filter(|zone| jiff::tz::TimeZone::get(zone).is_ok()),
-                    opted_out: yes(4, row),
-                    capped: yes(5, row),
+                    refusal: text(4, row)?.and_then(|reason| REFUSALS.into_iter().find(|known| *known == reason)),
                     segment,
                 };
                 Ok((kind, text(0, row)?.unwrap_or_default()))
@@ -344,22 +333,9 @@ struct Kind {
     place: super::cells::Place,
     /// The time zone, where it is known.
     zone: Option<String>,
-    opted_out: bool,
-    capped: bool,
-    segment: Vec<Option<String>>,
-}
-
-impl Kind {
     /// Why there is no window for the recipient.
-    fn refusal(&self) -> Option<&'static str> {
-        if self.opted_out {
-            Some(OPTED_OUT)
-        } else if self.capped {
-            Some(FREQUENCY_CAP)
-        } else {
-            None
-        }
-    }
+    refusal: Option<&'static str>,
+    segment: Vec<Option<String>>,
 }
 
 struct Classes<'a> {
@@ -373,7 +349,7 @@ struct Classes<'a> {
 impl Classes<'_> {
     /// The class of a recipient, a new one if need be; none for one who gets no window.
     fn of(&mut self, kind: &Kind) -> Result<Option<usize>> {
-        if kind.refusal().is_some() {
+        if kind.refusal.is_some() {
             return Ok(None);
         }
         let Some(legal) = self.legal(kind)? else { return Ok(None) };
@@ -452,7 +428,7 @@ impl<'a> Writer<'a> {
                     |found| Some(Ok(found)),
                 )
             });
-            let assigned = assigned.unwrap_or_else(|| Err(kind.refusal().unwrap_or(UNKNOWN_TIME_ZONE)));
+            let assigned = assigned.unwrap_or_else(|| Err(kind.refusal.unwrap_or(UNKNOWN_TIME_ZONE)));
             match assigned {
                 Ok(found) => {
                     let slot = &self.known.slots.all()[found.slot];

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
+use sendlift_engine::permission::PermissionRules;
 use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::windows::{
     EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
@@ -211,8 +212,7 @@ async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
         propensity_floor: 0.02,
         uniform_share: 0.1,
         capacity: None,
-        frequency_cap: None,
-        frequency_days: 7,
+        permission: PermissionRules::default(),
         seed,
     };
     let out = store.folder.path().join("schedule.csv");
@@ -325,8 +325,7 @@ async fn segments_are_made_of_what_is_known_before_a_send() {
             propensity_floor: 0.02,
             uniform_share: 0.1,
             capacity: None,
-            frequency_cap: None,
-            frequency_days: 7,
+            permission: PermissionRules::default(),
             seed: 1,
         };
         let summary = schedule_list(&session, &request, &out).await.unwrap();

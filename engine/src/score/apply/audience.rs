@@ -6,27 +6,33 @@ use std::sync::Arc;
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::datatypes::{Float64Type, SchemaRef};
 
-use super::rows::{ELIGIBLE, EXPECTED_PROFIT, IN_AUDIENCE, column};
+use super::rows::{ELIGIBLE, EXPECTED_PROFIT, IN_AUDIENCE, SCORE, column};
+use super::summary::AudienceSummary;
 use crate::error::{EngineError, Result};
 use crate::score::ALPHA;
-use crate::score::economics::MessageProfit;
+use crate::score::economics::{MessageProfit, PolicyProfit};
 use crate::stats::audience::{Audience, AudienceLimits, AudienceUnits, Uncertainty, choose_audience};
+use crate::stats::distribution::normal::critical_value;
+use crate::stats::uplift::by_prediction::EffectsByPrediction;
 use crate::table_file::TableFile;
 
 /// What an audience is chosen from.
 #[derive(Default)]
 pub(super) struct Candidates {
+    effects: Vec<f64>,
     profits: Vec<f64>,
 }
 
 impl Candidates {
     pub(super) fn add(&mut self, rows: &RecordBatch) -> Result<()> {
+        let effects = column(rows, SCORE)?.as_primitive::<Float64Type>();
         let profits = column(rows, EXPECTED_PROFIT)?.as_primitive::<Float64Type>();
         let eligible = column(rows, ELIGIBLE)?.as_boolean();
         for row in 0..rows.num_rows() {
             let may = eligible.is_valid(row) && eligible.value(row) && profits.is_valid(row);
             // One who may not be sent to is worth nothing.
             self.profits.push(if may { profits.value(row) } else { 0.0 });
+            self.effects.push(effects.value(row));
         }
         Ok(())
     }
@@ -37,12 +43,29 @@ impl Candidates {
         Ok(choose_audience(units, limits, ALPHA)?)
     }
 
-    /// The least effect of those chosen.
-    pub(super) fn least_effect(&self, chosen: &Audience, profit: &MessageProfit) -> Option<f64> {
-        let of_chosen =
-            self.profits.iter().zip(&chosen.chosen).filter(|(_, chosen)| **chosen).map(|(profit, _)| *profit);
-        let least = of_chosen.reduce(f64::min)?;
-        (profit.margin != 0.0).then(|| (least + profit.cost + profit.opt_out_loss) / profit.margin)
+    /// The audience, with what the experiment's own units say of such a one.
+    pub(super) fn summary(
+        &self,
+        chosen: &Audience,
+        profit: &MessageProfit,
+        effects: &EffectsByPrediction,
+    ) -> AudienceSummary {
+        let mut notes: Vec<String> = chosen.note.iter().cloned().collect();
+        let mut like = effects.audience();
+        // What is predicted of a member less its profit: what its message costs, opt-outs included.
+        let mut costs = 0.0;
+        let members = self.effects.iter().zip(&self.profits).zip(&chosen.chosen).filter(|(_, chosen)| **chosen);
+        for ((effect, expected), _) in members {
+            like.add(*effect);
+            costs += effect * profit.margin - expected;
+        }
+        let mean = like.mean_effect(critical_value(ALPHA));
+        #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+        let by_experiment = mean.map(|mean| PolicyProfit::of(&mean, profit.margin, costs, chosen.units as f64));
+        if by_experiment.as_ref().is_some_and(|profit| profit.per_message.low.is_some_and(|low| low <= 0.0)) {
+            notes.push("the experiment cannot tell the profit of such an audience from a loss".to_owned());
+        }
+        AudienceSummary::new(chosen, by_experiment, notes)
     }
 }
 

@@ -18,19 +18,19 @@ use jiff::Timestamp;
 use super::data::end_of_logs;
 use super::economics::MessageEconomics;
 use super::eligibility::Eligibility;
-use super::features::FeatureSet;
 use super::life_cycle::LifeCycle;
 use super::model::{ScoreModel, Scorer};
 use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
-use super::segments::{check_columns, segment_scores};
+use super::segments::ScoreSegments;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::check_name;
+use crate::windows::{WindowsRequest, analyze_windows};
 use audience::{Candidates, Pending};
-use rows::RowMaker;
-use scored::{Scored, filtered, score_all};
+use rows::{OPT_OUT_PROBABILITY, RowMaker};
+use scored::{Scored, score_all, try_out};
 
 pub(super) use scored::reasons;
 pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
@@ -53,10 +53,9 @@ pub async fn score(
         None => end_of_logs(session).await?,
     };
     // What is asked for is looked at before any work is done.
-    check_columns(session, &request.by).await?;
-    if request.filter.is_some() {
-        let set = FeatureSet::fix(session, as_of.as_microsecond()).await?;
-        filtered(session, &set, as_of.as_microsecond(), request.filter.as_deref()).await?;
+    let by = ScoreSegments::of(session, &request.by, as_of).await?;
+    if let Some(filter) = &request.filter {
+        try_out(session, as_of.as_microsecond(), filter).await?;
     }
     let model = match &request.model {
         ModelChoice::Propensity => propensity::train(session, request, as_of, progress).await?,
@@ -71,13 +70,14 @@ pub async fn score(
     if let (Some(store), false) = (&session.store, matches!(request.model, ModelChoice::Saved(_))) {
         model.keep_in(store).await?;
     }
-    apply(session, request, &model, as_of, out, progress).await
+    apply(session, request, &model, &by, as_of, out, progress).await
 }
 
 async fn apply(
     session: &QuerySession,
     request: &ScoreRequest,
     model: &ScoreModel,
+    by: &ScoreSegments,
     as_of: Timestamp,
     out: &Path,
     progress: &dyn ScoreProgress,
@@ -92,7 +92,7 @@ async fn apply(
     let table = format!("scored_{}", uuid::Uuid::new_v4().simple());
     let path = scored.to_string_lossy().into_owned();
     session.context().register_parquet(table.as_str(), path, ParquetReadOptions::default()).await?;
-    let result = write(session, request, model, as_of, &table, first, (scratch.path(), out), progress).await;
+    let result = write(session, request, model, by, as_of, &table, first, (scratch.path(), out), progress).await;
     session.context().deregister_table(table.as_str())?;
     result
 }
@@ -103,6 +103,7 @@ async fn write(
     session: &QuerySession,
     request: &ScoreRequest,
     model: &ScoreModel,
+    by: &ScoreSegments,
     as_of: Timestamp,
     table: &str,
     first: Scored,
@@ -113,45 +114,57 @@ async fn write(
     let mut notes = model.notes.clone();
     notes.extend(first.notes);
     let eligibility = Eligibility::of(session, &request.eligibility, at).await?;
-    notes.extend(eligibility.notes);
+    notes.extend(eligibility.notes.iter().cloned());
+    notes.extend(by.notes());
     let economics = MessageEconomics::of(session, request, model, at).await?;
     notes.extend(economics.notes.iter().cloned());
     let life_cycle = LifeCycle::of(session, table, request.filter.is_none() && model.target != Target::Churn).await?;
-    let is_uplift = matches!(model.scorer, Scorer::Uplift(_));
-    let profit = match economics.profit.as_ref().filter(|_| is_uplift) {
-        Some(profit) => format!("s.score * {:?} - {:?}", profit.margin, profit.cost + profit.opt_out_loss),
-        None => "NULL".to_owned(),
+    let uplift = match &model.scorer {
+        Scorer::Uplift(scorer) => Some(scorer.as_ref()),
+        Scorer::Propensity(_) => None,
+    };
+    let profit = match (&economics.profit, uplift) {
+        (Some(profit), Some(_)) => profit.sql("s.score", &format!("s.{OPT_OUT_PROBABILITY}")),
+        _ => "NULL".to_owned(),
     };
     let query = format!(
-        "SELECT s.recipient_id, s.score, {} AS uplift, \
+        "SELECT s.recipient_id, s.score, {} AS uplift, s.{OPT_OUT_PROBABILITY}, \
          arrow_cast({profit}, 'Float64') AS expected_profit, {}, {} AS ineligible_reason, s.reasons \
          FROM {table} AS s{} ORDER BY s.recipient_id",
-        if is_uplift { "s.score" } else { "arrow_cast(NULL, 'Float64')" },
+        if uplift.is_some() { "s.score" } else { "arrow_cast(NULL, 'Float64')" },
         life_cycle.columns(),
-        eligibility.reason,
-        eligibility.joins
+        eligibility.reason(),
+        eligibility.joins()
     );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
-    let with_audience = is_uplift && economics.profit.is_some();
-    let mut maker = RowMaker::of(session, request, model, first.deciles).await?;
-    let mut pending = Pending::new(scratch, out, with_audience, maker.schema())?;
+    // Where both sides were sent to, nothing is known of sending itself.
+    let choosing = economics.profit.as_ref().zip(uplift).filter(|(profit, _)| profit.is_of_sending());
+    let window = recommended_window(session, request, &eligibility.channel, as_of, &mut notes).await?;
+    let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
+    let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
     while let Some(batch) = stream.next().await {
         check_cancelled(progress)?;
         let rows = maker.rows(&batch?)?;
-        if with_audience {
+        if choosing.is_some() {
             candidates.add(&rows)?;
         }
         pending.write(&rows)?;
         progress.at("writing", pending.rows, Some(first.recipients));
     }
-    let audience = if let Some(profit) = economics.profit.as_ref().filter(|_| with_audience) {
+    let audience = if let Some((profit, scorer)) = choosing {
         let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
         let chosen = candidates.choose(profit.cost, limits)?;
         pending = pending.mark(&chosen.chosen)?;
-        Some(economics.summary(&chosen, candidates.least_effect(&chosen, profit), model))
+        Some(candidates.summary(&chosen, profit, &scorer.effects_by_prediction))
     } else {
-        if request.budget.is_some() || request.max_recipients.is_some() {
+        if economics.profit.is_some() && uplift.is_some() {
+            notes.push(
+                "both arms were sent messages: the column variant says which is better for whom, but whom to send to at all \
+                 was not tried; that takes recipients who were held back"
+                    .to_owned(),
+            );
+        } else if request.budget.is_some() || request.max_recipients.is_some() {
             notes.push(
                 "an audience under a budget or a cap needs what a message adds and what that is worth: score with --model \
                  uplift and a margin"
@@ -161,9 +174,11 @@ async fn write(
         None
     };
     let written = pending.finish()?;
-    let segments = segment_scores(session, table, &request.by, is_uplift).await?;
+    let segments = by.scores(session, table, uplift.map(|scorer| &scorer.effects_by_prediction)).await?;
     let mean_score = maker.mean_score();
-    if mean_score.is_none() {
+    if first.recipients == 0 {
+        notes.push("nobody was scored: the condition, or the target, leaves no recipient".to_owned());
+    } else if mean_score.is_none() {
         notes.push("nobody who was scored may be sent to: see the reasons".to_owned());
     }
     Ok(ScoreSummary {
@@ -178,4 +193,27 @@ async fn write(
         drift: first.drift,
         notes,
     })
+}
+
+/// The window of the week that does best for clicks on the channel, where the logs can tell one from another by the moment.
+async fn recommended_window(
+    session: &QuerySession,
+    request: &ScoreRequest,
+    channel: &str,
+    as_of: Timestamp,
+    notes: &mut Vec<String>,
+) -> Result<Option<String>> {
+    if as_of < end_of_logs(session).await? {
+        notes.push("windows are compared by all logs: none is recommended as of a moment before their end".to_owned());
+        return Ok(None);
+    }
+    let asked = WindowsRequest {
+        by: vec!["channel".to_owned()],
+        legal_hours: request.eligibility.legal_hours.clone(),
+        ..WindowsRequest::default()
+    };
+    let answers = analyze_windows(session, &asked).await?;
+    let own = answers.iter().find(|answer| answer.by.get("channel").and_then(|value| value.as_str()) == Some(channel));
+    let best = own.and_then(|answer| answer.recommendation.windows.first());
+    Ok(best.map(|window| format!("{} {}-{}", window.weekday, window.start, window.end)))
 }

@@ -8,22 +8,23 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 
 use super::summary::IneligibleCount;
 use crate::error::{EngineError, Result};
-use crate::query::QuerySession;
 use crate::score::deciles::Deciles;
 use crate::score::model::{ScoreModel, Scorer};
 use crate::score::request::ScoreRequest;
-use crate::windows::{WindowsRequest, analyze_windows};
 
 /// Columns of the file that an audience is chosen by.
+pub(super) const SCORE: &str = "score";
 pub(super) const EXPECTED_PROFIT: &str = "expected_profit";
 pub(super) const ELIGIBLE: &str = "eligible";
 pub(super) const IN_AUDIENCE: &str = "in_audience";
+pub(super) const OPT_OUT_PROBABILITY: &str = "opt_out_probability";
 
 /// Makes rows of the file out of scored recipients.
 pub(super) struct RowMaker<'a> {
     request: &'a ScoreRequest,
     model: &'a ScoreModel,
     deciles: Deciles,
+    channel: String,
     window: Option<String>,
     schema: SchemaRef,
     /// Recipients who may not be sent to, by reason.
@@ -33,14 +34,23 @@ pub(super) struct RowMaker<'a> {
 }
 
 impl<'a> RowMaker<'a> {
-    pub(super) async fn of(
-        session: &QuerySession,
+    pub(super) fn new(
         request: &'a ScoreRequest,
         model: &'a ScoreModel,
         deciles: Deciles,
-    ) -> Result<Self> {
-        let window = recommended_window(session).await?;
-        Ok(Self { request, model, deciles, window, schema: out_schema(), left_out: Vec::new(), eligible: (0, 0.0) })
+        channel: String,
+        window: Option<String>,
+    ) -> Self {
+        Self {
+            request,
+            model,
+            deciles,
+            channel,
+            window,
+            schema: out_schema(),
+            left_out: Vec::new(),
+            eligible: (0, 0.0),
+        }
     }
 
     pub(super) fn schema(&self) -> SchemaRef {
@@ -57,7 +67,7 @@ impl<'a> RowMaker<'a> {
     /// The rows of a batch that belong into the file.
     pub(super) fn rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let reason = cast(column(batch, "ineligible_reason")?, &DataType::Utf8)?;
-        let scores = column(batch, "score")?.as_primitive::<Float64Type>();
+        let scores = column(batch, SCORE)?.as_primitive::<Float64Type>();
         for (score, reason) in scores.iter().zip(reason.as_string::<i32>()) {
             match reason {
                 Some(reason) => self.leave_out(reason),
@@ -74,7 +84,7 @@ impl<'a> RowMaker<'a> {
                 }
                 ELIGIBLE => Arc::new(eligible.clone()) as ArrayRef,
                 IN_AUDIENCE => arrow::array::new_null_array(&DataType::Boolean, rows),
-                "channel" => repeated(Some(&self.request.eligibility.channel), rows),
+                "channel" => repeated(Some(&self.channel), rows),
                 "window" => repeated(self.window.as_deref(), rows),
                 "variant" => better_arm(self.model, scores),
                 "model_id" => repeated(Some(&self.model.id), rows),
@@ -99,9 +109,10 @@ fn out_schema() -> SchemaRef {
     let whole = |name: &str| Field::new(name, DataType::Int32, true);
     Arc::new(Schema::new(vec![
         text("recipient_id"),
-        number("score"),
+        number(SCORE),
         whole("decile"),
         number("uplift"),
+        number(OPT_OUT_PROBABILITY),
         number(EXPECTED_PROFIT),
         Field::new(IN_AUDIENCE, DataType::Boolean, true),
         text("variant"),
@@ -134,13 +145,6 @@ fn better_arm(model: &ScoreModel, scores: &Float64Array) -> ArrayRef {
         score.map(|score| if score > 0.0 { treatment.as_str() } else { control.as_str() })
     };
     Arc::new(scores.iter().map(better).collect::<StringArray>())
-}
-
-/// The window of the week that does best for clicks, where the logs can tell one from another.
-async fn recommended_window(session: &QuerySession) -> Result<Option<String>> {
-    let answers = analyze_windows(session, &WindowsRequest::default()).await?;
-    let best = answers.first().and_then(|answer| answer.recommendation.windows.first());
-    Ok(best.map(|window| format!("{} {}-{}", window.weekday, window.start, window.end)))
 }
 
 /// A column by its name.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, StringBuilder, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
@@ -11,6 +11,7 @@ use datafusion::prelude::{DataFrame, col, lit};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
+use super::rows::OPT_OUT_PROBABILITY;
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::score::deciles::Deciles;
@@ -19,6 +20,7 @@ use crate::score::features::{FeatureSet, Recipients, TextFeatures};
 use crate::score::life_cycle::LIFE_CYCLE_FEATURES;
 use crate::score::model::ScoreModel;
 use crate::score::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
+use crate::segment::{is_of_the_condition, refused_part};
 use crate::stats::FeatureMatrix;
 use crate::table_file::TableFile;
 
@@ -33,18 +35,42 @@ pub(super) struct Scored {
     pub(super) notes: Vec<String>,
 }
 
+/// Contacts that a condition is tried out on before any work is done.
+const TRIED: usize = 1_000;
+
+/// Tries a condition out: what cannot be read or told is known before a model is trained.
+pub(super) async fn try_out(session: &QuerySession, at: i64, filter: &str) -> Result<()> {
+    let set = FeatureSet::fix(session, at).await?;
+    let some = Recipients::Of(format!("SELECT DISTINCT recipient_id FROM recipients LIMIT {TRIED}"));
+    let tried = filtered(session, &set, at, &some, Some(filter)).await?.collect().await;
+    tried.map(|_| ()).map_err(|error| untold(filter, error))
+}
+
+/// An error of a condition in its own words, any other as it is.
+fn untold(filter: &str, error: DataFusionError) -> EngineError {
+    if is_of_the_condition(&error) {
+        return EngineError::usage(format!(
+            "the condition \"{filter}\" cannot be told of every recipient: {}; a column of the contacts is a text, which CAST(… AS \
+             DOUBLE) makes a number",
+            error.strip_backtrace()
+        ));
+    }
+    error.into()
+}
+
 /// The features of the recipients that a condition holds for.
-pub(super) async fn filtered(
+async fn filtered(
     session: &QuerySession,
     set: &FeatureSet,
     at: i64,
+    recipients: &Recipients,
     filter: Option<&str>,
 ) -> Result<DataFrame> {
     if set.has_texts {
         TextFeatures::count(session, at).await?;
     }
     let set = set.over(session).await?;
-    let frame = session.sql(&set.query(at, &Recipients::All, &|_| "TRUE".to_owned())).await?;
+    let frame = session.sql(&set.query(at, recipients, &|_| "TRUE".to_owned())).await?;
     let Some(filter) = filter else { return Ok(frame) };
     let wrong = |error: DataFusionError| {
         let told = error.strip_backtrace();
@@ -52,6 +78,9 @@ pub(super) async fn filtered(
     };
     // One expression, which nothing can follow.
     let condition = session.context().parse_sql_expr(filter, frame.schema()).map_err(wrong)?;
+    if let Some(why) = refused_part(&condition)? {
+        return Err(EngineError::usage(format!("the condition \"{filter}\" cannot be used: {why}")));
+    }
     frame.filter(condition).map_err(wrong)
 }
 
@@ -72,7 +101,7 @@ pub(super) async fn score_all(
     };
     let at = as_of.as_microsecond();
     set.check_store(session).await?;
-    let mut frame = filtered(session, set, at, request.filter.as_deref()).await?;
+    let mut frame = filtered(session, set, at, &Recipients::All, request.filter.as_deref()).await?;
     if model.target == Target::Churn {
         // Only who is a customer can stop being one.
         let days = f64::from(model.horizon_days) * 2.0;
@@ -86,7 +115,11 @@ pub(super) async fn score_all(
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = vec![0_u64; model.encoding.columns.len()];
     while let Some(batch) = stream.next().await {
-        let (batch, model, schema) = (batch?, Arc::clone(&shared), Arc::clone(&schema));
+        let batch = batch.map_err(|error| match &request.filter {
+            Some(filter) => untold(filter, error),
+            None => error.into(),
+        })?;
+        let (model, schema) = (Arc::clone(&shared), Arc::clone(&schema));
         check_cancelled(progress)?;
         let part = tokio::task::spawn_blocking(move || score_batch(&model, &batch, schema)).await??;
         for (sum, more) in unknown.iter_mut().zip(&part.unknown) {
@@ -107,7 +140,7 @@ pub(super) async fn score_all(
     }
     for (column, n) in model.encoding.columns.iter().zip(unknown).filter(|(_, n)| *n > 0) {
         notes.push(format!(
-            "{n} recipients have a value of {} that the model was not trained with: they count as \"any other\"",
+            "{n} recipients have a value of {} that too few had, or nobody, where the model was trained: they count as \"any other\"",
             column.name
         ));
     }
@@ -128,6 +161,7 @@ fn scored_schema() -> SchemaRef {
     let mut fields = vec![
         Field::new("recipient_id", DataType::Utf8, true),
         number("score"),
+        number(OPT_OUT_PROBABILITY),
         Field::new("reasons", DataType::Utf8, true),
     ];
     fields.extend(LIFE_CYCLE_FEATURES.map(number));
@@ -138,13 +172,21 @@ fn score_batch(model: &ScoreModel, batch: &RecordBatch, schema: SchemaRef) -> Re
     let encoded = model.encoding.encode(batch)?;
     let scores = model.scores(&encoded.matrix);
     let reasons = reasons(&model.encoding.names(), &model.moved(&encoded.matrix));
-    let mut columns: Vec<ArrayRef> =
-        vec![cast(batch.column(0), &DataType::Utf8)?, Arc::new(Float64Array::from(scores.clone())), Arc::new(reasons)];
+    let opt_out: ArrayRef = match &model.opt_out {
+        Some(opt_out) => Arc::new(Float64Array::from(opt_out.scores(&opt_out.encoding.encode(batch)?.matrix))),
+        None => new_null_array(&DataType::Float64, batch.num_rows()),
+    };
+    let mut columns: Vec<ArrayRef> = vec![
+        cast(batch.column(0), &DataType::Utf8)?,
+        Arc::new(Float64Array::from(scores.clone())),
+        opt_out,
+        Arc::new(reasons),
+    ];
     for name in LIFE_CYCLE_FEATURES {
         let column = batch.column_by_name(name);
         columns.push(match column {
             Some(column) => cast(column, &DataType::Float64)?,
-            None => arrow::array::new_null_array(&DataType::Float64, batch.num_rows()),
+            None => new_null_array(&DataType::Float64, batch.num_rows()),
         });
     }
     let rows = RecordBatch::try_new(schema, columns)?;

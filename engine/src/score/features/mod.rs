@@ -11,6 +11,6 @@ mod texts;
 
 pub use catalogue::{FEATURES, Feature, FeatureRows, MADE, PRIOR_MESSAGES, TEXT_FEATURES};
 pub(crate) use encoding::{ColumnKind, Encoding};
-pub(crate) use query::{GIVEN, Recipients};
+pub(crate) use query::Recipients;
 pub use set::{FeatureSet, RateOutcome, ShrunkRate, feature_meaning};
 pub(crate) use texts::TextFeatures;

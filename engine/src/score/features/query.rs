@@ -8,6 +8,7 @@ use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEAT
 use super::set::FeatureSet;
 use crate::event::Log;
 use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment};
+use crate::permission::GIVEN;
 use crate::query::{quoted, text_literal};
 
 const DAY: &str = "86400000000.0";
@@ -233,6 +234,3 @@ fn consents(at: i64, only: &str) -> String {
         latest_of(&known, key, LATEST_FIRST, "recipient_id, captured_at, status"),
     )
 }
-
-/// Words of a consent that was given.
-pub(crate) const GIVEN: &str = "('granted', 'given', 'active', 'opted_in', 'subscribed', 'confirmed')";

@@ -39,13 +39,14 @@ impl TextFeatures {
             return Self::register_none(session);
         }
         let variant = if has_column(&schema, "variant") { "variant" } else { "arrow_cast(NULL, 'Utf8')" };
-        // Averages are decimals, whose sums do not depend on the order of rows. Texts without their links tell whether a campaign's texts differ by more than those.
+        // Averages are decimals, whose sums do not depend on the order of rows. Texts without their links (which are
+        // ASCII, and stand in Chinese without spaces around them) tell whether a campaign's texts differ by more than those.
         let frame = session
             .sql(&format!(
                 "SELECT campaign_id, variant, arrow_cast(avg(character_length(text)), 'Decimal128(18, 6)') AS text_characters,\n  \
                  arrow_cast(avg(CASE WHEN text ~* '{LINK}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_link,\n  \
                  arrow_cast(avg(CASE WHEN text ~* '{CALL_TO_ACTION}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_call_to_action,\n  \
-                 CASE WHEN count(DISTINCT regexp_replace(text, '\\S*/\\S*', '', 'g')) > 1 THEN arrow_cast(1, 'Decimal128(18, 6)') ELSE arrow_cast(0, 'Decimal128(18, 6)') END AS text_personalised\n \
+                 CASE WHEN count(DISTINCT regexp_replace(text, '[!-~]*/[!-~]*', '', 'g')) > 1 THEN arrow_cast(1, 'Decimal128(18, 6)') ELSE arrow_cast(0, 'Decimal128(18, 6)') END AS text_personalised\n \
                  FROM (SELECT campaign_id, {variant} AS variant, text,\n  \
                  row_number() OVER (PARTITION BY campaign_id, {variant} ORDER BY sent_at, message_id) AS place\n  \
                  FROM sends WHERE text IS NOT NULL AND sent_at <= {until}) WHERE place <= 100 GROUP BY campaign_id, variant"

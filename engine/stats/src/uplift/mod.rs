@@ -21,6 +21,7 @@
 //! When which: the doubly robust learner by default. With few units in one arm the T-learner's two models differ in how
 //! much they smooth, and the difference of what they smoothed away looks like an effect.
 
+pub mod by_prediction;
 mod cross_fitting;
 mod doubly_robust;
 pub mod heterogeneity;
