@@ -169,6 +169,19 @@ impl FromStr for Log {
     }
 }
 
+/// Columns of the contacts that are no attributes of a person, or are told by other features.
+pub(crate) const NO_ATTRIBUTES: [&str; 9] = [
+    "recipient_id",
+    "time_zone",
+    "time_zone_source",
+    "signed_up_at",
+    "birthday",
+    "updated_at",
+    INGESTED_AT,
+    SOURCE_FILE,
+    SOURCE_ROW,
+];
+
 /// The name under which an unknown column is kept as an attribute: lower case, with the characters that a Delta table
 /// cannot have in a column name turned into `_`, and out of the way of the provenance columns.
 #[must_use]

@@ -7,10 +7,11 @@ use super::metric::MetricKind;
 use super::sample::{ByArm, ExperimentSample, MetricSample};
 use crate::error::Result;
 use crate::stats::CrossMoments;
-use crate::stats::imbalance::{BalanceVerdict, category_balance, covariate_balance};
+use crate::stats::imbalance::{BALANCE_ALPHA, BalanceVerdict, CategoryBalance, category_balance, covariate_balance};
 
-/// All that the sample tells of the time before the assignment. A column by which the results are post-stratified may
-/// well have planned shares of its own, and is left out.
+/// All that the sample tells of the time before the assignment. The columns by which the results are post-stratified may
+/// well have planned shares of their own: of these only that each value has units of every arm is asked, and what other columns
+/// tell of the arm may come from there.
 pub(crate) fn balance_checks(
     sample: &ExperimentSample,
     segments: &[String],
@@ -31,7 +32,69 @@ pub(crate) fn balance_checks(
         let values = first.segments.iter().filter(|((name, value), _)| name == column && value.is_some());
         checks.extend(of_column(sample, column, values.map(|(_, arms)| arms))?);
     }
+    if let Some(strata) = strata {
+        checks.extend(of_strata(strata, &counts_by_arm(sample, first.strata.values()))?);
+    }
+    let others =
+        sample.contact_columns.iter().filter(|(name, _)| !segments.contains(name) && Some(name.as_str()) != strata);
+    checks.extend(of_contacts(&others.collect::<Vec<_>>(), strata.is_some())?);
     Ok(checks)
+}
+
+/// One check of all columns of the contacts that nobody named, and one more for each that tells the arm.
+fn of_contacts(columns: &[&(String, Vec<Vec<u64>>)], are_stratified: bool) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    let mut alike = Vec::new();
+    for (name, counts) in columns {
+        if counts.len() < 2 {
+            continue;
+        }
+        let found = category_balance(counts)?;
+        // Many columns are looked at (Bonferroni).
+        #[allow(clippy::cast_precision_loss)] // A few columns.
+        let by_chance = found.p_value.is_none_or(|p_value| p_value * columns.len() as f64 >= BALANCE_ALPHA);
+        let verdict = match found.verdict {
+            BalanceVerdict::Imbalanced if by_chance => BalanceVerdict::Balanced,
+            // Where shares were planned by a stratum, what goes with the stratum goes with the arm.
+            BalanceVerdict::NotRandomised if are_stratified => BalanceVerdict::Imbalanced,
+            verdict => verdict,
+        };
+        if matches!(verdict, BalanceVerdict::Imbalanced | BalanceVerdict::NotRandomised) {
+            checks.push(column_check(name, &found, verdict));
+        } else {
+            alike.push(name.as_str());
+        }
+    }
+    if !alike.is_empty() {
+        let detail = format!("arm by {}: no more than chance gives", alike.join(", "));
+        checks.push(Check::new("arm_by_column", Verdict::Ok, detail));
+    }
+    Ok(checks)
+}
+
+/// Whether every stratum of some size has units of every arm: one that has not compares nothing, and what it adds to one arm
+/// is no effect.
+fn of_strata(column: &str, counts: &[Vec<u64>]) -> Result<Option<Check>> {
+    if counts.len() < 2 {
+        return Ok(None);
+    }
+    let found = category_balance(counts)?;
+    if found.determined.is_empty() {
+        return Ok(None);
+    }
+    let units: u64 = found.determined.iter().map(|category| category.units).sum();
+    let detail = format!(
+        "{} values of {column} with {units} units have units of one arm alone: they cannot be compared, and weighing strata does \
+         not make up for it. Leave these units out, or stratify by what was drawn by",
+        found.determined.len()
+    );
+    Ok(Some(Check::new("strata_overlap", Verdict::Fail, detail)))
+}
+
+/// Units by arm, a row for each.
+fn counts_by_arm<'a>(sample: &ExperimentSample, values: impl Iterator<Item = &'a ByArm>) -> Vec<Vec<u64>> {
+    let count = |arms: &ByArm, arm: &str| arms.get(arm).map_or(0, super::statistic::ArmStatistic::randomised_units);
+    values.map(|arms| sample.arms.iter().map(|(arm, _)| count(arms, arm)).collect()).collect()
 }
 
 fn of_covariates(sample: &ExperimentSample, metric: &MetricSample) -> Result<Option<Check>> {
@@ -85,14 +148,16 @@ fn of_column<'a>(
     column: &str,
     values: impl Iterator<Item = &'a ByArm>,
 ) -> Result<Option<Check>> {
-    let count = |arms: &ByArm, arm: &str| arms.get(arm).map_or(0, super::statistic::ArmStatistic::randomised_units);
-    let counts: Vec<Vec<u64>> =
-        values.map(|arms| sample.arms.iter().map(|(arm, _)| count(arms, arm)).collect()).collect();
+    let counts = counts_by_arm(sample, values);
     if counts.len() < 2 || sample.arms.len() < 2 {
         return Ok(None);
     }
     let found = category_balance(&counts)?;
-    let (verdict, words) = words(found.verdict);
+    Ok(Some(column_check(column, &found, found.verdict)))
+}
+
+fn column_check(column: &str, found: &CategoryBalance, verdict: BalanceVerdict) -> Check {
+    let (verdict, words) = words(verdict);
     let explained = found.share_explained.unwrap_or(0.0) * 100.0;
     let size = found.cramers_v.map(|v| format!("Cramér's V {v:.3}, ")).unwrap_or_default();
     let advice = if verdict == Verdict::Fail {
@@ -103,7 +168,7 @@ fn of_column<'a>(
     let detail = format!("arm by {column}: {size}it tells {explained:.1} % of the arm; {words}{advice}");
     let mut check = Check::new("arm_by_column", verdict, detail);
     check.p_value = found.p_value;
-    Ok(Some(check))
+    check
 }
 
 /// The moments of the columns after the first ones.

@@ -57,10 +57,19 @@ impl Check {
 /// All checks of an experiment: the sample ratio at each stage, and those that the source made.
 pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<Vec<Check>> {
     let mut checks = vec![sample_ratio(sample, options, "assigned", &sample.arms)?];
+    let sent = sample.stages.iter().find(|(stage, _)| stage == "sent").map(|(_, counts)| counts);
+    // An arm to which nothing was sent at all is one that was to get nothing.
+    let gets_nothing = |arm: &str| sent.is_some_and(|sent| sent.get(arm).copied().unwrap_or(0) == 0);
     for (stage, counts) in &sample.stages {
-        let units: Vec<(String, u64)> =
-            sample.arms.iter().map(|(arm, _)| (arm.clone(), counts.get(arm).copied().unwrap_or(0))).collect();
-        checks.push(sample_ratio(sample, options, stage, &units)?);
+        let units: Vec<(String, u64)> = sample
+            .arms
+            .iter()
+            .filter(|(arm, _)| !gets_nothing(arm))
+            .map(|(arm, _)| (arm.clone(), counts.get(arm).copied().unwrap_or(0)))
+            .collect();
+        if units.len() > 1 || sample.arms.iter().all(|(arm, _)| gets_nothing(arm)) {
+            checks.push(sample_ratio(sample, options, stage, &units)?);
+        }
     }
     if options.sequential.is_some() || options.path.is_some() {
         checks.extend(anytime_sample_ratio(sample, options)?);
@@ -70,17 +79,17 @@ pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Re
     Ok(checks)
 }
 
-/// The planned weights of the arms, in their order; none where nothing was planned.
-fn planned_weights(sample: &ExperimentSample, options: &AnalysisOptions) -> Option<Vec<f64>> {
+/// The planned weights of some arms, in their order; none where nothing was planned.
+fn planned_weights(sample: &ExperimentSample, options: &AnalysisOptions, arms: &[(String, u64)]) -> Option<Vec<f64>> {
     let planned = if options.allocation.is_empty() { &sample.allocation } else { &options.allocation };
     let share = |arm: &str| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share);
-    (!planned.is_empty()).then(|| sample.arms.iter().map(|(arm, _)| share(arm)).collect())
+    (!planned.is_empty()).then(|| arms.iter().map(|(arm, _)| share(arm)).collect())
 }
 
 /// The sample ratio by a test that may be looked at every day.
 fn anytime_sample_ratio(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<Option<Check>> {
     let counts: Vec<u64> = sample.arms.iter().map(|(_, n)| *n).collect();
-    let known = planned_weights(sample, options);
+    let known = planned_weights(sample, options, &sample.arms);
     if counts.len() < 2 || counts.iter().sum::<u64>() == 0 || (known.is_none() && plainly_unequal(&counts)) {
         return Ok(None);
     }
@@ -163,7 +172,7 @@ fn sample_ratio(
     if arms.len() < 2 || counts.iter().sum::<u64>() == 0 {
         return Ok(check(None, Verdict::Warn, format!("{shown}: nothing to compare")));
     }
-    let planned = planned_weights(sample, options);
+    let planned = planned_weights(sample, options, arms);
     if planned.is_none() && plainly_unequal(&counts) {
         let detail = format!(
             "{shown}: the planned shares are not known and the arms are far from equal; give --allocation to test them"

@@ -44,7 +44,7 @@ use toml::Spanned;
 use super::from_store::check_metric;
 use super::margins::MarginSpec;
 use super::metric::MetricSpec;
-use super::options::{AnalysisOptions, Correction};
+use super::options::{AnalysisOptions, Correction, refused_shares};
 use super::sequential::DEFAULT_PLANNED_UNITS;
 use crate::error::{EngineError, Result};
 use crate::store::Store;
@@ -53,8 +53,7 @@ use crate::store::Store;
 const FOLDER: &str = "_experiments";
 
 /// What an effect or a message is worth, in one currency.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Costs {
     /// Of one unit of the primary metric: one conversion, or 1.0 where it is an amount already.
     pub value: Option<f64>,
@@ -80,6 +79,32 @@ impl MinimumEffect {
             Self::Difference(difference) => difference,
             Self::Lift(lift) => lift * baseline.abs(),
         }
+    }
+}
+
+/// Costs with their places in the file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CostsTable {
+    value: Option<Spanned<f64>>,
+    opt_out: Option<Spanned<f64>>,
+    message: Option<Spanned<f64>>,
+}
+
+impl CostsTable {
+    /// The costs, or where one is that is no amount, and why.
+    fn checked(self) -> std::result::Result<Costs, (Range<usize>, String)> {
+        let amount = |name: &str, cost: Option<Spanned<f64>>| match cost {
+            Some(cost) if !(0.0..=1e15).contains(cost.get_ref()) => {
+                Err((cost.span(), format!("the cost \"{name}\" is no amount of zero or more")))
+            }
+            cost => Ok(cost.map(Spanned::into_inner)),
+        };
+        Ok(Costs {
+            value: amount("value", self.value)?,
+            opt_out: amount("opt_out", self.opt_out)?,
+            message: amount("message", self.message)?,
+        })
     }
 }
 
@@ -118,7 +143,7 @@ struct File {
     #[serde(default)]
     margins: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
-    costs: Costs,
+    costs: CostsTable,
     #[serde(default)]
     analysis: AnalysisTable,
 }
@@ -164,6 +189,11 @@ impl ExperimentDefinition {
                 return Err(wrong(share.span(), &format!("the share of arm \"{arm}\" is no positive number")));
             }
         }
+        if let Some(why) = refused_shares(file.arms.values().map(|share| *share.get_ref())) {
+            let span = file.arms.values().next().map_or(0..0, Spanned::span);
+            return Err(wrong(span, &why));
+        }
+        let costs = file.costs.checked().map_err(|(span, why)| wrong(span, &why))?;
         if let Some(control) = &file.control
             && !file.arms.is_empty()
             && !file.arms.contains_key(control.get_ref())
@@ -212,7 +242,7 @@ impl ExperimentDefinition {
             covariates: analysis.covariates,
             strata: analysis.post_stratify,
             minimum_effect,
-            costs: file.costs,
+            costs,
             ..AnalysisOptions::default()
         };
         if let Some(alpha) = analysis.alpha {

@@ -86,6 +86,11 @@ impl UnitTable {
             [("stratum", &options.strata), ("cluster", &options.randomised_by), ("day", &options.path)]
         {
             if let Some(column) = column {
+                if name == "stratum" && (*column == request.arm || request.unit.as_ref() == Some(column)) {
+                    return Err(EngineError::usage(format!(
+                        "\"{column}\" says the unit or its arm: a stratum is a group of units with some of every arm"
+                    )));
+                }
                 columns.push(format!("arrow_cast({}, 'Utf8') AS {name}", known(&schema, column, request)?));
             }
         }

@@ -132,12 +132,19 @@ impl AnalysisOptions {
     }
 }
 
+/// Why shares of arms cannot be: more than one together.
+pub(crate) fn refused_shares(shares: impl IntoIterator<Item = f64>) -> Option<String> {
+    let sum: f64 = shares.into_iter().sum();
+    (sum > 1.0 + 1e-6).then(|| format!("the shares of the arms add up to {sum}: together they are 1 at most"))
+}
+
 /// Reads `A=0.5,B=0.5`.
 ///
 /// # Errors
-/// When a part has no share or the share is no positive number.
+/// When a part has no share, the share is no positive number, or shares add up to more than one.
 pub fn parse_allocation(text: &str) -> Result<Vec<(String, f64)>, EngineError> {
-    text.split(',')
+    let shares: Vec<(String, f64)> = text
+        .split(',')
         .filter(|part| !part.trim().is_empty())
         .map(|part| {
             let wrong = || EngineError::usage(format!("allocation \"{part}\": write ARM=SHARE, as in A=0.5,B=0.5"));
@@ -148,7 +155,11 @@ pub fn parse_allocation(text: &str) -> Result<Vec<(String, f64)>, EngineError> {
             }
             Ok((arm.trim().to_owned(), share))
         })
-        .collect()
+        .collect::<Result<_, EngineError>>()?;
+    match refused_shares(shares.iter().map(|(_, share)| *share)) {
+        Some(why) => Err(EngineError::usage(format!("allocation \"{text}\": {why}"))),
+        None => Ok(shares),
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +169,7 @@ mod tests {
     #[test]
     fn allocations_are_read() {
         assert_eq!(parse_allocation("A=0.95, B=0.05").unwrap()[1], ("B".to_owned(), 0.05));
+        assert!(parse_allocation("A=0.7,B=0.7").is_err());
         assert!(parse_allocation("A:1").is_err() && parse_allocation("A=x").is_err());
     }
 }

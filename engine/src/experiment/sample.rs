@@ -165,6 +165,9 @@ pub(crate) struct ExperimentSample {
     /// Days from the first unit's to the last unit's, both included, where they are known.
     #[serde(default)]
     pub(crate) days: Option<u32>,
+    /// Units by arm (in their order) for each value of the contacts' columns, as the contacts were before.
+    #[serde(default)]
+    pub(crate) contact_columns: Vec<(String, Vec<Vec<u64>>)>,
     /// Assumptions that the source made.
     pub(crate) notes: Vec<String>,
 }

@@ -5,6 +5,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::contact_columns::ContactColumns;
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE, SOURCE_ROW};
+use crate::facts::{contact_periods, latest_contacts, moment};
 use crate::ingest::times::zone;
 use crate::query::{QuerySession, has_column, quoted, text_literal};
 use crate::segment::SegmentColumn;
@@ -115,6 +116,40 @@ impl Grouping {
         self.contacts.join(self.has_history, "f.recipient_id", "f.sent_at")
     }
 
+    /// The values of the group columns for people of whom no message is known: `SELECT recipient_id, k0, k1 …` of a table of
+    /// recipients, by their contacts at a moment (SQL). A column that only messages have is missing. None where contacts tell of
+    /// no column.
+    pub(crate) async fn of_contacts(
+        &self,
+        session: &QuerySession,
+        recipients: &str,
+        moment: &str,
+    ) -> Result<Option<String>> {
+        let known = session.schema(Log::Recipients.name()).await?;
+        let mut contacts = ContactColumns::default();
+        let mut expressions = Vec::new();
+        for source in &self.sources {
+            expressions.push(match source {
+                KeySource::Segment(segment) => {
+                    contacts.add_segment(segment);
+                    segment.value("a")
+                }
+                KeySource::Contacts(name) | KeySource::Facts(name) if has_column(&known, name) => {
+                    contacts.add(name);
+                    format!("a.{}", quoted(name))
+                }
+                _ => "NULL".to_owned(),
+            });
+        }
+        if contacts.is_empty() {
+            return Ok(None);
+        }
+        let join = contacts.join(contacts_have_history(session).await?, "u.recipient_id", moment);
+        let keys: String =
+            expressions.iter().zip(self.keys()).map(|(expression, key)| format!(", {expression} AS {key}")).collect();
+        Ok(Some(format!("SELECT u.recipient_id{keys} FROM {recipients} AS u{join}")))
+    }
+
     /// Where each group column comes from, in order.
     pub(super) fn sources(&self) -> &[KeySource] {
         &self.sources
@@ -172,6 +207,23 @@ pub(crate) async fn contacts_have_history(session: &QuerySession) -> Result<bool
         .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
         .await?;
     Ok(repeated.iter().any(|batch| batch.num_rows() > 0))
+}
+
+/// A query of some columns of the contacts, `recipient_id` before them, one row a contact: as they were at a moment
+/// (microseconds since 1970) where contacts have a history, else as they were last heard of.
+pub(crate) async fn contacts_at(session: &QuerySession, columns: &[String], at: i64) -> Result<String> {
+    let columns = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+    if columns.is_empty() {
+        return Ok(latest_contacts("recipient_id"));
+    }
+    if contacts_have_history(session).await? {
+        let at = moment(at);
+        return Ok(format!(
+            "(SELECT recipient_id, {columns} FROM ({}) WHERE valid_from <= {at} AND {at} < valid_to)",
+            contact_periods(&columns)
+        ));
+    }
+    Ok(latest_contacts(&format!("recipient_id, {columns}")))
 }
 
 /// The columns that a report of this session can be grouped by.

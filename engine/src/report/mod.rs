@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use campaigns::{CampaignSummary, list_campaigns};
 pub use grouping::known_groupings;
-pub(crate) use grouping::{Grouping, contacts_have_history};
+pub(crate) use grouping::{Grouping, contacts_at, contacts_have_history};
 pub(crate) use query::{cell_number, cell_text};
 pub(crate) use rollup::{Rollups, drop_all as drop_rollups};
 pub use row::{Rate, ReportRow};

@@ -8,9 +8,8 @@ use serde_json::{Map, Value};
 use super::ALPHA;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
-use crate::facts::{contact_periods, latest_contacts, moment};
 use crate::query::{QuerySession, has_column, quoted};
-use crate::report::{cell_number, cell_text, contacts_have_history};
+use crate::report::{cell_number, cell_text, contacts_at};
 use crate::segment::SegmentColumn;
 use crate::stats::distribution::normal::critical_value;
 use crate::stats::uplift::by_prediction::EffectsByPrediction;
@@ -75,17 +74,7 @@ impl ScoreSegments {
         columns.retain(|column| column != "recipient_id");
         columns.sort();
         columns.dedup();
-        let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-        let mut contacts = if contacts_have_history(session).await? && !columns.is_empty() {
-            let at = moment(as_of.as_microsecond());
-            let columns = columns.join(", ");
-            format!(
-                "(SELECT recipient_id, {columns} FROM ({}) WHERE valid_from <= {at} AND {at} < valid_to)",
-                contact_periods(&columns)
-            )
-        } else {
-            latest_contacts(&["recipient_id".to_owned()].into_iter().chain(columns).join(", "))
-        };
+        let mut contacts = contacts_at(session, &columns, as_of.as_microsecond()).await?;
         for segment in &saved {
             contacts = format!("(SELECT *, {} FROM {contacts} AS contacts)", segment.computed());
         }

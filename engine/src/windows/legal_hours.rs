@@ -173,7 +173,9 @@ impl LegalHours {
     pub fn binding(&self, whose: Jurisdiction<'_>) -> Vec<&Rule> {
         let message_type = whose.message_type.unwrap_or(PROMOTION);
         let of_type = self.rules.iter().filter(|rule| rule.message_types.iter().any(|bound| bound == message_type));
-        let Some(country) = whose.country.map(country::code) else { return of_type.collect() };
+        // A text that is no country's code or name says nothing: all rules bind.
+        let known = whose.country.map(country::code).filter(|code| country::is_code(code));
+        let Some(country) = known else { return of_type.collect() };
         let state = whose.state.map(|state| country::state(&country, state));
         let state = state.filter(|state| zones::may_be_state(&country, state));
         let binds_state = |rule: &Rule| match &state {

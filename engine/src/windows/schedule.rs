@@ -177,6 +177,8 @@ struct List<'a> {
     /// How many columns the segments have.
     by: usize,
     segments: &'a Segments,
+    /// Rows that name a recipient again.
+    repeated: u64,
 }
 
 impl<'a> List<'a> {
@@ -237,7 +239,7 @@ impl<'a> List<'a> {
         let unit = format!("arrow_cast(l.{}, 'Utf8')", quoted(&request.unit));
         let permission =
             request.permission.clone().checked()?.joins(session, &unit, session.as_of.as_microsecond()).await?;
-        let query = format!(
+        let mut query = format!(
             "SELECT {unit} AS unit, {} AS country, {} AS region, {} AS time_zone, \
              CASE {} END AS refusal{keys} FROM {name} AS l \
              LEFT JOIN {latest} AS c ON c.recipient_id = {unit}{} \
@@ -248,7 +250,22 @@ impl<'a> List<'a> {
             permission.branches,
             permission.joins,
         );
-        Ok(Self { session, table: name, query, by: request.windows.by.len(), segments })
+        let named = format!("WHERE {unit} IS NOT NULL AND {unit} <> ''");
+        let repeated = format!("SELECT count(*) - count(DISTINCT {unit}) FROM {name} AS l {named}");
+        let repeated = session.collect(&repeated).await?;
+        let repeated = match repeated.iter().find(|batch| batch.num_rows() > 0) {
+            Some(batch) => batch.column(0).as_primitive::<Int64Type>().value(0).unsigned_abs(),
+            None => 0,
+        };
+        if repeated > 0 {
+            // Nobody gets two messages of one schedule.
+            query = format!(
+                "SELECT unit, country, region, time_zone, refusal{keys} FROM (SELECT *, row_number() OVER (PARTITION BY unit \
+                 ORDER BY country, region, time_zone) AS place FROM ({query})) WHERE place = 1 ORDER BY unit",
+                keys = (0..request.windows.by.len()).map(|key| format!(", k{key}")).collect::<String>()
+            );
+        }
+        Ok(Self { session, table: name, query, by: request.windows.by.len(), segments, repeated })
     }
 
     fn close(self) -> Result<()> {
@@ -300,6 +317,12 @@ impl<'a> List<'a> {
         let mut summary = writer.finish(kind)?;
         summary.least_propensity = schedule.classes.iter().filter_map(|class| class.least_propensity).reduce(f64::min);
         summary.notes = schedule.notes;
+        if self.repeated > 0 {
+            summary.notes.push(format!(
+                "{} rows of the list name a recipient again: each has one row in the schedule",
+                self.repeated
+            ));
+        }
         if kind == WindowsIdentification::NotIdentifiable {
             summary.notes.push(
                 "nothing tells one window from another yet: they were drawn evenly, and the next fit will tell"

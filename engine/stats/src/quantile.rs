@@ -28,8 +28,7 @@ use crate::ratio::RatioMoments;
 pub const QUANTILES_METHOD: &str =
     "order-statistic standard errors (Price and Bonett 2002), normal; Fieller interval for the lift";
 /// What a comparison of quantiles over clusters says it was made by.
-pub const CLUSTERED_QUANTILES_METHOD: &str =
-    "order-statistic standard errors inflated by clusters (Deng et al. 2018), normal; Fieller interval for the lift";
+pub const CLUSTERED_QUANTILES_METHOD: &str = "order-statistic standard errors inflated by clusters (Deng et al. 2018), Welch's t over clusters; Fieller interval for the lift";
 
 /// Level of the intervals that standard errors are taken from.
 const STANDARD_ERROR_ALPHA: f64 = 0.05;
@@ -198,7 +197,7 @@ pub fn quantile_effect(control: &ValueCounts, treatment: &ValueCounts, share: f6
     };
     let control_spread = spread_between(control, Ranks::binomial(control.n(), share, STANDARD_ERROR_ALPHA));
     let treatment_spread = spread_between(treatment, Ranks::binomial(treatment.n(), share, STANDARD_ERROR_ALPHA));
-    effect_of((control_value, control_spread), (treatment_value, treatment_spread))
+    effect_of((control_value, control_spread), (treatment_value, treatment_spread), None)
 }
 
 /// Compares the quantiles of two arms at `share` (0.5 for the median).
@@ -228,9 +227,22 @@ pub fn compare_clustered_quantiles<Cluster: AsRef<[f64]>>(
     share: f64,
     alpha: f64,
 ) -> Result<Comparison, StatsError> {
+    let clusters = |arm: &[Cluster]| count(arm.iter().filter(|cluster| !cluster.as_ref().is_empty()).count() as u64);
+    let numbers = (clusters(control), clusters(treatment));
     let (control, treatment) = (clustered(control, share)?, clustered(treatment, share)?);
     let effect = match (control, treatment) {
-        (Some(control), Some(treatment)) => effect_of(control, treatment)?,
+        (Some(control), Some(treatment)) => {
+            // Few clusters make an uncertain standard error: Welch's degrees of freedom, of clusters (Satterthwaite 1946).
+            let freedom = match (&control.1, &treatment.1) {
+                (Ok(left), Ok(right)) => {
+                    let (left, right) = (left * left, right * right);
+                    let parts = left * left / (numbers.0 - 1.0) + right * right / (numbers.1 - 1.0);
+                    Some((left + right) * (left + right) / parts).filter(|freedom| freedom.is_finite())
+                }
+                _ => None,
+            };
+            effect_of(control, treatment, freedom)?
+        }
         _ => Effect::untestable(NO_UNITS),
     };
     effect.comparison(alpha, CLUSTERED_QUANTILES_METHOD)
@@ -257,12 +269,16 @@ fn clustered<Cluster: AsRef<[f64]>>(clusters: &[Cluster], share: f64) -> Result<
 /// An arm's quantile, and its standard error or why there is none.
 type ValueSpread = (f64, Result<f64, &'static str>);
 
-fn effect_of(control: ValueSpread, treatment: ValueSpread) -> Result<Effect, StatsError> {
+fn effect_of(
+    control: ValueSpread,
+    treatment: ValueSpread,
+    degrees_of_freedom: Option<f64>,
+) -> Result<Effect, StatsError> {
     match (control.1, treatment.1) {
         (Ok(control_error), Ok(treatment_error)) => Effect::of_independent_arms(
             ArmValue { value: control.0, variance: control_error * control_error },
             ArmValue { value: treatment.0, variance: treatment_error * treatment_error },
-            None,
+            degrees_of_freedom,
         ),
         (Err(note), _) | (_, Err(note)) => {
             Ok(Effect::Untestable { values: Some((control.0, treatment.0)), note: note.to_owned() })
@@ -467,12 +483,34 @@ mod tests {
         let (control, treatment) = (arm(0.0), arm(6.0));
         let comparison = compare_clustered_quantiles(&control, &treatment, 0.5, 0.05).unwrap();
         assert_close(comparison.difference.estimate.unwrap(), 6.0, 1e-14);
-        assert_close(comparison.p_value.unwrap(), 0.1481321863740753, 1e-9);
-        assert_close(comparison.difference.low.unwrap(), -2.1317279836452965, 1e-9);
-        assert_close(comparison.difference.high.unwrap(), 14.131727983645296, 1e-10);
+        assert_close(comparison.p_value.unwrap(), 0.15351470858222838, 1e-9);
+        assert_close(comparison.difference.low.unwrap(), -2.3049597898584366, 1e-9);
+        assert_close(comparison.difference.high.unwrap(), 14.304959789858437, 1e-9);
         let flat = |arm: &[Vec<f64>]| ValueCounts::from_values(arm.iter().flatten().copied()).unwrap();
         let naive = compare_quantiles(&flat(&control), &flat(&treatment), 0.5, 0.05).unwrap();
         assert!(naive.p_value.unwrap() < comparison.p_value.unwrap());
+    }
+
+    #[test]
+    fn few_clusters_do_not_find_what_is_not_there() {
+        use crate::counter::{bits, unit};
+        // Clusters of twenty whose levels differ more than their values do; no effect.
+        for clusters in [2_u64, 3, 6] {
+            let mut found = 0.0;
+            for world in 0..400 {
+                let arm = |stream: u64| -> Vec<Vec<f64>> {
+                    (0..clusters)
+                        .map(|cluster| {
+                            let level = 5.0 * unit(bits(world, stream, cluster));
+                            (0..20).map(|place| level + unit(bits(world, stream + 10 + cluster, place))).collect()
+                        })
+                        .collect()
+                };
+                let comparison = compare_clustered_quantiles(&arm(0), &arm(100), 0.5, 0.05).unwrap();
+                found += f64::from(u8::from(comparison.p_value.is_some_and(|p_value| p_value < 0.05)));
+            }
+            assert!(found / 400.0 < 0.09, "{clusters}: {}", found / 400.0);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod exactly_once;
 mod experiment_delivery;
 mod experiment_design;
 mod experiment_kinds;
+mod experiment_trust;
 mod facts_laws;
 mod formats;
 mod known_truth;

@@ -3,7 +3,7 @@
 //! Every metric is per assigned recipient. Click, delivery, reply, opt-out and cost are those of the experiment's messages.
 //! A conversion counts, whatever message it is credited to, if it happened within the window after any of the experiment's
 //! messages to that recipient (or names one of them): credit is not cause, and a later campaign must not take away what
-//! an arm achieved. Recipients who were assigned and never sent to count in the window after the experiment's first send.
+//! an arm achieved. Where some who were assigned got no message, everybody's conversions count in the same windows.
 
 mod listing;
 mod metrics;
@@ -17,6 +17,7 @@ use super::definition::ExperimentDefinition;
 use super::options::AnalysisOptions;
 use super::sample::{ExperimentSample, MetricRole, MetricSample};
 use crate::error::{EngineError, Result};
+use crate::facts::{OUTCOMES, moment};
 use crate::query::QuerySession;
 use crate::report::{Grouping, LogsAtHand};
 
@@ -45,9 +46,10 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
     let laid_over = definition.map(|definition| definition.under(asked));
     let options = laid_over.as_ref().unwrap_or(asked);
     refuse_what_is_of_units(options)?;
+    refuse_outcomes(options)?;
     let grouping = Grouping::resolve(session, &options.groupings(), "UTC").await?;
     let name = format!(
-        "{} {} experiment with holdout and filter {id:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {} experiment in common windows {id:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         (&options.metrics, &options.guardrails),
@@ -97,6 +99,35 @@ fn refuse_what_is_of_units(options: &AnalysisOptions) -> Result<()> {
     Ok(())
 }
 
+/// Refuses segments and strata that are themselves outcomes: a message decides who is in them, so that their arms are not
+/// alike any more.
+fn refuse_outcomes(options: &AnalysisOptions) -> Result<()> {
+    match options.groupings().iter().find(|name| OUTCOMES.contains(&name.as_str())) {
+        Some(name) => Err(EngineError::usage(format!(
+            "\"{name}\" is what came of a message: arms that are alike as a whole are not alike within its values, and an effect \
+             cannot be told there. Take a column that was known before"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a filter that does not parse, or by what came of the messages.
+async fn check_filter(session: &QuerySession, filter: &str) -> Result<()> {
+    let wrong = |why: String| EngineError::usage(format!("the filter of the experiment, \"{filter}\": {why}"));
+    let facts = session.sql("SELECT * FROM message_facts AS f").await?;
+    let condition = session
+        .context()
+        .parse_sql_expr(filter, facts.schema())
+        .map_err(|error| wrong(format!("{}; its columns are those of message_facts", error.strip_backtrace())))?;
+    if let Some(column) = condition.column_refs().iter().find(|column| OUTCOMES.contains(&column.name.as_str())) {
+        return Err(wrong(format!(
+            "\"{}\" is what came of a message, which the arm has changed: filter by what was known before",
+            column.name
+        )));
+    }
+    Ok(())
+}
+
 /// The sufficient statistics of an experiment, counted.
 async fn sample_of(
     session: &QuerySession,
@@ -124,12 +155,7 @@ async fn sample_of(
     let at_hand = LogsAtHand::of(session).await?;
     let filter = definition.and_then(|definition| definition.filter.as_deref());
     if let Some(filter) = filter {
-        let probe = format!("SELECT 1 FROM message_facts AS f WHERE ({filter}) LIMIT 1");
-        session.sql(&probe).await.map_err(|error| {
-            EngineError::usage(format!(
-                "the filter of the experiment, \"{filter}\": {error}; its columns are those of message_facts"
-            ))
-        })?;
+        check_filter(session, filter).await?;
     }
     let window_days = definition.and_then(|definition| definition.window_days);
     let window_days = window_days.unwrap_or(session.settings.attribution.window_days);
@@ -180,12 +206,26 @@ impl StoreExperiment<'_> {
             self.window_days
         ));
         let begins_at = self.begins_at().await?;
-        let units = self.session.sql(&self.units_query(&available, begins_at)).await?.cache().await?;
+        let common_windows = self.common_windows().await?;
+        if common_windows.is_some() && self.at_hand.conversions {
+            sample.notes.push(format!(
+                "some of the assigned got no message: everybody's conversions count in the same windows, from each campaign's first \
+                 send to {} days after its last",
+                self.window_days
+            ));
+        }
+        // Who got no message is in the segments by what the contacts tell.
+        let of_contacts = match begins_at.filter(|_| common_windows.is_some()) {
+            Some(begins_at) => self.grouping.of_contacts(self.session, "assigned", &moment(begins_at)).await?,
+            None => None,
+        };
+        let units = self.units_query(&available, begins_at, common_windows.as_deref(), of_contacts.as_deref());
+        let units = self.session.sql(&units).await?.cache().await?;
         let context = self.session.context();
         // One analysis at a time reads this name; a table of another analysis must not be in the way.
         let table = format!("units_{}", uuid::Uuid::new_v4().simple());
         context.register_table(table.as_str(), units.into_view())?;
-        let read = self.read(&table, &metrics, &available, options, &mut sample).await;
+        let read = self.read(&table, begins_at, (&metrics, &available), options, &mut sample).await;
         context.deregister_table(table.as_str())?;
         read?;
         Ok(sample)

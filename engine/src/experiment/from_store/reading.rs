@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array as _, AsArray as _};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 
 use super::metrics::{StoreColumn, StoreMetric, lower_is_better};
 use super::{PRE_PERIOD, StoreExperiment};
 use crate::error::Result;
+use crate::event::{Log, NO_ATTRIBUTES};
 use crate::experiment::checks::{Check, Verdict};
 use crate::experiment::covariates::{CovariateColumn, read_covariates};
 use crate::experiment::incrementality::HeldOutMetric;
@@ -17,15 +18,19 @@ use crate::experiment::options::AnalysisOptions;
 use crate::experiment::sample::{ExperimentSample, MetricSample};
 use crate::experiment::statistic::ArmStatistic;
 use crate::experiment::unit_columns::{MetricColumns, UnitColumns, count_at, number_at};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, is_text, quoted};
+use crate::report::{cell_number, cell_text, contacts_at};
+
+/// Values of a column of the contacts up to which arms are compared by it: with more it is a name, or a number.
+const MOST_VALUES: f64 = 60.0;
 
 impl StoreExperiment<'_> {
     /// Reads the statistics of a table of units.
     pub(super) async fn read(
         &self,
         table: &str,
-        metrics: &[StoreMetric],
-        available: &[&StoreColumn],
+        begins_at: Option<i64>,
+        (metrics, available): (&[StoreMetric], &[&StoreColumn]),
         options: &AnalysisOptions,
         sample: &mut ExperimentSample,
     ) -> Result<()> {
@@ -59,6 +64,7 @@ impl StoreExperiment<'_> {
         if options.path.is_some() {
             units.read_path(&mut sample.metrics, "day").await?;
         }
+        self.read_contact_columns(&counted, begins_at, sample).await?;
         self.read_held_out(table, available, sample).await?;
         self.read_clicks(&units, sample).await?;
         self.read_before(&units, available, options, sample).await?;
@@ -72,6 +78,67 @@ impl StoreExperiment<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// How the arms are made up by each column of the contacts that has a few values, as it was before the experiment.
+    async fn read_contact_columns(
+        &self,
+        counted: &str,
+        begins_at: Option<i64>,
+        sample: &mut ExperimentSample,
+    ) -> Result<()> {
+        let schema = self.session.schema(Log::Recipients.name()).await?;
+        let attributes: Vec<String> = schema
+            .fields()
+            .iter()
+            .filter(|field| is_text(field.data_type()) || field.data_type() == &DataType::Boolean)
+            .map(|field| field.name().clone())
+            .filter(|name| !NO_ATTRIBUTES.contains(&name.as_str()))
+            .collect();
+        let Some(begins_at) = begins_at.filter(|_| !attributes.is_empty() && sample.arms.len() > 1) else {
+            return Ok(());
+        };
+        let distinct = attributes.iter().map(|name| format!("approx_distinct({})", quoted(name)));
+        let distinct = format!("SELECT {} FROM recipients", distinct.collect::<Vec<_>>().join(", "));
+        let distinct = self.session.collect(&distinct).await?;
+        let Some(distinct) = distinct.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
+        let mut columns = Vec::new();
+        for (place, name) in attributes.into_iter().enumerate() {
+            let values = cell_number(distinct, place, 0)?.unwrap_or(0.0);
+            if (2.0..=MOST_VALUES).contains(&values) {
+                columns.push(name);
+            }
+        }
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<String> = columns.iter().map(|name| format!("k.{}", quoted(name))).collect();
+        // One pass over the contacts: a row an arm and value of each column; `grouping` is 0 for the column of a row.
+        let query = format!(
+            "SELECT u.arm, count(*), {}, {} FROM (SELECT recipient_id, arm FROM {counted}) AS u INNER JOIN {} AS k \
+             ON k.recipient_id = u.recipient_id GROUP BY GROUPING SETS ({})",
+            keys.iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect::<Vec<_>>().join(", "),
+            keys.iter().map(|key| format!("grouping({key})")).collect::<Vec<_>>().join(", "),
+            contacts_at(self.session, &columns, begins_at - 1).await?,
+            keys.iter().map(|key| format!("(u.arm, {key})")).collect::<Vec<_>>().join(", "),
+        );
+        let mut found: Vec<BTreeMap<Option<String>, Vec<u64>>> = vec![BTreeMap::new(); columns.len()];
+        for batch in self.session.collect(&query).await? {
+            for row in 0..batch.num_rows() {
+                let arm = cell_text(&batch, 0, row)?;
+                let Some(arm) = sample.arms.iter().position(|(name, _)| Some(name) == arm.as_ref()) else { continue };
+                for (place, values) in found.iter_mut().enumerate() {
+                    if cell_number(&batch, 2 + columns.len() + place, row)? == Some(0.0) {
+                        let value = cell_text(&batch, 2 + place, row)?;
+                        values.entry(value).or_insert_with(|| vec![0; sample.arms.len()])[arm] +=
+                            count_at(&batch, 1, row);
+                    }
+                }
+            }
+        }
+        let counts = found.into_iter().map(|values| values.into_values().collect());
+        sample.contact_columns = columns.into_iter().zip(counts).collect();
         Ok(())
     }
 

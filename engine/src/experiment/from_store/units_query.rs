@@ -7,6 +7,7 @@ use super::metrics::StoreColumn;
 use super::{DAYS_BEFORE, StoreExperiment};
 use crate::error::Result;
 use crate::event::Log;
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::text_literal;
 
 /// Reasons for which a click is surely a machine's; with any other it is probably one.
@@ -24,6 +25,43 @@ impl StoreExperiment<'_> {
         let column = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
         let filter = self.filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
         format!("f.{column} = {}{filter}", text_literal(self.key))
+    }
+
+    /// Where somebody who was assigned got no message: the windows in which everybody's conversions count, sent to or not, in
+    /// microseconds since 1970, both ends included. Each campaign opens one with its first send and closes it when the window
+    /// of its last has run out. Windows after each recipient's own messages would count more of the conversions that come
+    /// anyway for those who got more messages, and nobody held back has any.
+    pub(super) async fn common_windows(&self) -> Result<Option<Vec<(i64, i64)>>> {
+        if self.source != "assignments" {
+            return Ok(None);
+        }
+        let unsent = format!(
+            "SELECT 1 FROM assignments AS a WHERE a.experiment_id = {} AND NOT EXISTS (\
+             SELECT 1 FROM message_facts AS f WHERE {} AND f.recipient_id = a.recipient_id) LIMIT 1",
+            text_literal(self.key),
+            self.belongs()
+        );
+        if self.session.collect(&unsent).await?.iter().all(|batch| batch.num_rows() == 0) {
+            return Ok(None);
+        }
+        let campaigns = format!(
+            "SELECT arrow_cast(first, 'Int64') AS opens, arrow_cast(last, 'Int64') AS closes FROM (\
+             SELECT min(f.sent_at) AS first, max(f.sent_at) AS last FROM message_facts AS f WHERE {} GROUP BY f.campaign_id) \
+             ORDER BY opens",
+            self.belongs()
+        );
+        let mut windows: Vec<(i64, i64)> = Vec::new();
+        for batch in self.session.collect(&campaigns).await? {
+            let [first, last] = [0, 1].map(|column| batch.column(column).as_primitive::<Int64Type>());
+            for row in 0..batch.num_rows() {
+                let (opens, closes) = (first.value(row), last.value(row) + self.window());
+                match windows.last_mut() {
+                    Some(window) if opens <= window.1 => window.1 = window.1.max(closes),
+                    _ => windows.push((opens, closes)),
+                }
+            }
+        }
+        Ok(Some(windows))
     }
 
     /// The first assignment or send of the experiment, in microseconds since 1970; none where it has no times.
@@ -51,11 +89,15 @@ impl StoreExperiment<'_> {
     /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
     /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
     /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
-    pub(super) fn units_query(&self, available: &[&StoreColumn], begins_at: Option<i64>) -> String {
+    pub(super) fn units_query(
+        &self,
+        available: &[&StoreColumn],
+        begins_at: Option<i64>,
+        common_windows: Option<&[(i64, i64)]>,
+        of_contacts: Option<&str>,
+    ) -> String {
         let id = text_literal(self.key);
-        let window = self.window();
         let keys = self.grouping.keys();
-        let first_keys = |prefix: &str| keys.iter().map(|key| format!(", {prefix}{key}")).collect::<String>();
         let of_first_send: String =
             keys.iter().map(|key| format!(", first_value({key} ORDER BY sent_at, message_id) AS {key}")).collect();
         let key_columns: String = self
@@ -85,7 +127,7 @@ impl StoreExperiment<'_> {
         let before = begins_at.map(|begins_at| self.before(begins_at));
         with.extend(before.iter().flatten().cloned());
         if self.at_hand.conversions {
-            with.push(self.outcomes(window));
+            with.push(self.outcomes(common_windows));
         }
         let from_assignments = self.source == "assignments";
         let (columns, from) = if from_assignments {
@@ -124,6 +166,16 @@ impl StoreExperiment<'_> {
                 values.push_str(&format!(", arrow_cast(coalesce(s.{rule}, 0), 'Float64') AS m_{rule}"));
             }
         }
+        let key_values: String = match of_contacts.filter(|_| from_assignments) {
+            Some(of_contacts) => {
+                with.push(format!("contact_keys AS ({of_contacts})"));
+                joins.push_str(&format!(" LEFT JOIN contact_keys AS c ON c.recipient_id = {unit}"));
+                let value =
+                    |key: &String| format!(", CASE WHEN s.recipient_id IS NULL THEN c.{key} ELSE s.{key} END AS {key}");
+                keys.iter().map(value).collect()
+            }
+            None => keys.iter().map(|key| format!(", s.{key}")).collect(),
+        };
         if before.is_some() {
             joins.push_str(&format!(" LEFT JOIN before_messages AS b ON b.recipient_id = {unit}"));
             if self.at_hand.conversions {
@@ -133,13 +185,13 @@ impl StoreExperiment<'_> {
         format!(
             "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
             with.join(",\n"),
-            first_keys("s."),
+            key_values,
         )
     }
 
     /// What the recipients did in the days before the experiment: messages and their clicks, conversions.
     fn before(&self, begins_at: i64) -> Vec<String> {
-        let from = begins_at - DAYS_BEFORE * 86_400_000_000;
+        let from = begins_at - DAYS_BEFORE * DAY_MICROSECONDS;
         let within = |column: &str| {
             format!("arrow_cast({column}, 'Int64') >= {from} AND arrow_cast({column}, 'Int64') < {begins_at}")
         };
@@ -162,36 +214,41 @@ impl StoreExperiment<'_> {
         parts
     }
 
-    /// Conversions of each unit in the windows after its messages, each once, refunds taken back.
-    fn outcomes(&self, window: i64) -> String {
+    /// Conversions of each unit, each once, refunds taken back: in windows that are the same for everybody, or in those after
+    /// its own messages.
+    fn outcomes(&self, common_windows: Option<&[(i64, i64)]>) -> String {
         let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
-        let unsent = if self.source == "assignments" {
+        let happened = moment("g.occurred_at");
+        let hits = if let Some(windows) = common_windows {
+            let within = windows.iter().map(|(opens, closes)| format!("({happened} BETWEEN {opens} AND {closes})"));
+            let within = within.collect::<Vec<_>>().join(" OR ");
             format!(
-                "\n  UNION SELECT a.recipient_id, g.conversion_id, g.value FROM assignments AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
-                 CROSS JOIN (SELECT min(sent_at) AS opened FROM messages) AS start\n  \
-                 WHERE a.experiment_id = {} AND a.recipient_id NOT IN (SELECT recipient_id FROM sent)\n  \
-                 AND {happened} >= {opened} AND {happened} - {opened} <= {window}",
+                "SELECT DISTINCT a.recipient_id, g.conversion_id, g.value FROM (SELECT recipient_id, min({assigned}) AS assigned FROM assignments \
+                 WHERE experiment_id = {} GROUP BY recipient_id) AS a JOIN goals AS g ON g.recipient_id = a.recipient_id\n  \
+                 WHERE ({}) AND (a.assigned IS NULL OR {happened} >= a.assigned)",
                 text_literal(self.key),
-                happened = moment("g.occurred_at"),
-                opened = moment("start.opened"),
+                if within.is_empty() { "FALSE" } else { &within },
+                assigned = moment("assigned_at"),
             )
         } else {
-            String::new()
+            format!(
+                "SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
+                 WHERE {sent} <= {happened} AND {happened} - {sent} <= {}\n  \
+                 UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id",
+                self.window(),
+                sent = moment("m.sent_at"),
+            )
         };
         format!(
             "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
              FROM {goals} WHERE {events}),\n\
-             hits AS (SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.recipient_id = m.recipient_id\n  \
-             WHERE {sent} <= {happened} AND {happened} - {sent} <= {window}\n  \
-             UNION SELECT m.recipient_id, g.conversion_id, g.value FROM messages AS m JOIN goals AS g ON g.message_id = m.message_id{unsent}),\n\
+             hits AS ({hits}),\n\
              outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
             goals = crate::facts::latest_rows(
                 Log::Conversions,
                 "conversion_id, recipient_id, message_id, event, occurred_at, value, refunded_at"
             ),
             events = crate::facts::counted_events(&self.session.settings),
-            sent = moment("m.sent_at"),
-            happened = moment("g.occurred_at"),
         )
     }
 }

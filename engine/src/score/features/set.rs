@@ -8,23 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{FEATURES, MADE, TEXT_FEATURES};
 use super::texts::TextFeatures;
 use crate::error::{EngineError, Result};
-use crate::event::{INGESTED_AT, Log, SOURCE_FILE, SOURCE_ROW};
+use crate::event::{Log, NO_ATTRIBUTES};
 use crate::facts::moment;
 use crate::query::QuerySession;
 use crate::report::{cell_text, contacts_have_history};
-
-/// Columns of the contacts that are no attributes of a person, or are told by other features.
-const NO_ATTRIBUTES: [&str; 9] = [
-    "recipient_id",
-    "time_zone",
-    "time_zone_source",
-    "signed_up_at",
-    "birthday",
-    "updated_at",
-    INGESTED_AT,
-    SOURCE_FILE,
-    SOURCE_ROW,
-];
 
 /// What a shrunk rate is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,11 +40,15 @@ def spread(values, low, high, outside):
     return (values[high - 1] - values[low - 1]) / (2 * stats.norm.isf(outside / 2))
 
 
-def compare(control, treatment, share, alpha, errors):
+def compare(control, treatment, share, alpha, errors, clusters=None):
     difference = np.quantile(treatment, share) - np.quantile(control, share)
     error = math.hypot(*errors)
-    z = stats.norm.isf(alpha / 2)
-    p = 2 * stats.norm.sf(abs(difference) / error)
+    law = stats.norm
+    if clusters is not None:
+        squares = [own**2 for own in errors]
+        law = stats.t(sum(squares) ** 2 / sum(square**2 / (n - 1) for square, n in zip(squares, clusters)))
+    z = law.isf(alpha / 2)
+    p = 2 * law.sf(abs(difference) / error)
     return [difference, error, p, difference - z * error, difference + z * error]
 
 
@@ -93,7 +97,7 @@ def golden():
         arms.append([np.array([level, level + 0.25, level + 0.5]) for level in levels])
     errors = [clustered_error(arm, 0.5) for arm in arms]
     flat = [np.concatenate(arm) for arm in arms]
-    print("clustered", *map(repr, map(float, compare(*flat, 0.5, 0.05, errors))))
+    print("clustered", *map(repr, map(float, compare(*flat, 0.5, 0.05, errors, [len(arm) for arm in arms]))))
 
 
 if __name__ == "__main__":

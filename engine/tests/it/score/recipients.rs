@@ -292,7 +292,7 @@ async fn what_cannot_be_scored_is_told() {
         ),
         (ScoreRequest { control: Some("A".to_owned()), ..plain.clone() }, "ask for one with --model uplift"),
         (ScoreRequest { filter: Some("tier > 3".to_owned()), ..plain.clone() }, "cannot be told of every recipient"),
-        (ScoreRequest { filter: Some("count(*) > 3".to_owned()), ..plain.clone() }, "without aggregates"),
+        (ScoreRequest { filter: Some("count(*) > 3".to_owned()), ..plain.clone() }, "has no place in it"),
         (ScoreRequest { by: vec!["recipient_id".to_owned()], ..plain.clone() }, "another for each recipient"),
         (ScoreRequest { by: vec!["segment:none".to_owned()], ..plain.clone() }, "segment"),
         (ScoreRequest { budget: Some(-1.0), ..plain.clone() }, "the budget is an amount from zero"),

@@ -1,0 +1,128 @@
+//! Experiments of the store that must not be believed, and arms without messages that are compared fairly.
+
+use std::fmt::Write as _;
+
+use sendlift_engine::event::Log;
+use sendlift_engine::experiment::{AnalysisOptions, Verdict, analyze_store};
+
+use crate::support::TestStore;
+
+const RECIPIENTS: usize = 1_200;
+
+/// A number in [0, 1) of a recipient and a purpose, the same in every run.
+fn draw(recipient: usize, purpose: usize) -> f64 {
+    let mut mixed = (recipient as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ ((purpose as u64) << 40);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    #[allow(clippy::cast_precision_loss)]
+    let share = ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
+    share
+}
+
+/// The arm of a recipient: by chance, or for three quarters by the country.
+fn arm(recipient: usize, by_country: bool) -> &'static str {
+    let share = if by_country { [0.75, 0.25][recipient % 2] } else { 0.5 };
+    if draw(recipient, 1) < share { "B" } else { "A" }
+}
+
+/// Four campaigns a fortnight apart, to B alone, which do nothing: everybody buys on one day of eighty, or not at all.
+async fn store(by_country: bool) -> TestStore {
+    let mut contacts = "recipient_id,country,age_band\n".to_owned();
+    let mut assignments = "experiment_id,recipient_id,arm,assigned_at\n".to_owned();
+    let mut sends = "message_id,campaign_id,experiment_id,variant,recipient_id,channel,sent_at\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at,value,currency\n".to_owned();
+    for recipient in 0..RECIPIENTS {
+        let age = ["18-34", "35-54", "55+"][recipient % 3];
+        writeln!(contacts, "r{recipient},{},{age}", ["GB", "DE"][recipient % 2]).unwrap();
+        let arm = arm(recipient, by_country);
+        writeln!(assignments, "e,r{recipient},{arm},2026-02-28T00:00:00Z").unwrap();
+        for (campaign, day) in ["03-01", "03-15", "03-29", "04-12"].into_iter().enumerate().filter(|_| arm == "B") {
+            writeln!(sends, "m{campaign}-{recipient},c{campaign},e,B,r{recipient},sms,2026-{day}T10:00:00Z").unwrap();
+        }
+        if let Some(day) = bought(recipient) {
+            let at: jiff::Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+            let at = at + jiff::SignedDuration::from_hours(24 * day);
+            writeln!(conversions, "v{recipient},r{recipient},purchase,{at},10,EUR").unwrap();
+        }
+    }
+    let store = TestStore::new();
+    let logs = [
+        (Log::Recipients, contacts.as_str()),
+        (Log::Assignments, &assignments),
+        (Log::Sends, &sends),
+        (Log::Conversions, &conversions),
+    ];
+    store.ingest(&logs).await;
+    store
+}
+
+/// Days from the first of March to the purchase.
+#[allow(clippy::cast_possible_truncation)]
+fn bought(recipient: usize) -> Option<i64> {
+    (draw(recipient, 2) < 0.5).then(|| (draw(recipient, 3) * 80.0) as i64)
+}
+
+fn conversion() -> AnalysisOptions {
+    AnalysisOptions { metrics: vec!["conversion".to_owned()], ..AnalysisOptions::default() }
+}
+
+#[tokio::test]
+async fn what_comes_anyway_is_no_effect_of_messages_that_one_arm_alone_got() {
+    let store = store(false).await;
+    let analysis = analyze_store(&store.session().await, "e", &conversion()).await.unwrap();
+    // Seven days after each campaign, whoever it went to; purchases are two hours later in the day than sends.
+    let counts = |recipient: usize| bought(recipient).is_some_and(|day| day % 14 < 7 && day < 49);
+    let rate = |wanted: &str| {
+        let of_arm: Vec<usize> = (0..RECIPIENTS).filter(|recipient| arm(*recipient, false) == wanted).collect();
+        #[allow(clippy::cast_precision_loss)]
+        let rate = of_arm.iter().filter(|recipient| counts(**recipient)).count() as f64 / of_arm.len() as f64;
+        rate
+    };
+    let difference = &analysis.metrics[0].comparisons[0].comparison.difference;
+    assert!((difference.estimate.unwrap() - (rate("B") - rate("A"))).abs() < 1e-12, "{difference:?}");
+    assert!(difference.contains_zero(), "{difference:?}");
+    assert!(analysis.notes.iter().any(|note| note.contains("in the same windows")), "{:?}", analysis.notes);
+    // That A got nothing is no mismatch of the sample ratio, also where shares were planned.
+    let planned = vec![("A".to_owned(), 0.5), ("B".to_owned(), 0.5)];
+    let planned = AnalysisOptions { allocation: planned, ..conversion() };
+    let analysis = analyze_store(&store.session().await, "e", &planned).await.unwrap();
+    assert!(analysis.checks.iter().all(|check| check.verdict != Verdict::Fail), "{:?}", analysis.checks);
+    let contacts = analysis.checks.iter().find(|check| check.check == "arm_by_column").unwrap();
+    assert!(contacts.detail.contains("age_band") && contacts.detail.contains("country"), "{contacts:?}");
+}
+
+#[tokio::test]
+async fn an_arm_that_depends_on_a_column_of_the_contacts_is_called_out_unasked() {
+    let store = store(true).await;
+    let analysis = analyze_store(&store.session().await, "e", &conversion()).await.unwrap();
+    let failed: Vec<_> = analysis.checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
+    assert_eq!(failed.len(), 1, "{:?}", analysis.checks);
+    assert!(failed[0].check == "arm_by_column" && failed[0].detail.contains("arm by country"), "{failed:?}");
+    // Those who got no message are in the segments of their contacts too.
+    let by_country = AnalysisOptions { segments: vec!["country".to_owned()], ..conversion() };
+    let analysis = analyze_store(&store.session().await, "e", &by_country).await.unwrap();
+    let segments: Vec<_> = analysis.metrics[0].segments.iter().collect();
+    assert_eq!(segments.len(), 2, "{segments:?}");
+    assert!(
+        segments.iter().all(|segment| segment.comparisons[0].comparison.difference.estimate.is_some()),
+        "{segments:?}"
+    );
+    // Where the shares were planned by country it is no fault.
+    let stratified = AnalysisOptions { strata: Some("country".to_owned()), ..conversion() };
+    let analysis = analyze_store(&store.session().await, "e", &stratified).await.unwrap();
+    assert!(analysis.checks.iter().all(|check| check.verdict != Verdict::Fail), "{:?}", analysis.checks);
+}
+
+#[tokio::test]
+async fn what_came_of_a_message_makes_no_segment_and_no_stratum() {
+    let store = store(false).await;
+    for outcome in ["clicks", "delivery", "opt_outs"] {
+        for options in [
+            AnalysisOptions { segments: vec![outcome.to_owned()], ..conversion() },
+            AnalysisOptions { strata: Some(outcome.to_owned()), ..conversion() },
+        ] {
+            let error = analyze_store(&store.session().await, "e", &options).await.unwrap_err().to_string();
+            assert!(error.contains("is what came of a message"), "{error}");
+        }
+    }
+}
