@@ -71,7 +71,8 @@ pub(crate) struct PendingFile {
 impl PendingFile {
     /// Creates the file under its temporary name.
     pub(crate) fn create(directory: &Path, name: &str) -> Result<(Self, File), TableFileError> {
-        let temporary = directory.join(format!(".{name}.partial"));
+        // A name of its own: two runs may write one file.
+        let temporary = directory.join(format!(".{name}.{}.partial", uuid::Uuid::new_v4().simple()));
         let file = File::create(&temporary).map_err(|source| TableFileError::File {
             action: "create",
             path: temporary.clone(),

@@ -157,13 +157,15 @@ pub(super) fn micros(column: &str) -> String {
 }
 
 /// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it, white space, full
-/// stops and full-width letters aside. The words are those of the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of
+/// stops and full-width letters aside. A letter that routes in China end with (T, TD, N, R) counts only where nobody gave the
+/// reply a class: it may as well be the answer to a question. The words are those of the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of
 /// Chinese routes.
 pub(crate) const IS_STOP: &str = "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(regexp_replace(\
     upper(translate(text, 'ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ', \
     'ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ')), '^[\\s.!。！\"“”]+|[\\s.!。！\"“”]+$', '', 'g') IN \
-    ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', 'TD', 'T', 'N', 'R', \
-    '退订', '拒收', '回复T', '退订T'), FALSE))";
+    ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', '退订', '拒收', \
+    '回复T', '退订T') OR (keyword_class IS NULL AND upper(btrim(translate(text, 'ＴＤＮＲｔｄｎｒ　', 'TDNRTDNR '))) IN ('TD', 'T', 'N', 'R')), \
+    FALSE))";
 
 /// The columns of the order of reception.
 const ORDER: &str = "ingested_at, source_file, source_row";
@@ -312,6 +314,23 @@ pub(super) fn event_key(log: Log) -> String {
 /// A log's events, each once as its latest received row has it, in some columns.
 pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
     latest_of(log.name(), &event_key(log), LATEST_FIRST, columns)
+}
+
+/// The conversions as they were last received, in some columns after `recipient_id`: of one that names only a message the
+/// recipient is the message's.
+pub(crate) fn owned_conversions(columns: &str) -> String {
+    let columns: Vec<&str> = columns.split(',').map(str::trim).collect();
+    let own = columns.iter().map(|column| format!(", v.{column}")).collect::<String>();
+    let mut wanted = vec!["recipient_id", "message_id"];
+    wanted.extend(columns.into_iter().filter(|column| *column != "message_id"));
+    let latest = latest_rows(Log::Conversions, &wanted.join(", "));
+    // Not coalesce(v.recipient_id, …) AS recipient_id: DataFusion 52 hands a filter of an outer join on that name down to the
+    // scan, where those without a recipient are lost.
+    format!(
+        "(SELECT v.recipient_id{own} FROM {latest} AS v WHERE v.recipient_id IS NOT NULL\n  \
+         UNION ALL SELECT f.recipient_id{own} FROM {latest} AS v INNER JOIN message_facts AS f ON f.message_id = v.message_id \
+         WHERE v.recipient_id IS NULL)"
+    )
 }
 
 /// Of the rows of a table or subquery with the same key, which is never NULL, the first in an order. Keys with several rows

@@ -4,6 +4,7 @@
 //! key that the operator keeps outside the store. Without the key a list of all phone numbers (there are only some 10¹⁰)
 //! could be hashed and matched; with it, only the operator can.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -76,7 +77,7 @@ impl IdentityHasher {
     }
 
     fn e164(&self, raw: &str) -> Option<String> {
-        let raw = raw.trim();
+        let raw = ascii_digits(raw.trim());
         // Spreadsheets and exports write numbers as 14155550100.0 or with a leading apostrophe.
         let raw = raw.trim_start_matches('\'').trim_end_matches(".0");
         let parsed = match PHONE_NUMBER_UTIL.parse(raw, self.default_country) {
@@ -94,6 +95,19 @@ impl IdentityHasher {
     }
 }
 
+/// A text with full-width digits and plus signs as the usual ones.
+fn ascii_digits(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let plain = |character: char| match character {
+        '０'..='９' => char::from_digit(u32::from(character) - u32::from('０'), 10).unwrap_or(character),
+        '＋' => '+',
+        other => other,
+    };
+    Cow::Owned(text.chars().map(plain).collect())
+}
+
 fn normal_email(raw: &str) -> Option<String> {
     let address = raw.trim().to_lowercase();
     let (local, domain) = address.rsplit_once('@')?;
@@ -104,7 +118,8 @@ fn normal_email(raw: &str) -> Option<String> {
 /// Whether a `recipient_id` looks like a raw address that should have been mapped as `phone` or `email`.
 #[must_use]
 pub fn looks_like_address(text: &str) -> bool {
-    let text = text.trim();
+    let text = ascii_digits(text.trim());
+    let text = text.as_ref();
     if let Some(digits) = text.strip_prefix('+') {
         return (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     }
@@ -119,15 +134,20 @@ pub fn mask_addresses(raw: &str) -> String {
     let mut masked = String::with_capacity(raw.len());
     let mut word = String::new();
     let flush = |word: &mut String, masked: &mut String| {
-        let digits = word.chars().filter(char::is_ascii_digit).count();
-        if (digits >= 7 && !starts_with_date(word)) || word.contains('@') {
+        let digits = word.chars().filter(|character| character.is_numeric()).count();
+        if (digits >= 7 && !starts_with_date(word)) || word.contains(['@', '＠']) {
             masked.push_str(MASK);
         } else {
             masked.push_str(word);
         }
         word.clear();
     };
-    let is_mark = |character: char| matches!(character, '+' | '-' | '.' | '(' | ')' | ' ' | '@' | '_' | '/');
+    let is_mark = |character: char| {
+        matches!(
+            character,
+            '+' | '＋' | '-' | '－' | '.' | '(' | ')' | '（' | '）' | ' ' | '　' | '@' | '＠' | '_' | '/'
+        )
+    };
     for character in raw.chars() {
         if character.is_alphanumeric() || is_mark(character) {
             word.push(character);
@@ -259,6 +279,8 @@ mod tests {
             mask_plain_addresses("m1,+14155552671,a.b@c.example,+5 %,2026-03-02T10:00:00+08:00"),
             "m1,[hidden],[hidden],+5 %,2026-03-02T10:00:00+08:00"
         );
+        assert!(looks_like_address("＋１４１５５５５２６７１"));
+        assert_eq!(mask_addresses("a３,１４１５５５５２６７１,春节"), "a３,[hidden],春节");
         assert!(looks_like_address("+14155552671") && looks_like_address("a@b.co") && !looks_like_address("hh1085"));
     }
 }

@@ -281,7 +281,7 @@ async fn write_log(
                 let file = &fresh[position];
                 outcome.count(&file.input.name, &chunk);
                 progress(IngestProgress { log, rows: outcome.accepted + outcome.rejected, rejected: outcome.rejected });
-                store_chunk(&mut rows, &mut rejects, file, chunk, options.now).await
+                store_chunk(&mut rows, &mut rejects, file, chunk, received_after(options.now, position)).await
             }
             Err(error) => Err(error),
         };
@@ -298,6 +298,13 @@ async fn write_log(
             Err(error)
         }
     }
+}
+
+/// When the rows of a file count as received: of several of one call each a microsecond after the one before it, for of rows
+/// that are one event the latest received counts.
+pub(crate) fn received_after(now: Timestamp, position: usize) -> Timestamp {
+    let later = now.as_microsecond().saturating_add(i64::try_from(position).unwrap_or(i64::MAX));
+    Timestamp::from_microsecond(later).unwrap_or(now)
 }
 
 async fn digest(input: &Input) -> Result<String> {

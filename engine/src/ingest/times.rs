@@ -107,6 +107,10 @@ impl TimeParser {
         if let Ok(timestamp) = ISO.parse_timestamp(text) {
             return Some(timestamp);
         }
+        // A time with the name of its zone and no offset.
+        if text.ends_with(']') {
+            return text.parse::<jiff::Zoned>().ok().map(|zoned| zoned.timestamp());
+        }
         if let Ok(civil) = ISO.parse_datetime(text) {
             // `parse_datetime` accepts and drops an offset; such a text was refused above for a reason (a bad zone).
             let has_offset = text.ends_with(['Z', 'z']);
@@ -159,10 +163,20 @@ mod tests {
             ("2021-04-30 07:22:36.615023", "2021-04-30T07:22:36.615023Z"),
             ("2026-03-02 10:15", "2026-03-02T10:15:00Z"),
             ("2026-03-02", "2026-03-02T00:00:00Z"),
+            ("2026-07-01T10:00:00[America/New_York]", "2026-07-01T14:00:00Z"),
+            ("2026-07-01T10:00:00-04:00[America/New_York]", "2026-07-01T14:00:00Z"),
         ] {
             assert_eq!(parse(&[], "UTC", text).as_deref(), Some(expected), "{text}");
         }
-        for text in ["", "yesterday", "31/02/2026", "2026-02-30", "2026-13-01T00:00:00Z", "NaN"] {
+        for text in [
+            "",
+            "yesterday",
+            "31/02/2026",
+            "2026-02-30",
+            "2026-13-01T00:00:00Z",
+            "2026-07-01T10:00:00[No/Where]",
+            "NaN",
+        ] {
             assert_eq!(parse(&[], "UTC", text), None, "{text}");
         }
     }

@@ -23,6 +23,7 @@ use crate::bridge;
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE};
 use crate::ingest::input::{Input, Layout, Origin};
+use crate::ingest::load::received_after;
 use crate::ingest::read;
 use crate::ingest::validate::{Validator, ValidatorOptions};
 use crate::store::log_schema;
@@ -66,8 +67,9 @@ impl LogFiles {
     fn open(&self) -> Result<Arc<dyn TableProvider>> {
         let mut parts = Vec::new();
         let mut spool = None;
-        for input in &self.inputs {
-            if let Some(part) = self.sound_part(input)? {
+        for (position, input) in self.inputs.iter().enumerate() {
+            let now = received_after(self.now, position);
+            if let Some(part) = self.sound_part(input, now)? {
                 parts.push(part);
                 continue;
             }
@@ -75,7 +77,7 @@ impl LogFiles {
                 Some(spool) => spool,
                 None => spool.insert(temporary_folder()?),
             };
-            parts.extend(self.validated_parts(input, spool.path(), parts.len())?);
+            parts.extend(self.validated_parts(input, now, spool.path(), parts.len())?);
         }
         let mut fields: Vec<Field> = log_schema(self.log).fields().iter().map(|field| field.as_ref().clone()).collect();
         for name in parts.iter().flat_map(ParquetPart::columns) {
@@ -86,18 +88,18 @@ impl LogFiles {
         Ok(Arc::new(ParquetTable::new(Arc::new(Schema::new(fields)), parts, spool)))
     }
 
-    fn sound_part(&self, input: &Input) -> Result<Option<ParquetPart>> {
+    fn sound_part(&self, input: &Input, now: Timestamp) -> Result<Option<ParquetPart>> {
         let Origin::File(path) = &input.origin else { return Ok(None) };
         // Seen from the stored bytes: what is compressed as a whole is not read in place.
         if !self.unmapped || input.layout()? != Layout::Parquet || !starts_as_parquet(path)? {
             return Ok(None);
         }
-        let provenance = Provenance { file: input.name.clone(), ingested_at: self.now.as_microsecond() };
+        let provenance = Provenance { file: input.name.clone(), ingested_at: now.as_microsecond() };
         ParquetPart::of_sound_file(self.log, path, self.validator.latest(), provenance)
     }
 
     /// Writes an input's good rows to temporary files: one, or where attributes turn up on the way one more for each time.
-    fn validated_parts(&self, input: &Input, folder: &Path, number: usize) -> Result<Vec<ParquetPart>> {
+    fn validated_parts(&self, input: &Input, now: Timestamp, folder: &Path, number: usize) -> Result<Vec<ParquetPart>> {
         let mut paths: Vec<PathBuf> = Vec::new();
         let mut writer: Option<(SchemaRef, ArrowWriter<File>)> = None;
         for chunk in read::open(input, self.validator.times())? {
@@ -117,7 +119,7 @@ impl LogFiles {
                 paths.push(path);
             }
             if let Some((schema, writer)) = &mut writer {
-                writer.write(&to_schema(&batch, schema, &input.name, self.now)?)?;
+                writer.write(&to_schema(&batch, schema, &input.name, now)?)?;
             }
         }
         if let Some((_, done)) = writer {

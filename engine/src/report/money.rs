@@ -56,24 +56,32 @@ pub(crate) async fn by_currency(session: &QuerySession, base: &str, grouping: &G
         }
     }
     let other = format!("WITH base AS ({base}) SELECT {list}revenue_other FROM base WHERE revenue_other IS NOT NULL");
+    // In millionths, exactly: the order of rows must not show in a sum.
+    let mut others: BTreeMap<(Vec<Option<String>>, String), i128> = BTreeMap::new();
     for batch in session.collect(&other).await? {
         for row in 0..batch.num_rows() {
             let group = group_of(&batch, row, keys.len())?;
             for (currency, amount) in other_amounts(&cell_text(&batch, keys.len(), row)?.unwrap_or_default()) {
-                let amounts = money.entry(group.clone()).or_default().entry(currency).or_default();
-                amounts.revenue = Some(amounts.revenue.unwrap_or(0.0) + amount);
+                *others.entry((group.clone(), currency)).or_default() += amount;
             }
         }
+    }
+    for ((group, currency), millionths) in others {
+        let amounts = money.entry(group).or_default().entry(currency).or_default();
+        #[allow(clippy::cast_precision_loss)] // Shown as a double.
+        let amount = millionths as f64 / 1e6;
+        amounts.revenue = Some(amounts.revenue.unwrap_or(0.0) + amount);
     }
     Ok(money)
 }
 
-/// `EUR=12.500000;GBP=3.000000`, the form in which the facts keep a message's further currencies.
-fn other_amounts(text: &str) -> Vec<(String, f64)> {
+/// `EUR=12.500000;GBP=3.000000`, the form in which the facts keep a message's further currencies; in millionths.
+fn other_amounts(text: &str) -> Vec<(String, i128)> {
     text.split(';')
         .filter_map(|part| {
             let (currency, amount) = part.split_once('=')?;
-            Some((currency.to_owned(), amount.parse().ok()?))
+            let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));
+            Some((currency.to_owned(), format!("{whole}{part:0<6}").parse().ok()?))
         })
         .collect()
 }
@@ -99,7 +107,10 @@ mod tests {
 
     #[test]
     fn further_currencies_are_read_back() {
-        assert_eq!(other_amounts("EUR=12.500000;GBP=3.000000"), [("EUR".to_owned(), 12.5), ("GBP".to_owned(), 3.0)]);
+        assert_eq!(
+            other_amounts("EUR=12.500000;GBP=3.000000"),
+            [("EUR".to_owned(), 12_500_000), ("GBP".to_owned(), 3_000_000)]
+        );
         assert!(other_amounts("").is_empty());
     }
 }

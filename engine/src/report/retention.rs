@@ -28,12 +28,13 @@ pub(crate) async fn retained(
     let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {}", keys.join(", ")) };
     let (from, to) = (i64::from(days.0) * DAY, i64::from(days.1) * DAY);
     let events = crate::facts::counted_events(&session.settings);
+    let conversions = crate::facts::owned_conversions("conversion_id, event, occurred_at");
     let latest_start = session.as_of.as_microsecond().saturating_sub(to);
     let query = format!(
         "WITH base AS ({base}), converters AS (\n\
          SELECT {list}campaign_id, recipient_id, min(arrow_cast(converted_at, 'Int64')) AS first_at\n\
          FROM base WHERE conversions > 0 GROUP BY {list}campaign_id, recipient_id),\n\
-         later AS (SELECT DISTINCT recipient_id, conversion_id, arrow_cast(occurred_at, 'Int64') AS at FROM conversions WHERE recipient_id IS NOT NULL AND {events}),\n\
+         later AS (SELECT DISTINCT recipient_id, conversion_id, arrow_cast(occurred_at, 'Int64') AS at FROM {conversions} WHERE recipient_id IS NOT NULL AND {events}),\n\
          kept AS (SELECT {qualified}u.campaign_id, u.recipient_id, max(CASE WHEN l.at > u.first_at + {from} AND l.at <= u.first_at + {to} THEN 1 ELSE 0 END) AS came_back\n\
          FROM converters AS u LEFT JOIN later AS l ON l.recipient_id = u.recipient_id\n\
          WHERE u.first_at <= {latest_start} GROUP BY {qualified}u.campaign_id, u.recipient_id)\n\

@@ -1,7 +1,6 @@
 //! What became of recipients after a moment: the units and outcomes that a model of propensity learns from.
 
-use crate::event::Log;
-use crate::facts::{latest_rows, moment};
+use crate::facts::{moment, owned_conversions};
 use crate::query::text_literal;
 
 use super::request::Target;
@@ -23,7 +22,7 @@ pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
         ),
         otherwise: None,
     };
-    let conversions = latest_rows(Log::Conversions, "recipient_id, occurred_at, event");
+    let conversions = owned_conversions("occurred_at, event");
     let converted = |event: &str| Labels {
         query: format!(
             "SELECT DISTINCT recipient_id, 1.0 AS outcome FROM {conversions} \

@@ -9,7 +9,7 @@ use deltalake::Path as ObjectPath;
 use object_store::ObjectStoreExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::store::Store;
 
@@ -71,7 +71,17 @@ impl LifeCycle {
         match objects.get(&ObjectPath::from(FILE)).await {
             Ok(got) => {
                 let bytes = got.bytes().await.map_err(deltalake::DeltaTableError::from)?;
-                Ok(Some(serde_json::from_slice(&bytes)?))
+                let damaged = |why: String| {
+                    EngineError::refused(format!(
+                        "the file {FOLDER}/{FILE} of the store, the ends of its fifths, is damaged ({why}): bring it back from a copy, or \
+                         remove it to have them found anew"
+                    ))
+                };
+                let known: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+                if [&known.recency, &known.frequency, &known.monetary].iter().any(|ends| ends.len() != 4) {
+                    return Err(damaged("it has not four ends of each".to_owned()));
+                }
+                Ok(Some(known))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(deltalake::DeltaTableError::from(error).into()),

@@ -84,6 +84,7 @@ pub(super) async fn train_on(
             .push(format!("learnt from and judged by a share of {:.4} of the units, drawn by their ids", draw.share()));
     }
     let fitted = fit(&features, &learnt.outcome, &judged_features, &judged.outcome, progress)?;
+    notes.extend(level_note(&fitted.scorer.quality));
     let reference = DriftReference::of(&encoding, &features, &fitted.scores_learnt);
     ScoreModel {
         format: MODEL_FORMAT,
@@ -109,6 +110,24 @@ pub(super) async fn train_on(
         notes,
     }
     .named()
+}
+
+/// What is told where the period that judged brought more or less than was predicted.
+fn level_note(quality: &PredictionQuality) -> Option<String> {
+    let off = &quality.reliability.calibration_in_the_large;
+    if off.low.is_none() || off.contains_zero() {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss)] // Units held in memory.
+    let sum: f64 = quality.reliability.bins.iter().map(|bin| bin.mean_predicted * bin.units as f64).sum();
+    #[allow(clippy::cast_precision_loss)] // Units held in memory.
+    let predicted = sum / (quality.units as f64).max(1.0);
+    Some(format!(
+        "the period that judged brought {:.2} % where {:.2} % was predicted: the order of the scores holds, and their level may be off \
+         by as much",
+        quality.base_rate.estimate? * 100.0,
+        predicted * 100.0
+    ))
 }
 
 /// A model of a probability that was fitted and judged.

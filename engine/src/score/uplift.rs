@@ -16,8 +16,7 @@ use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, Upli
 use super::propensity::{check_classes, encode_all, train_on};
 use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
 use crate::error::{EngineError, Result};
-use crate::event::Log;
-use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST, latest_rows};
+use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST, owned_conversions};
 use crate::query::{QuerySession, text_literal};
 use crate::report::{cell_number, cell_text};
 use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
@@ -101,7 +100,7 @@ pub(super) async fn train(
          ON c.recipient_id = q.recipient_id ORDER BY q.recipient_id",
         set.query(at, &Recipients::Of(units), &drawn),
         arms.query,
-        latest_rows(Log::Conversions, "recipient_id, occurred_at, event"),
+        owned_conversions("occurred_at, event"),
         arms.query,
     );
     let batches = session.collect(&query).await?;

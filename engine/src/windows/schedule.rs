@@ -302,7 +302,11 @@ impl<'a> List<'a> {
         let capacities = vec![request.capacity.map(|capacity| capacity as f64); known.slots.len()];
         let options = ScheduleOptions {
             propensity_floor: request.propensity_floor,
-            uniform_share: request.uniform_share,
+            // Where nothing is known, draws of what is believed are even but for their noise: all are drawn evenly.
+            uniform_share: match kind {
+                WindowsIdentification::NotIdentifiable => 1.0,
+                _ => request.uniform_share,
+            },
             seed: request.seed,
             ..ScheduleOptions::default()
         };

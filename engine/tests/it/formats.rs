@@ -4,9 +4,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Date32Array, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use sendlift_engine::event::Log;
+use sendlift_engine::facts::refresh;
+use sendlift_engine::ingest::input::Input;
 use sendlift_engine::ingest::load::{LogInput, ingest};
+
+use sendlift_engine::settings::Settings;
 
 use crate::support::{TestStore, file_input, options};
 
@@ -134,4 +138,64 @@ async fn a_damaged_file_is_named_and_stops_the_call() {
         assert!(message.contains(name), "{message}");
     }
     assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["0"]);
+}
+
+#[tokio::test]
+async fn ids_that_a_tool_kept_as_doubles_are_those_of_the_other_logs_and_days_stay_days() {
+    let parquet = |name: &str, columns: Vec<(&str, ArrayRef)>| -> Input {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        Input::memory(name, bytes.into())
+    };
+    let ids = Arc::new(Float64Array::from(vec![Some(7.0), None, Some(9.0)])) as ArrayRef;
+    let texts = |values: [&str; 3]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+    let amounts = Arc::new(Float64Array::from(vec![Some(12.5), Some(1e15), None])) as ArrayRef;
+    let conversions = parquet(
+        "conversions.parquet",
+        vec![
+            ("conversion_id", texts(["c1", "c2", "c3"])),
+            ("message_id", ids),
+            ("occurred_at", texts(["2026-03-02T12:00:00Z"; 3])),
+            ("value", amounts),
+        ],
+    );
+    let days = Arc::new(Date32Array::from(vec![Some(7_425), None, Some(0)])) as ArrayRef;
+    let contacts = parquet("recipients.parquet", vec![("recipient_id", texts(["r1", "r2", "r3"])), ("joined", days)]);
+    let sends = "message_id,recipient_id,sent_at\n7,r1,2026-03-02T10:00:00Z\n9,r2,2026-03-02T10:00:00Z\n";
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, sends)]).await;
+    let log = |log, input| LogInput { log, inputs: vec![input], idempotency_key: None };
+    let mut options = options();
+    options.max_rejected = 0.5;
+    options.validator.time_zone = jiff::tz::TimeZone::get("Asia/Shanghai").ok();
+    let inputs = [log(Log::Conversions, conversions), log(Log::Recipients, contacts)];
+    let outcomes = ingest(&store.store, &inputs, &options, &|_| ()).await.unwrap();
+    // An amount that no store holds is one bad row.
+    assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (2, 1));
+    refresh(&store.store, &Settings::default()).await.unwrap();
+    assert_eq!(
+        store.rows("SELECT message_id, conversions FROM message_facts ORDER BY message_id").await,
+        ["7|1", "9|1"]
+    );
+    assert_eq!(
+        store.rows("SELECT recipient_id, joined FROM recipients ORDER BY recipient_id").await,
+        ["r1|1990-05-01", "r2|∅", "r3|1970-01-01"]
+    );
+}
+
+#[tokio::test]
+async fn of_the_files_of_one_call_the_later_named_was_received_later() {
+    let file = |name: &str, cost: &str| {
+        let text = format!("message_id,recipient_id,sent_at,cost,currency\n1,r1,2026-03-02T10:00:00Z,{cost},EUR\n");
+        Input::memory(name, text.into_bytes().into())
+    };
+    let store = TestStore::new();
+    let inputs = vec![file("day-9.csv", "1"), file("day-10.csv", "2")];
+    let sends = [LogInput { log: Log::Sends, inputs, idempotency_key: None }];
+    ingest(&store.store, &sends, &options(), &|_| ()).await.unwrap();
+    refresh(&store.store, &Settings::default()).await.unwrap();
+    assert_eq!(store.rows("SELECT arrow_cast(cost, 'Float64') FROM message_facts").await, ["2.0"]);
 }

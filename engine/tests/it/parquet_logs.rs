@@ -444,11 +444,11 @@ async fn of_two_rows_with_one_id_the_later_counts() {
         assert_eq!(rows_of(&session, FACTS).await, ["m1|B|email|2026-03-03", "m2|∅|sms|2026-03-02"], "{name}");
         assert_eq!(rows_of(&session, "SELECT count(*) FROM sends").await, ["3"], "{name}");
     }
-    // Of two files received at once the one whose name comes last in the alphabet is the later.
-    let (earlier, later) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+    // Of two files received at once the one that was named last is the later.
+    let (earlier, later) = (folder.path().join("b.parquet"), folder.path().join("a.parquet"));
     write_parquet(&earlier, &sends(), WriterProperties::default());
     write_parquet(&later, &with(text("variant", ["C", "C", NOTHING])), WriterProperties::default());
-    let session = session_of_files(&[files(Log::Sends, &[later, earlier])]).await;
+    let session = session_of_files(&[files(Log::Sends, &[earlier, later])]).await;
     assert_eq!(
         rows_of(&session, "SELECT message_id, variant FROM message_facts ORDER BY message_id").await,
         ["m1|C", "m2|C", "m3|∅"]

@@ -6,6 +6,7 @@ use std::path::Path;
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{AnalysisOptions, analyze_store};
 use sendlift_engine::generate::{GenerateOptions, OutputFormat, generate};
+use sendlift_engine::ingest::load::IngestOptions;
 use sendlift_engine::query::{LogFiles, QuerySession, Source};
 use sendlift_engine::report::{ReportRequest, report};
 use sendlift_engine::segment::SegmentDefinition;
@@ -418,4 +419,25 @@ async fn return_on_investment_of_generated_logs_holds_the_truth() {
             assert!((ratio.unwrap() - ratio_expected).abs() < 1e-6, "{ratio:?}, by hand {ratio_expected}");
         }
     }
+}
+
+#[tokio::test]
+async fn retention_goes_by_conversions_as_they_are_now_and_by_those_that_name_a_message_alone() {
+    let store = TestStore::new();
+    let sends =
+        "message_id,campaign_id,recipient_id,sent_at\nm1,c,p1,2026-03-01T08:00:00Z\nm2,c,p2,2026-03-01T08:00:00Z\n";
+    let conversions = "conversion_id,recipient_id,message_id,event,occurred_at\nv1,p1,,purchase,2026-03-12T10:00:00Z\n\
+        v2,p2,m2,purchase,2026-03-02T10:00:00Z\nv3,,m2,purchase,2026-03-12T10:00:00Z\n";
+    store.ingest(&[(Log::Sends, sends), (Log::Conversions, conversions)]).await;
+    // The first was on another day: that it is there twice is no second conversion.
+    let corrected = "conversion_id,recipient_id,message_id,event,occurred_at\nv1,p1,,purchase,2026-03-02T10:00:00Z\n";
+    let later = IngestOptions::new(now() + jiff::SignedDuration::from_secs(1));
+    store.try_ingest(&[(Log::Conversions, corrected)], &later).await.unwrap();
+    let request = ReportRequest { by: vec!["recipient_id".to_owned()], ..ReportRequest::default() };
+    let report = report(&store.session().await, &request).await.unwrap();
+    let of = |recipient: &str| {
+        let row = report.rows.iter().find(|row| row.group["recipient_id"] == recipient).unwrap();
+        row.retention.as_ref().map(|retention| retention.estimate)
+    };
+    assert_eq!((of("p1"), of("p2")), (Some(0.0), Some(1.0)));
 }

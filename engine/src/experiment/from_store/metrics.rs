@@ -4,8 +4,10 @@
 
 use super::StoreExperiment;
 use crate::error::{EngineError, Result};
+use crate::event::Log;
 use crate::experiment::metric::{MetricForm, MetricKind, MetricSpec};
 use crate::experiment::sample::MetricRole;
+use crate::facts::{counted_events, latest_rows};
 
 /// The metrics of an analysis for which none are named.
 const DEFAULT_METRICS: [&str; 4] = ["click", "conversion", "revenue", "opt_out"];
@@ -98,9 +100,17 @@ impl StoreExperiment<'_> {
         guardrails: Option<&[String]>,
         notes: &mut Vec<String>,
     ) -> Result<(Vec<StoreMetric>, Vec<&'static StoreColumn>)> {
-        let currencies = self.count_rows("SELECT DISTINCT currency FROM conversions WHERE value IS NOT NULL").await?;
-        let cost_currencies =
-            self.count_rows("SELECT DISTINCT currency FROM message_facts WHERE cost IS NOT NULL").await?;
+        let currencies = format!(
+            "SELECT DISTINCT currency FROM {} WHERE value IS NOT NULL AND {}",
+            latest_rows(Log::Conversions, "value, currency, event"),
+            counted_events(&self.session.settings)
+        );
+        let currencies = self.count_rows(&currencies).await?;
+        let cost_currencies = format!(
+            "SELECT DISTINCT f.currency FROM message_facts AS f WHERE f.cost IS NOT NULL AND {}",
+            self.belongs()
+        );
+        let cost_currencies = self.count_rows(&cost_currencies).await?;
         let is_at_hand = |column: &StoreColumn| match column.need {
             Need::Nothing => true,
             Need::Clicks => self.at_hand.clicks,

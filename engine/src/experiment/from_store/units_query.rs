@@ -6,7 +6,6 @@ use arrow::datatypes::Int64Type;
 use super::metrics::StoreColumn;
 use super::{DAYS_BEFORE, StoreExperiment};
 use crate::error::Result;
-use crate::event::Log;
 use crate::facts::DAY_MICROSECONDS;
 use crate::query::text_literal;
 
@@ -206,7 +205,7 @@ impl StoreExperiment<'_> {
             parts.push(format!(
                 "before_goals AS (SELECT recipient_id, count(*) AS conversions, sum(arrow_cast(value, 'Float64')) AS revenue\n  \
                  FROM {} WHERE {} AND {} GROUP BY recipient_id)",
-                crate::facts::latest_rows(Log::Conversions, "conversion_id, recipient_id, event, occurred_at, value"),
+                crate::facts::owned_conversions("conversion_id, event, occurred_at, value"),
                 crate::facts::counted_events(&self.session.settings),
                 within("occurred_at")
             ));
@@ -244,10 +243,8 @@ impl StoreExperiment<'_> {
              FROM {goals} WHERE {events}),\n\
              hits AS ({hits}),\n\
              outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
-            goals = crate::facts::latest_rows(
-                Log::Conversions,
-                "conversion_id, recipient_id, message_id, event, occurred_at, value, refunded_at"
-            ),
+            goals =
+                crate::facts::owned_conversions("conversion_id, message_id, event, occurred_at, value, refunded_at"),
             events = crate::facts::counted_events(&self.session.settings),
         )
     }

@@ -117,7 +117,12 @@ fn plain_array(array: &ArrayRef, times: &TimeParser) -> Result<ArrayRef> {
             let utc = arrow::compute::cast(array, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
             reinterpret_utc(&utc)?
         }
-        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
+        // A day stays a day: the time of day and the zone that a moment needs are added where one is asked for.
+        DataType::Date32 | DataType::Date64 => {
+            let days = arrow::compute::cast(array, &DataType::Date32)?;
+            arrow::compute::cast(&arrow::compute::cast(&days, &DataType::Utf8)?, &DataType::Utf8View)?
+        }
+        DataType::Timestamp(_, None) => {
             let local = arrow::compute::cast(array, &microseconds)?;
             local_to_utc(&local, times)?
         }

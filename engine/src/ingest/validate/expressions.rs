@@ -41,7 +41,7 @@ pub(super) fn without_null_words(cell: Expr) -> Expr {
 pub(super) fn parsed(cell: Expr, name: &str, kind: ColumnKind, mapping: &LogMapping, times: &TimeParser) -> Expr {
     let negate = mapping.negate.iter().any(|negated| negated == name);
     match kind {
-        ColumnKind::Text => cell.cast(DataType::String),
+        ColumnKind::Text => whole_numbers(cell).cast(DataType::String),
         ColumnKind::Time => moment(cell, times.clone()),
         ColumnKind::Money => {
             let amount = amount(cell);
@@ -81,25 +81,49 @@ fn trimmed(cell: Expr) -> Expr {
     )
 }
 
-/// An exact amount; texts with an exponent, which a decimal does not read, go through a double.
-fn amount(cell: Expr) -> Expr {
-    let text = trimmed(cell);
-    coalesce(&[text.clone().cast(money()), decimal_text(text.cast(DataType::Float64)).cast(money())])
-}
-
-/// A double written out with the digits that the store keeps, without an exponent.
-fn decimal_text(number: Expr) -> Expr {
-    number.map(
+/// Doubles that are all whole as integers: ids that a tool kept as numbers with gaps, which another log has as 17 and not as
+/// 17.0. Other columns as they are.
+fn whole_numbers(cell: Expr) -> Expr {
+    cell.map(
         |column| {
-            let texts: StringChunked = column
-                .f64()?
-                .iter()
-                .map(|number| number.filter(|number| number.is_finite()).map(|number| format!("{number:.6}")))
-                .collect();
+            let Ok(numbers) = column.f64() else { return Ok(column) };
+            let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
+            if !numbers.iter().flatten().all(is_whole) {
+                return Ok(column);
+            }
+            let texts: StringChunked =
+                numbers.iter().map(|number| number.map(|number| format!("{number:.0}"))).collect();
             Ok(texts.with_name(column.name().clone()).into_column())
         },
         |_, field| Ok(Field::new(field.name().clone(), DataType::String)),
     )
+}
+
+/// An exact amount; texts with an exponent, which a decimal does not read, go through a double.
+fn amount(cell: Expr) -> Expr {
+    let text = double_text(trimmed(cell));
+    coalesce(&[text.clone().cast(money()), decimal_text(text.cast(DataType::Float64)).cast(money())])
+}
+
+/// Doubles as texts with the digits that the store keeps, other columns as they are.
+fn double_text(cell: Expr) -> Expr {
+    cell.map(
+        |column| if column.dtype() == &DataType::Float64 { digits(&column) } else { Ok(column) },
+        |_, field| Ok(field.clone()),
+    )
+}
+
+/// A double written out with the digits that the store keeps, without an exponent.
+fn decimal_text(number: Expr) -> Expr {
+    number.map(|column| digits(&column), |_, field| Ok(Field::new(field.name().clone(), DataType::String)))
+}
+
+/// Beyond what the store can hold there is no amount.
+fn digits(column: &Column) -> PolarsResult<Column> {
+    const MOST: f64 = 1e12;
+    let digits = |number: Option<f64>| number.filter(|number| number.abs() < MOST).map(|number| format!("{number:.6}"));
+    let texts: StringChunked = column.f64()?.iter().map(digits).collect();
+    Ok(texts.with_name(column.name().clone()).into_column())
 }
 
 fn moment(cell: Expr, times: TimeParser) -> Expr {

@@ -24,6 +24,7 @@ use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_can
 use super::segments::ScoreSegments;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::QuerySession;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::check_name;
@@ -112,6 +113,13 @@ async fn write(
 ) -> Result<ScoreSummary> {
     let at = as_of.as_microsecond();
     let mut notes = model.notes.clone();
+    let end = end_of_logs(session).await?;
+    if as_of.as_microsecond() - end.as_microsecond() > DAY_MICROSECONDS {
+        notes.push(format!(
+            "the logs tell of nothing after {end}, and features are counted up to {as_of}: of the days between, what came is not known, \
+             and counts as nothing"
+        ));
+    }
     notes.extend(first.notes);
     let eligibility = Eligibility::of(session, &request.eligibility, at).await?;
     notes.extend(eligibility.notes.iter().cloned());

@@ -7,7 +7,7 @@
 use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEATURES};
 use super::set::FeatureSet;
 use crate::event::Log;
-use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment};
+use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment, owned_conversions};
 use crate::permission::GIVEN;
 use crate::query::{quoted, text_literal};
 
@@ -150,7 +150,7 @@ impl FeatureSet {
         // First the columns that the condition is on, then the rest of the rows that remain.
         let rows = format!(
             "SELECT f.recipient_id, f.channel, f.message_type, f.parts, ({at} - {sent}) / {DAY} AS age,\n  \
-             (f.delivered_at IS NOT NULL AND arrow_cast(f.delivered_at, 'Int64') <= {at}) AS was_delivered,\n  \
+             (f.delivery = 'delivered' AND arrow_cast(coalesce(f.delivered_at, f.sent_at), 'Int64') <= {at}) AS was_delivered,\n  \
              {was_clicked} AS was_clicked,\n  \
              (f.converted_at IS NOT NULL AND arrow_cast(f.converted_at, 'Int64') <= {at}) AS was_converted,\n  \
              CASE WHEN {was_clicked} THEN ({at} - {clicked}) / {DAY} END AS click_age,\n  \
@@ -178,7 +178,7 @@ impl FeatureSet {
              THEN arrow_cast(0, 'Decimal128(18, 6)') ELSE value END END AS net_value\n \
              FROM {1} WHERE recipient_id IS NOT NULL AND occurred_at <= {0}{only}",
             moment(at),
-            latest_rows(Log::Conversions, "recipient_id, occurred_at, refunded_at, value, currency"),
+            owned_conversions("occurred_at, refunded_at, value, currency"),
         );
         self.aggregate(FeatureRows::Conversions, &rows)
     }

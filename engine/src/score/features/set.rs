@@ -146,8 +146,11 @@ impl FeatureSet {
         let numbers = names.len();
         for name in &self.attributes {
             // A column of the contacts with a feature's name is told apart.
-            let clashes = names[..numbers].iter().any(|known| known == name);
-            names.push(if clashes { format!("contact_{name}") } else { name.clone() });
+            let mut own = name.clone();
+            while names[..numbers].contains(&own) || (own != *name && self.attributes.contains(&own)) {
+                own.insert_str(0, "contact_");
+            }
+            names.push(own);
         }
         names
     }
