@@ -60,7 +60,7 @@ fn study(units: u64, rate: f64, exact: bool, replicates: u64) -> Study {
         Method::new("Wald, for contrast", Claim::CONTRAST),
     ];
     if exact {
-        methods.push(Method::new("Boschloo, Buehler's interval", Claim::AT_MOST));
+        methods.push(Method::new("Boschloo, Chan and Zhang's interval", Claim::AT_MOST));
         methods.push(Method::new("by the stated rule", Claim::CAUTIOUS));
     }
     let same = Binomial::new(units, truth.control);

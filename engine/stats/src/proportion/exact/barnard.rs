@@ -16,13 +16,12 @@
 //! 22/49 v 16/20 has p .008283, not .007948.)
 
 use super::hypergeometric::Hypergeometric;
-use super::unconditional::{Region, boundary, greatest_at_common_rate};
+use super::unconditional::{Region, boundary, greatest_at_common_rate, score};
 use super::{UnconditionalTest, pooled_parts, squared_pooled_order};
 use crate::binomial::{index, whole};
 use crate::error::{StatsError, check_alpha};
 use crate::interval::{Estimate, Interval};
 use crate::numeric::length;
-use crate::proportion::score_difference::variance_under;
 use crate::proportion::{Arm, NO_UNITS, Proportion, VarianceCorrection, pooled_z_test};
 
 /// Units of both arms together up to which Barnard's test is offered.
@@ -185,16 +184,6 @@ fn p_value_at(first: Arm, second: Arm, difference: f64) -> f64 {
         from.push(index(low_side));
     }
     Region { first_units, second_units, below, from }.greatest_at_difference(difference)
-}
-
-/// How many standard errors, as the hypothesis has them, the difference of the rates lies from `difference`.
-fn score(first: Arm, second: Arm, difference: f64) -> f64 {
-    let distance = first.rate - second.rate - difference;
-    if distance == 0.0 {
-        return 0.0;
-    }
-    // Infinite where the hypothesis leaves no variance.
-    distance / variance_under(first, second, difference).max(0.0).sqrt()
 }
 
 #[cfg(test)]
