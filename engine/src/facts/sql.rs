@@ -324,7 +324,7 @@ pub(crate) fn owned_conversions(columns: &str) -> String {
     let mut wanted = vec!["recipient_id", "message_id"];
     wanted.extend(columns.into_iter().filter(|column| *column != "message_id"));
     let latest = latest_rows(Log::Conversions, &wanted.join(", "));
-    // Not coalesce(v.recipient_id, …) AS recipient_id: DataFusion 52 hands a filter of an outer join on that name down to the
+    // Not coalesce(v.recipient_id, …) AS recipient_id: DataFusion 55 hands a filter of an outer join on that name down to the
     // scan, where those without a recipient are lost.
     format!(
         "(SELECT v.recipient_id{own} FROM {latest} AS v WHERE v.recipient_id IS NOT NULL\n  \
