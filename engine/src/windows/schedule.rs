@@ -261,7 +261,7 @@ impl<'a> List<'a> {
             // Nobody gets two messages of one schedule.
             query = format!(
                 "SELECT unit, country, region, time_zone, refusal{keys} FROM (SELECT *, row_number() OVER (PARTITION BY unit \
-                 ORDER BY country, region, time_zone) AS place FROM ({query})) WHERE place = 1 ORDER BY unit",
+                 ORDER BY country, region, time_zone) AS place FROM ({query})) WHERE place = 1",
                 keys = (0..request.windows.by.len()).map(|key| format!(", k{key}")).collect::<String>()
             );
         }
@@ -312,7 +312,8 @@ impl<'a> List<'a> {
         };
         let schedule = plan_schedule(&classes.classes, &posteriors, &capacities, options)?;
         let mut writer = Writer::new(known, out)?;
-        let mut stream = self.session.sql(&self.query).await?.execute_stream().await?;
+        // In the order of the recipients: that of a join hangs on the number of cores.
+        let mut stream = self.session.sql(&format!("{} ORDER BY unit", self.query)).await?.execute_stream().await?;
         while let Some(batch) = stream.next().await {
             let batch = batch?;
             let rows = self.kinds(&batch)?;
