@@ -239,7 +239,7 @@ fn print_summary(model: &ScoreModel, summary: &ScoreSummary, out: &Path) -> anyh
         say!("audience: {} recipients, {:.2} for messages", audience.recipients, audience.cost);
         if let Some(profit) = &audience.by_experiment {
             say!(
-                "  profit beyond that, by the experiment's own units: {} a message, {} in all",
+                "  profit beyond that, by the experiment's own units: {} a recipient, {} in all",
                 amount(&profit.per_message, 4),
                 amount(&profit.total, 2)
             );
