@@ -8,6 +8,8 @@ use arrow::datatypes::Int64Type;
 use super::grouping::Grouping;
 use super::query::cell_text;
 use crate::error::Result;
+use crate::event::Log;
+use crate::facts::{latest_rows, owned_conversions};
 use crate::query::QuerySession;
 
 /// Per group: converters whose later period has closed, and those of them who came back in it.
@@ -28,7 +30,12 @@ pub(crate) async fn retained(
     let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {}", keys.join(", ")) };
     let (from, to) = (i64::from(days.0) * DAY, i64::from(days.1) * DAY);
     let events = crate::facts::counted_events(&session.settings);
-    let conversions = crate::facts::owned_conversions("conversion_id, event, occurred_at");
+    let of_messages = "SELECT 1 FROM conversions WHERE recipient_id IS NULL AND message_id IS NOT NULL LIMIT 1";
+    let conversions = if session.collect(of_messages).await?.iter().any(|batch| batch.num_rows() > 0) {
+        owned_conversions("conversion_id, event, occurred_at")
+    } else {
+        latest_rows(Log::Conversions, "recipient_id, conversion_id, event, occurred_at")
+    };
     let latest_start = session.as_of.as_microsecond().saturating_sub(to);
     let query = format!(
         "WITH base AS ({base}), converters AS (\n\

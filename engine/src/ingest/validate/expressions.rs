@@ -41,7 +41,7 @@ pub(super) fn without_null_words(cell: Expr) -> Expr {
 pub(super) fn parsed(cell: Expr, name: &str, kind: ColumnKind, mapping: &LogMapping, times: &TimeParser) -> Expr {
     let negate = mapping.negate.iter().any(|negated| negated == name);
     match kind {
-        ColumnKind::Text => whole_numbers(cell).cast(DataType::String),
+        ColumnKind::Text => cell.cast(DataType::String),
         ColumnKind::Time => moment(cell, times.clone()),
         ColumnKind::Money => {
             let amount = amount(cell);
@@ -82,14 +82,14 @@ fn trimmed(cell: Expr) -> Expr {
 }
 
 /// Doubles that are all whole as integers: ids that a tool kept as numbers with gaps, which another log has as 17 and not as
-/// 17.0. Other columns as they are.
-fn whole_numbers(cell: Expr) -> Expr {
+/// 17.0. Other columns as texts.
+pub(super) fn whole_numbers(cell: Expr) -> Expr {
     cell.map(
         |column| {
-            let Ok(numbers) = column.f64() else { return Ok(column) };
+            let Ok(numbers) = column.f64() else { return column.cast(&DataType::String) };
             let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
             if !numbers.iter().flatten().all(is_whole) {
-                return Ok(column);
+                return column.cast(&DataType::String);
             }
             let texts: StringChunked =
                 numbers.iter().map(|number| number.map(|number| format!("{number:.0}"))).collect();
@@ -101,15 +101,17 @@ fn whole_numbers(cell: Expr) -> Expr {
 
 /// An exact amount; texts with an exponent, which a decimal does not read, go through a double.
 fn amount(cell: Expr) -> Expr {
-    let text = double_text(trimmed(cell));
+    let text = trimmed(cell);
     coalesce(&[text.clone().cast(money()), decimal_text(text.cast(DataType::Float64)).cast(money())])
 }
 
-/// Doubles as texts with the digits that the store keeps, other columns as they are.
-fn double_text(cell: Expr) -> Expr {
+/// Doubles as texts with the digits that the store keeps, other columns as texts.
+pub(super) fn double_text(cell: Expr) -> Expr {
     cell.map(
-        |column| if column.dtype() == &DataType::Float64 { digits(&column) } else { Ok(column) },
-        |_, field| Ok(field.clone()),
+        |column| {
+            if column.dtype() == &DataType::Float64 { digits(&column) } else { column.cast(&DataType::String) }
+        },
+        |_, field| Ok(Field::new(field.name().clone(), DataType::String)),
     )
 }
 

@@ -6,7 +6,7 @@ use polars::prelude::{
 };
 use polars::prelude::{all_horizontal, coalesce, col, lit, when};
 
-use super::expressions::{MOMENT, parsed, without_null_words};
+use super::expressions::{MOMENT, double_text, parsed, whole_numbers, without_null_words};
 use crate::error::{EngineError, Result};
 use crate::event::{
     ColumnKind, ColumnSpec, EARLIEST_MOMENT, Identity, Log, MAY_BE_AHEAD, Presence, SOURCE_ROW, attribute_name,
@@ -270,8 +270,16 @@ impl<'a> ColumnPlan<'a> {
         let mut columns: Vec<Expr> = self
             .sources
             .iter()
-            .map(|(spec, _)| {
-                parsed(col(raw_column(spec.name)), spec.name, spec.kind, self.mapping, times).alias(spec.name)
+            .map(|(spec, names)| {
+                let is_double = |name: &String| self.file.contains(&(name.clone(), DataType::Float64));
+                let cell = col(raw_column(spec.name));
+                // Only where there are doubles: what is mapped value by value stands in the way of the optimiser.
+                let cell = match spec.kind {
+                    ColumnKind::Text if names.iter().any(is_double) => whole_numbers(cell),
+                    ColumnKind::Money if names.iter().any(is_double) => double_text(cell),
+                    _ => cell,
+                };
+                parsed(cell, spec.name, spec.kind, self.mapping, times).alias(spec.name)
             })
             .collect();
         if self.log.has_recipient() {
