@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use sendlift_engine::store::care::DEFAULT_KEEP_HOURS;
 
+#[cfg(feature = "cluster")]
 use super::cluster_arguments::ClusterArguments;
 use super::experiment_arguments::ExperimentArguments;
 use super::score_arguments::{FeaturesArguments, ModelsArguments, ScoreArguments};
@@ -60,7 +61,16 @@ pub(super) enum Command {
     /// Serve the HTTP API
     Serve(ServeArguments),
     /// Run the scheduler or a worker of a cluster
+    #[cfg(feature = "cluster")]
     Cluster(ClusterArguments),
+    /// Run the scheduler or a worker of a cluster: needs a build with --features cluster
+    #[cfg(not(feature = "cluster"))]
+    #[command(disable_help_flag = true)]
+    Cluster {
+        /// Whatever they are, the answer is the same
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<std::ffi::OsString>,
+    },
     /// Put small data files together, so that queries open few
     Compact,
     /// Remove data files that no kept version needs

@@ -1,8 +1,5 @@
 //! The arguments of `sendlift cluster`.
 
-// Without clusters the command only says that there are none; nobody reads its arguments.
-#![cfg_attr(not(feature = "cluster"), allow(dead_code))]
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -7,7 +7,9 @@ mod analysis_details;
 mod arguments;
 mod care;
 mod chart;
+#[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
 mod cluster_arguments;
 mod config;
 mod demo;
@@ -200,7 +202,7 @@ fn keep_quiet_about_caught_panics() {
 
 fn start_logging(arguments: &Arguments) {
     use tracing_subscriber::EnvFilter;
-    let serving = matches!(arguments.command, Command::Serve(_) | Command::Cluster(_));
+    let serving = matches!(arguments.command, Command::Serve(_) | Command::Cluster { .. });
     // What a command has to say, it says itself.
     let default = if serving { "warn,sendlift=info" } else { "off" };
     let filter = EnvFilter::try_from_env("SENDLIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -236,7 +238,10 @@ fn run_command(arguments: Arguments) -> anyhow::Result<()> {
             Command::Chart(arguments) => chart::run(&context, &arguments).await,
             Command::Sql(arguments) => sql::run(&context, &arguments).await,
             Command::Serve(arguments) => serve::run(&context, &arguments).await,
+            #[cfg(feature = "cluster")]
             Command::Cluster(arguments) => cluster::run(&arguments).await,
+            #[cfg(not(feature = "cluster"))]
+            Command::Cluster { .. } => Err(EngineError::usage(sendlift_engine::query::NO_CLUSTERS).into()),
             Command::Compact => care::compact(&context).await,
             Command::Vacuum(arguments) => care::vacuum(&context, &arguments).await,
             Command::Forget(arguments) => care::forget(&context, &arguments).await,

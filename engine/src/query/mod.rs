@@ -15,6 +15,8 @@ mod units;
 pub use files::LogFiles;
 pub(crate) use functions::register_all as register_functions;
 pub use read_only::run_read_only;
+#[cfg(not(feature = "cluster"))]
+pub use session::NO_CLUSTERS;
 pub(crate) use session::new_context;
 pub use session::{Execution, QuerySession, Source, has_column, quoted, text_literal};
 #[cfg(feature = "cluster")]

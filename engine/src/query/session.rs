@@ -44,6 +44,10 @@ pub enum Source {
     Files(Vec<LogFiles>),
 }
 
+/// What is told who asks for a cluster in a build without any.
+#[cfg(not(feature = "cluster"))]
+pub const NO_CLUSTERS: &str = "this build has no cluster support: build with --features cluster";
+
 /// Where the queries of a session run.
 #[derive(Debug, Clone, Default)]
 pub struct Execution {
@@ -67,7 +71,7 @@ impl Execution {
 
     #[cfg(not(feature = "cluster"))]
     fn on(_: &str) -> Result<Self> {
-        Err(EngineError::usage("this build has no cluster support: build with --features cluster"))
+        Err(EngineError::usage(NO_CLUSTERS))
     }
 
     #[cfg(feature = "cluster")]
@@ -75,10 +79,22 @@ impl Execution {
         self.cluster.is_none()
     }
 
+    /// The table as the workers of a cluster read it; none in this process.
+    #[cfg(feature = "cluster")]
+    fn table_of_workers(&self, table: &DeltaTable) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.cluster.as_ref().map(|_| crate::cluster::store_table(table)).transpose()
+    }
+
     #[cfg(not(feature = "cluster"))]
     #[allow(clippy::unused_self)] // The same call with and without clusters.
     fn is_here(&self) -> bool {
         true
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // The same call with and without clusters.
+    fn table_of_workers(&self, _: &DeltaTable) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(None)
     }
 }
 
@@ -86,7 +102,6 @@ impl Execution {
 #[derive(Clone)]
 pub struct QuerySession {
     context: SessionContext,
-    #[cfg_attr(not(feature = "cluster"), allow(dead_code))] // Read where tables are registered for a cluster.
     execution: Execution,
     /// The versions that were read; empty for files.
     pub versions: Versions,
@@ -268,9 +283,8 @@ impl QuerySession {
                 {
                     self.versions.insert(name.to_owned(), version);
                 }
-                #[cfg(feature = "cluster")]
-                if !self.execution.is_here() {
-                    self.context.register_table(name, crate::cluster::store_table(&table)?)?;
+                if let Some(table) = self.execution.table_of_workers(&table)? {
+                    self.context.register_table(name, table)?;
                     return Ok(());
                 }
                 table.update_datafusion_session(&self.context.state())?;
@@ -324,6 +338,14 @@ impl QuerySession {
         let batches = self.sql(sql).await?.collect().await.map_err(told_plainly)?;
         tracing::debug!(milliseconds = started.elapsed().as_millis(), "collected");
         Ok(batches)
+    }
+
+    /// Whether a query has any row.
+    ///
+    /// # Errors
+    /// When it cannot be read or run.
+    pub(crate) async fn has_rows(&self, sql: &str) -> Result<bool> {
+        Ok(self.collect(sql).await?.iter().any(|batch| batch.num_rows() > 0))
     }
 
     /// The columns of a registered table.
