@@ -240,7 +240,7 @@ fn print_summary(model: &ScoreModel, summary: &ScoreSummary, out: &Path) -> anyh
         if let Some(profit) = &audience.by_experiment {
             say!(
                 "  profit beyond that, by the experiment's own units: {} a recipient, {} in all",
-                amount(&profit.per_message, 4),
+                amount(&profit.per_recipient, 4),
                 amount(&profit.total, 2)
             );
         }

@@ -15,8 +15,8 @@ use crate::stats::{Estimate, Interval};
 /// Profit of the messages to an audience, beyond what would have come without them.
 #[derive(Debug, Clone, Serialize)]
 pub struct PolicyProfit {
-    /// Of each message.
-    pub per_message: Estimate,
+    /// Of each member of the audience.
+    pub per_recipient: Estimate,
     /// Of all of them.
     pub total: Estimate,
 }
@@ -29,7 +29,7 @@ impl PolicyProfit {
         let (low, high) = (mean_effect.low.unwrap_or(f64::NEG_INFINITY), mean_effect.high.unwrap_or(f64::INFINITY));
         let interval = |times: f64| Interval::from_ends(each(low) * times, each(high) * times);
         Self {
-            per_message: Estimate::new(each(estimate), interval(1.0)),
+            per_recipient: Estimate::new(each(estimate), interval(1.0)),
             total: Estimate::new(each(estimate) * members, interval(members)),
         }
     }

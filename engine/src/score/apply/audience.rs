@@ -62,7 +62,7 @@ impl Candidates {
         let mean = like.mean_effect(critical_value(ALPHA));
         #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
         let by_experiment = mean.map(|mean| PolicyProfit::of(&mean, profit.margin, costs, chosen.units as f64));
-        if by_experiment.as_ref().is_some_and(|profit| profit.per_message.low.is_some_and(|low| low <= 0.0)) {
+        if by_experiment.as_ref().is_some_and(|profit| profit.per_recipient.low.is_some_and(|low| low <= 0.0)) {
             notes.push("the experiment cannot tell the profit of such an audience from a loss".to_owned());
         }
         AudienceSummary::new(chosen, by_experiment, notes)
