@@ -1,7 +1,7 @@
 //! Who may be sent to: what the logs of opt-outs, replies, consents and messages say of each recipient.
 //!
 //! In: the rules and the moment up to which the logs count. Out: SQL to be joined, with the first reason not to send:
-//! `opted_out`, `no_consent`, `frequency_cap`. An opt-out or a consent that names no channel, or all of them, is one of every
+//! `opted_out`, `no_consent`, `frequency_cap`. The reasons of place and clock are named here too, and found where windows are. An opt-out or a consent that names no channel, or all of them, is one of every
 //! channel.
 
 use itertools::Itertools as _;
@@ -26,6 +26,10 @@ pub const OPTED_OUT: &str = "opted_out";
 pub const NO_CONSENT: &str = "no_consent";
 /// Had as many messages lately as one may have.
 pub const FREQUENCY_CAP: &str = "frequency_cap";
+/// Nothing tells on what clock the recipient lives.
+pub const UNKNOWN_TIME_ZONE: &str = "unknown_time_zone";
+/// No window of the week is legal.
+pub const NO_LEGAL_WINDOW: &str = "no_legal_window";
 
 /// What a message needs permission for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +85,7 @@ impl PermissionRules {
     /// clock of the session.
     pub(crate) async fn joins(&self, session: &QuerySession, recipient: &str, at: i64) -> Result<PermissionJoins> {
         let now = at.max(session.as_of.as_microsecond()).max(session.opened_at.as_microsecond());
-        let consents = session.collect("SELECT 1 FROM consents LIMIT 1").await?;
-        let has_consents = consents.iter().any(|batch| batch.num_rows() > 0);
+        let has_consents = session.has_rows("SELECT 1 FROM consents LIMIT 1").await?;
         let mut notes = Vec::new();
         if !has_consents {
             notes.push("the store has no log of consents: nobody is left out for want of one".to_owned());

@@ -56,9 +56,25 @@ impl Draw {
     }
 }
 
-/// The moment of the last event that the logs tell of: what features are counted up to where nothing else is asked for. It is
-/// never after the last commit, for a clock that is ahead tells nothing.
-pub(super) async fn end_of_logs(session: &QuerySession) -> Result<jiff::Timestamp> {
+/// Up to when features are counted, and what the logs tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// What is asked for; else the end of the logs.
+    pub(super) as_of: jiff::Timestamp,
+    /// The last event that the logs tell of.
+    pub(super) end_of_logs: jiff::Timestamp,
+}
+
+impl Moment {
+    pub(super) async fn of(session: &QuerySession, asked: Option<jiff::Timestamp>) -> Result<Self> {
+        let end_of_logs = end_of_logs(session).await?;
+        Ok(Self { as_of: asked.unwrap_or(end_of_logs), end_of_logs })
+    }
+}
+
+/// The moment of the last event that the logs tell of. It is never after the last commit, for a clock that is ahead tells
+/// nothing.
+async fn end_of_logs(session: &QuerySession) -> Result<jiff::Timestamp> {
     let found = numbers(
         session,
         "SELECT (SELECT max(arrow_cast(sent_at, 'Int64')) FROM message_facts) * 1.0, \
@@ -74,7 +90,7 @@ pub(super) async fn end_of_logs(session: &QuerySession) -> Result<jiff::Timestam
 
 /// How many units there are, and how many have the outcome; without those that only a condition on absent rows would find.
 pub(super) async fn count_units(session: &QuerySession, target: &Target, from: i64, to: i64) -> Result<(u64, u64)> {
-    let labels = labels(target, from, to);
+    let labels = labels(session, target, from, to).await?;
     let query = format!("SELECT count(*) * 1.0, coalesce(sum(outcome), 0.0) FROM ({})", labels.query);
     let found = numbers(session, &query).await?;
     let (mut units, outcomes) = (found[0], found[1]);
@@ -111,7 +127,7 @@ pub(super) async fn read_units(
     if set.has_texts {
         TextFeatures::count(session, from).await?;
     }
-    let labels = labels(target, from, to);
+    let labels = labels(session, target, from, to).await?;
     let (recipients, join) = if labels.otherwise.is_some() {
         (Recipients::All, "LEFT JOIN")
     } else {
@@ -121,7 +137,7 @@ pub(super) async fn read_units(
         "SELECT q.*, coalesce(l.outcome, {:?}) AS \"=outcome\" FROM ({}) AS q {join} ({}) AS l ON l.recipient_id = q.recipient_id \
          ORDER BY q.recipient_id",
         labels.otherwise.unwrap_or(0.0),
-        set.query(from, &recipients, &|id| draw.condition(id)),
+        set.query(session, from, &recipients, &|id| draw.condition(id)).await?,
         labels.query,
     );
     let batches = session.collect(&query).await?;

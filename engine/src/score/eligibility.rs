@@ -12,15 +12,10 @@ use datafusion::datasource::MemTable;
 use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::facts::latest_contacts;
-use crate::permission::PermissionJoins;
+use crate::permission::{NO_LEGAL_WINDOW, PermissionJoins, UNKNOWN_TIME_ZONE};
 use crate::query::QuerySession;
 use crate::report::cell_text;
 use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalMask, Slots};
-
-/// Nothing tells on what clock the recipient lives.
-pub const UNKNOWN_TIME_ZONE: &str = "unknown_time_zone";
-/// No window of the week is legal.
-pub const NO_LEGAL_WINDOW: &str = "no_legal_window";
 
 /// What is joined to recipients of `s.recipient_id` to tell the first reason not to send.
 pub(super) struct Eligibility {
@@ -29,7 +24,6 @@ pub(super) struct Eligibility {
     pub(super) channel: String,
     /// The table of places whom nothing legal can reach, and the session that has it.
     unreachable: (QuerySession, String),
-    pub(super) notes: Vec<String>,
 }
 
 impl Eligibility {
@@ -41,8 +35,7 @@ impl Eligibility {
         let places = unreachable_places(session, rules).await?;
         let places = MemTable::try_new(places.schema(), vec![vec![places]])?;
         session.context().register_table(table.as_str(), Arc::new(places))?;
-        let notes = permission.notes.clone();
-        Ok(Self { permission, channel: asked.channel, unreachable: (session.clone(), table), notes })
+        Ok(Self { permission, channel: asked.channel, unreachable: (session.clone(), table) })
     }
 
     /// The SQL of the joins.
@@ -55,6 +48,11 @@ impl Eligibility {
             self.unreachable.1,
             place_key("p")
         )
+    }
+
+    /// What a reader of the scores must know of it.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.permission.notes
     }
 
     /// The SQL of the reason, NULL for one who may be sent to.

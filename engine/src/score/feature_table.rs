@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::data::end_of_logs;
+use super::data::Moment;
 use super::features::{FeatureSet, Recipients, TextFeatures, feature_meaning};
 use super::request::{ScoreProgress, check_cancelled};
 use crate::error::Result;
@@ -40,15 +40,8 @@ pub struct FeatureColumn {
 /// # Errors
 /// When the tables cannot be read.
 pub async fn known_features(session: &QuerySession, as_of: Option<Timestamp>) -> Result<Vec<FeatureColumn>> {
-    let set = FeatureSet::fix(session, moment_of(session, as_of).await?.as_microsecond()).await?;
+    let set = FeatureSet::fix(session, Moment::of(session, as_of).await?.as_of.as_microsecond()).await?;
     Ok(columns_of(&set))
-}
-
-async fn moment_of(session: &QuerySession, asked: Option<Timestamp>) -> Result<Timestamp> {
-    match asked {
-        Some(asked) => Ok(asked),
-        None => end_of_logs(session).await,
-    }
 }
 
 fn columns_of(set: &FeatureSet) -> Vec<FeatureColumn> {
@@ -66,13 +59,13 @@ pub async fn write_features(
     progress: &dyn ScoreProgress,
 ) -> Result<FeatureTable> {
     check_name(out)?;
-    let as_of = moment_of(session, as_of).await?;
+    let as_of = Moment::of(session, as_of).await?.as_of;
     let at = as_of.as_microsecond();
     let set = FeatureSet::fix(session, at).await?;
     if set.has_texts {
         TextFeatures::count(session, at).await?;
     }
-    let query = set.query(at, &Recipients::All, &|_| "TRUE".to_owned());
+    let query = set.query(session, at, &Recipients::All, &|_| "TRUE".to_owned()).await?;
     let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
     let mut stream = frame.execute_stream().await?;
     let mut file: Option<TableFile> = None;

@@ -1,7 +1,8 @@
 //! What became of recipients after a moment: the units and outcomes that a model of propensity learns from.
 
+use crate::error::Result;
 use crate::facts::{moment, owned_conversions};
-use crate::query::text_literal;
+use crate::query::{QuerySession, text_literal};
 
 use super::request::Target;
 
@@ -13,7 +14,7 @@ pub(super) struct Labels {
     pub(super) otherwise: Option<f64>,
 }
 
-pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
+pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, to: i64) -> Result<Labels> {
     let (after, until) = (moment(from), moment(to));
     let of_messages = |at: &str| Labels {
         query: format!(
@@ -22,15 +23,15 @@ pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
         ),
         otherwise: None,
     };
-    let conversions = owned_conversions("occurred_at, event");
+    let conversions = owned_conversions(session, "occurred_at, event").await?;
     let converted = |event: &str| Labels {
         query: format!(
             "SELECT DISTINCT recipient_id, 1.0 AS outcome FROM {conversions} \
-             WHERE recipient_id IS NOT NULL AND occurred_at > {after} AND occurred_at <= {until}{event}"
+             WHERE occurred_at > {after} AND occurred_at <= {until}{event}"
         ),
         otherwise: Some(0.0),
     };
-    match target {
+    Ok(match target {
         Target::Click => of_messages("first_click_at"),
         Target::OptOut => of_messages("opted_out_at"),
         Target::OptOutPerMessage => Labels {
@@ -46,11 +47,11 @@ pub(super) fn labels(target: &Target, from: i64, to: i64) -> Labels {
         Target::Churn => Labels {
             query: format!(
                 "SELECT recipient_id, CASE WHEN max(occurred_at) > {after} THEN 0.0 ELSE 1.0 END AS outcome \
-                 FROM {conversions} WHERE recipient_id IS NOT NULL AND occurred_at > {} AND occurred_at <= {until} \
+                 FROM {conversions} WHERE occurred_at > {} AND occurred_at <= {until} \
                  GROUP BY recipient_id HAVING min(occurred_at) <= {after}",
                 moment(from - 2 * (to - from))
             ),
             otherwise: None,
         },
-    }
+    })
 }

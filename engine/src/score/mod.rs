@@ -7,7 +7,7 @@
 //! - [`request`]: what is asked; [`features`]: what is known of a recipient at a moment, from the logs alone;
 //! - [`labels`], [`data`]: what became of them after it, to learn from; [`learn`]: boosted trees and penalised regressions;
 //! - [`propensity`]: the probability of an outcome, judged on a later period; [`uplift`]: what a message adds, from an
-//!   experiment whose arms were drawn at random;
+//!   experiment whose [`arms`] were drawn at random;
 //! - [`model`]: a model as it is kept; [`drift`]: whether features and scores are still what they were;
 //! - [`apply`]: from a model to a file; [`economics`], [`eligibility`], [`life_cycle`], [`segments`]: what is in it;
 //! - [`feature_table`]: the features alone; [`units`]: the same from a table with one row a unit;
@@ -16,6 +16,7 @@
 //! **Architecture invariant:** nothing that features are counted from lies after their moment.
 
 mod apply;
+mod arms;
 mod data;
 mod deciles;
 mod drift;
@@ -41,7 +42,6 @@ const ALPHA: f64 = 0.05;
 pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, score};
 pub use drift::{Drift, FeatureDrift};
 pub use economics::PolicyProfit;
-pub use eligibility::{NO_LEGAL_WINDOW, UNKNOWN_TIME_ZONE};
 pub use feature_table::{FeatureColumn, FeatureTable, known_features, write_features};
 pub(crate) use jobs::drop_finished_jobs;
 pub use jobs::{JobResult, JobState, ScoreJob};

@@ -14,6 +14,7 @@ use futures::StreamExt as _;
 use serde::Serialize;
 
 use super::apply::reasons;
+use super::arms::Sides;
 use super::data::Draw;
 use super::deciles::Deciles;
 use super::drift::{Drift, DriftCounts, DriftReference};
@@ -21,7 +22,7 @@ use super::features::Encoding;
 use super::model::{MODEL_FORMAT, ModelSummary, ScoreModel, Scorer, Training};
 use super::propensity::{check_classes, encode_all};
 use super::request::{ScoreProgress, Target, check_cancelled};
-use super::uplift::{Randomised, Sides};
+use super::uplift::Randomised;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::{Input, Origin};

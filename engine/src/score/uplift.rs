@@ -5,10 +5,11 @@
 //! greatest Qini coefficient is kept, and all are told. Where nobody was held back at random there is nothing to learn
 //! from, and that is said.
 
-use arrow::array::{Array as _, AsArray as _};
+use arrow::array::AsArray as _;
 use arrow::datatypes::Float64Type;
 use jiff::Timestamp;
 
+use super::arms::{Arms, Sides, chosen_experiment};
 use super::drift::DriftReference;
 use super::features::{Encoding, FeatureSet, Recipients, TextFeatures};
 use super::learn::{BaseLearner, ClassifierLearner};
@@ -16,11 +17,9 @@ use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, Upli
 use super::propensity::{check_classes, encode_all, train_on};
 use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
 use crate::error::{EngineError, Result};
-use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST, owned_conversions};
+use crate::facts::{DAY_MICROSECONDS, owned_conversions};
 use crate::query::{QuerySession, text_literal};
-use crate::report::{cell_number, cell_text};
 use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
-use crate::stats::sample_ratio::sample_ratio_test;
 use crate::stats::uplift::by_prediction::{EffectsByPrediction, Way};
 use crate::stats::uplift::heterogeneity::{best_linear_predictor, group_effects};
 use crate::stats::uplift::ranking::{RankingOptions, compare_rankings, evaluate_ranking};
@@ -39,17 +38,8 @@ const FOLDS: u32 = 5;
 const GROUPS: u32 = 5;
 /// More messages than one in so many recipients' second are told.
 const MORE_THAN_ONE: f64 = 1.05;
-/// Arms whose sizes are so unlikely as drawn were not drawn as planned: the limit of the sample ratio in `experiment`.
-const MISMATCH: f64 = 0.001;
 /// An arm that features tell better than this was not drawn at random.
 const ARM_TOLD: f64 = 0.55;
-
-/// The two sides that are compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sides {
-    pub(super) treatment: String,
-    pub(super) control: String,
-}
 
 /// Trains a model on an experiment of the store.
 pub(super) async fn train(
@@ -98,9 +88,9 @@ pub(super) async fn train(
          LEFT JOIN (SELECT DISTINCT v.recipient_id FROM {} AS v INNER JOIN ({}) AS w ON w.recipient_id = v.recipient_id \
          WHERE arrow_cast(v.occurred_at, 'Int64') > w.assigned AND arrow_cast(v.occurred_at, 'Int64') <= w.assigned + {horizon}{event}) AS c \
          ON c.recipient_id = q.recipient_id ORDER BY q.recipient_id",
-        set.query(at, &Recipients::Of(units), &drawn),
+        set.query(session, at, &Recipients::Of(units), &drawn).await?,
         arms.query,
-        owned_conversions("occurred_at, event"),
+        owned_conversions(session, "occurred_at, event").await?,
         arms.query,
     );
     let batches = session.collect(&query).await?;
@@ -311,198 +301,4 @@ fn check_randomised(data: &Randomised<'_>, sides: &Sides) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The arms of an experiment.
-struct Arms {
-    /// A query of `recipient_id`, `treated` and `assigned` (microseconds), crossed recipients left out.
-    query: String,
-    sides: Sides,
-    units: u64,
-    first: i64,
-    last: i64,
-    /// With which a unit is treated.
-    probability: f64,
-    notes: Vec<String>,
-}
-
-impl Arms {
-    async fn of(session: &QuerySession, experiment: &str, control: Option<&str>) -> Result<Self> {
-        let latest = format!(
-            "SELECT recipient_id, min(arm) AS arm, bool_or(coalesce(is_holdout, FALSE)) AS held_out, \
-             min(arrow_cast(assigned_at, 'Int64')) AS assigned, min(propensity) AS propensity FROM (\
-             SELECT *, row_number() OVER (PARTITION BY recipient_id, arm ORDER BY {LATEST_FIRST}) AS newest FROM assignments \
-             WHERE experiment_id = {}) WHERE newest = 1 AND arm IS NOT NULL GROUP BY recipient_id HAVING count(*) = 1",
-            text_literal(experiment)
-        );
-        let arms = read_arms(session, &latest).await?;
-        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
-        let is_control = |arm: &Arm| match control {
-            Some(control) => arm.name == control,
-            None => arm.held_out,
-        };
-        if let Some(control) = control
-            && !names.contains(&control)
-        {
-            return Err(EngineError::usage(format!(
-                "\"{experiment}\" has no arm \"{control}\"; it has {}",
-                names.join(", ")
-            )));
-        }
-        let is_treatment = |arm: &Arm| !is_control(arm) && !arm.held_out;
-        let (controls, treatments): (Vec<&Arm>, Vec<&Arm>) = (
-            arms.iter().filter(|arm| is_control(arm)).collect(),
-            arms.iter().filter(|arm| is_treatment(arm)).collect(),
-        );
-        if controls.is_empty() {
-            return Err(EngineError::refused(format!(
-                "nobody of \"{experiment}\" was held back at random (its arms: {}): what a message adds cannot be told from \
-                 those who got it alone. Keep a holdout in the next experiment, or compare two variants with --control ARM",
-                names.join(", ")
-            )));
-        }
-        if treatments.is_empty() {
-            return Err(EngineError::refused(format!("\"{experiment}\" has no arm but its control")));
-        }
-        let list = |arms: &[&Arm]| arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>().join(", ");
-        let sum = |arms: &[&Arm]| arms.iter().map(|arm| arm.n).sum::<f64>();
-        let planned = |arms: &[&Arm]| arms.iter().map(|arm| arm.propensity).sum::<Option<f64>>();
-        let mut notes = Vec::new();
-        let probability = match (planned(&treatments), planned(&controls)) {
-            (Some(treated), Some(control)) if treated > 0.0 && control > 0.0 => treated / (treated + control),
-            _ => {
-                notes.push(
-                    "the log of assignments has no probability that is the same throughout an arm: the share of the units in \
-                     the arm stands for it"
-                        .to_owned(),
-                );
-                sum(&treatments) / (sum(&treatments) + sum(&controls))
-            }
-        };
-        let all: Vec<&Arm> = controls.iter().chain(&treatments).copied().collect();
-        check_sizes(experiment, &all)?;
-        let both = || controls.iter().chain(&treatments);
-        let first = both().map(|arm| arm.assigned.0).fold(f64::INFINITY, f64::min);
-        let last = both().map(|arm| arm.assigned.1).fold(f64::NEG_INFINITY, f64::max);
-        #[allow(clippy::cast_precision_loss)] // Microseconds of a day.
-        if last - first > DAY_MICROSECONDS as f64 {
-            notes.push("features are those of the first assignment; some units were assigned days later".to_owned());
-        }
-        let in_arms = |arms: &[&Arm]| arms.iter().map(|arm| text_literal(&arm.name)).collect::<Vec<_>>().join(", ");
-        let query = format!(
-            "SELECT recipient_id, assigned, arm IN ({}) AS treated FROM ({latest}) WHERE arm IN ({}, {})",
-            in_arms(&treatments),
-            in_arms(&treatments),
-            in_arms(&controls)
-        );
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counts, and microseconds far below 2^53.
-        Ok(Self {
-            query,
-            sides: Sides { treatment: list(&treatments), control: list(&controls) },
-            units: (sum(&treatments) + sum(&controls)) as u64,
-            first: first as i64,
-            last: last as i64,
-            probability,
-            notes,
-        })
-    }
-}
-
-impl Arms {
-    /// How many messages a unit of the treatment got within the horizon beyond those of the control.
-    async fn messages(&self, session: &QuerySession, horizon: i64) -> Result<f64> {
-        let query = format!(
-            "SELECT (sum(n) FILTER (WHERE treated)) / (count(*) FILTER (WHERE treated)) \
-             - (sum(n) FILTER (WHERE NOT treated)) / (count(*) FILTER (WHERE NOT treated)) FROM (\
-             SELECT a.recipient_id, a.treated, count(f.message_id) * 1.0 AS n FROM ({}) AS a \
-             LEFT JOIN message_facts AS f ON f.recipient_id = a.recipient_id AND arrow_cast(f.sent_at, 'Int64') >= a.assigned \
-             AND arrow_cast(f.sent_at, 'Int64') <= a.assigned + {horizon} GROUP BY a.recipient_id, a.treated)",
-            self.query
-        );
-        let found = session.collect(&query).await?;
-        let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(0.0) };
-        Ok(cell_number(batch, 0, 0)?.unwrap_or(0.0))
-    }
-}
-
-/// Refuses arms whose sizes are not those that they were drawn for.
-fn check_sizes(experiment: &str, arms: &[&Arm]) -> Result<()> {
-    let Some(planned) = arms.iter().map(|arm| arm.propensity).collect::<Option<Vec<f64>>>() else { return Ok(()) };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counts.
-    let counts: Vec<u64> = arms.iter().map(|arm| arm.n as u64).collect();
-    let Ok(ratio) = sample_ratio_test(&counts, &planned) else { return Ok(()) };
-    if ratio.p_value < MISMATCH {
-        let sizes = arms.iter().map(|arm| format!("\"{}\" {}", arm.name, arm.n)).collect::<Vec<_>>().join(", ");
-        let shares = planned.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(EngineError::refused(format!(
-            "the arms of \"{experiment}\" have {sizes} recipients, where probabilities of {shares} were logged (p {:.1e}): some \
-             are missing or were not drawn so, and what a message adds cannot be learnt from the rest; `experiment analyze` \
-             shows where they were lost",
-            ratio.p_value
-        )));
-    }
-    Ok(())
-}
-
-/// An arm as it was assigned.
-struct Arm {
-    name: String,
-    held_out: bool,
-    n: f64,
-    /// The first and the last moment.
-    assigned: (f64, f64),
-    /// With which its units were drawn into it, where that is the same for all.
-    propensity: Option<f64>,
-}
-
-async fn read_arms(session: &QuerySession, assignments: &str) -> Result<Vec<Arm>> {
-    let query = format!(
-        "SELECT arm, bool_or(held_out), count(*) * 1.0, min(assigned) * 1.0, max(assigned) * 1.0, min(propensity), \
-         max(propensity) FROM ({assignments}) GROUP BY arm ORDER BY arm"
-    );
-    let mut arms = Vec::new();
-    for batch in session.collect(&query).await? {
-        for row in 0..batch.num_rows() {
-            let number = |column: usize| cell_number(&batch, column, row);
-            let held_out = batch.column(1).as_boolean();
-            arms.push(Arm {
-                name: cell_text(&batch, 0, row)?.unwrap_or_default(),
-                held_out: held_out.is_valid(row) && held_out.value(row),
-                n: number(2)?.unwrap_or(0.0),
-                assigned: (number(3)?.unwrap_or(0.0), number(4)?.unwrap_or(0.0)),
-                propensity: number(5)?
-                    .zip(number(6)?)
-                    .filter(|(least, most)| most - least < 1e-9)
-                    .map(|(least, _)| least),
-            });
-        }
-    }
-    Ok(arms)
-}
-
-/// The experiment that is asked for, or the only one there is.
-async fn chosen_experiment(session: &QuerySession, asked: Option<&str>) -> Result<String> {
-    let query = "SELECT experiment_id FROM assignments WHERE experiment_id IS NOT NULL GROUP BY experiment_id ORDER BY experiment_id";
-    let mut known = Vec::new();
-    for batch in session.collect(query).await? {
-        for row in 0..batch.num_rows() {
-            known.extend(cell_text(&batch, 0, row)?);
-        }
-    }
-    match (asked, known.as_slice()) {
-        (_, []) => Err(EngineError::refused(
-            "there are no assignments: what a message adds is learnt from recipients of whom some were held back at random. \
-             `sendlift experiment assign` draws them; the log of assignments brings them in",
-        )),
-        (Some(asked), _) if known.iter().any(|known| known == asked) => Ok(asked.to_owned()),
-        (Some(asked), _) => Err(EngineError::NotFound(format!(
-            "there is no experiment \"{asked}\" in the log of assignments; there are {}",
-            known.join(", ")
-        ))),
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => Err(EngineError::usage(format!(
-            "there are several experiments ({}): name one with --experiment",
-            known.join(", ")
-        ))),
-    }
 }

@@ -13,9 +13,8 @@ use std::path::Path;
 
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt as _;
-use jiff::Timestamp;
 
-use super::data::end_of_logs;
+use super::data::Moment;
 use super::economics::MessageEconomics;
 use super::eligibility::Eligibility;
 use super::life_cycle::LifeCycle;
@@ -49,10 +48,8 @@ pub async fn score(
 ) -> Result<ScoreSummary> {
     request.check()?;
     check_name(out)?;
-    let as_of = match request.as_of {
-        Some(as_of) => as_of,
-        None => end_of_logs(session).await?,
-    };
+    let moment = Moment::of(session, request.as_of).await?;
+    let as_of = moment.as_of;
     // What is asked for is looked at before any work is done.
     let by = ScoreSegments::of(session, &request.by, as_of).await?;
     if let Some(filter) = &request.filter {
@@ -71,7 +68,7 @@ pub async fn score(
     if let (Some(store), false) = (&session.store, matches!(request.model, ModelChoice::Saved(_))) {
         model.keep_in(store).await?;
     }
-    apply(session, request, &model, &by, as_of, out, progress).await
+    apply(session, request, &model, &by, moment, out, progress).await
 }
 
 async fn apply(
@@ -79,7 +76,7 @@ async fn apply(
     request: &ScoreRequest,
     model: &ScoreModel,
     by: &ScoreSegments,
-    as_of: Timestamp,
+    moment: Moment,
     out: &Path,
     progress: &dyn ScoreProgress,
 ) -> Result<ScoreSummary> {
@@ -89,11 +86,11 @@ async fn apply(
         .tempdir_in(folder)
         .map_err(EngineError::io("write to the folder", folder))?;
     let scored = scratch.path().join("scored.parquet");
-    let first = score_all(session, request, model, as_of, &scored, progress).await?;
+    let first = score_all(session, request, model, moment.as_of, &scored, progress).await?;
     let table = format!("scored_{}", uuid::Uuid::new_v4().simple());
     let path = scored.to_string_lossy().into_owned();
     session.context().register_parquet(table.as_str(), path, ParquetReadOptions::default()).await?;
-    let result = write(session, request, model, by, as_of, &table, first, (scratch.path(), out), progress).await;
+    let result = write(session, request, model, by, moment, &table, first, (scratch.path(), out), progress).await;
     session.context().deregister_table(table.as_str())?;
     result
 }
@@ -105,24 +102,24 @@ async fn write(
     request: &ScoreRequest,
     model: &ScoreModel,
     by: &ScoreSegments,
-    as_of: Timestamp,
+    moment: Moment,
     table: &str,
     first: Scored,
     (scratch, out): (&Path, &Path),
     progress: &dyn ScoreProgress,
 ) -> Result<ScoreSummary> {
+    let Moment { as_of, end_of_logs } = moment;
     let at = as_of.as_microsecond();
     let mut notes = model.notes.clone();
-    let end = end_of_logs(session).await?;
-    if as_of.as_microsecond() - end.as_microsecond() > DAY_MICROSECONDS {
+    if at - end_of_logs.as_microsecond() > DAY_MICROSECONDS {
         notes.push(format!(
-            "the logs tell of nothing after {end}, and features are counted up to {as_of}: of the days between, what came is not known, \
+            "the logs tell of nothing after {end_of_logs}, and features are counted up to {as_of}: of the days between, what came is not known, \
              and counts as nothing"
         ));
     }
     notes.extend(first.notes);
     let eligibility = Eligibility::of(session, &request.eligibility, at).await?;
-    notes.extend(eligibility.notes.iter().cloned());
+    notes.extend(eligibility.notes().iter().cloned());
     notes.extend(by.notes());
     let economics = MessageEconomics::of(session, request, model, at).await?;
     notes.extend(economics.notes.iter().cloned());
@@ -147,7 +144,7 @@ async fn write(
     let mut stream = session.sql(&query).await?.execute_stream().await?;
     // Where both sides were sent to, nothing is known of sending itself.
     let choosing = economics.profit.as_ref().zip(uplift).filter(|(profit, _)| profit.is_of_sending());
-    let window = recommended_window(session, request, &eligibility.channel, as_of, &mut notes).await?;
+    let window = recommended_window(session, request, &eligibility.channel, moment, &mut notes).await?;
     let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
     let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
@@ -208,10 +205,10 @@ async fn recommended_window(
     session: &QuerySession,
     request: &ScoreRequest,
     channel: &str,
-    as_of: Timestamp,
+    moment: Moment,
     notes: &mut Vec<String>,
 ) -> Result<Option<String>> {
-    if as_of < end_of_logs(session).await? {
+    if moment.as_of < moment.end_of_logs {
         notes.push("windows are compared by all logs: none is recommended as of a moment before their end".to_owned());
         return Ok(None);
     }

@@ -70,7 +70,7 @@ async fn filtered(
         TextFeatures::count(session, at).await?;
     }
     let set = set.over(session).await?;
-    let frame = session.sql(&set.query(at, recipients, &|_| "TRUE".to_owned())).await?;
+    let frame = session.sql(&set.query(session, at, recipients, &|_| "TRUE".to_owned()).await?).await?;
     let Some(filter) = filter else { return Ok(frame) };
     let wrong = |error: DataFusionError| {
         let told = error.strip_backtrace();

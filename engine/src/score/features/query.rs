@@ -6,10 +6,11 @@
 
 use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEATURES};
 use super::set::FeatureSet;
+use crate::error::Result;
 use crate::event::Log;
 use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment, owned_conversions};
 use crate::permission::GIVEN;
-use crate::query::{quoted, text_literal};
+use crate::query::{QuerySession, quoted, text_literal};
 
 const DAY: &str = "86400000000.0";
 
@@ -26,7 +27,13 @@ impl FeatureSet {
     /// The query as of a moment, in microseconds since 1970.
     ///
     /// `drawn` is the condition on a column of ids that its recipient is asked for, besides.
-    pub(crate) fn query(&self, at: i64, recipients: &Recipients, drawn: &dyn Fn(&str) -> String) -> String {
+    pub(crate) async fn query(
+        &self,
+        session: &QuerySession,
+        at: i64,
+        recipients: &Recipients,
+        drawn: &(dyn Fn(&str) -> String + Sync),
+    ) -> Result<String> {
         let only = format!(" AND {}", drawn("recipient_id"));
         let messages = self.messages(at, &format!(" AND {}", drawn("f.recipient_id")));
         let mut columns = Vec::new();
@@ -67,15 +74,15 @@ impl FeatureSet {
             .into_iter()
             .map(|rows| format!(" LEFT JOIN {0} ON {0}.recipient_id = {id}", alias(rows)))
             .collect();
-        format!(
+        Ok(format!(
             "WITH m AS ({messages}),\n c AS ({}),\n r AS ({}),\n o AS ({}),\n contacts AS ({})\n\
              SELECT {id} AS recipient_id, {} FROM {whom}{joins}",
-            self.conversions(at, &only),
+            self.conversions(session, at, &only).await?,
             self.aggregate(FeatureRows::Replies, &replies(at, &only)),
             self.aggregate(FeatureRows::Consents, &consents(at, &only)),
             self.contacts(at, &only),
             columns.join(", ")
-        )
+        ))
     }
 
     /// The features that are aggregates, in their order.
@@ -166,7 +173,7 @@ impl FeatureSet {
         self.aggregate(FeatureRows::Messages, &rows)
     }
 
-    fn conversions(&self, at: i64, only: &str) -> String {
+    async fn conversions(&self, session: &QuerySession, at: i64, only: &str) -> Result<String> {
         let currency = match &self.currency {
             Some(currency) => format!("currency = {}", text_literal(currency)),
             None => "currency IS NULL".to_owned(),
@@ -176,11 +183,11 @@ impl FeatureSet {
              (refunded_at IS NOT NULL AND refunded_at <= {0}) AS was_refunded,\n  \
              CASE WHEN {currency} THEN CASE WHEN refunded_at IS NOT NULL AND refunded_at <= {0} \
              THEN arrow_cast(0, 'Decimal128(18, 6)') ELSE value END END AS net_value\n \
-             FROM {1} WHERE recipient_id IS NOT NULL AND occurred_at <= {0}{only}",
+             FROM {1} WHERE occurred_at <= {0}{only}",
             moment(at),
-            owned_conversions("occurred_at, refunded_at, value, currency"),
+            owned_conversions(session, "occurred_at, refunded_at, value, currency").await?,
         );
-        self.aggregate(FeatureRows::Conversions, &rows)
+        Ok(self.aggregate(FeatureRows::Conversions, &rows))
     }
 
     fn contacts(&self, at: i64, only: &str) -> String {

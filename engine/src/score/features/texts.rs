@@ -35,7 +35,7 @@ impl TextFeatures {
         }
         let until = moment(at);
         let any = format!("SELECT 1 FROM sends WHERE text IS NOT NULL AND sent_at <= {until} LIMIT 1");
-        if session.collect(&any).await?.iter().all(|batch| batch.num_rows() == 0) {
+        if !session.has_rows(&any).await? {
             return Self::register_none(session);
         }
         let variant = if has_column(&schema, "variant") { "variant" } else { "arrow_cast(NULL, 'Utf8')" };
