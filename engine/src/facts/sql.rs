@@ -316,9 +316,14 @@ pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
     latest_of(log.name(), &event_key(log), LATEST_FIRST, columns)
 }
 
-/// The conversions as they were last received, in some columns after `recipient_id`: of one that names only a message the
-/// recipient is the message's.
-pub(crate) fn owned_conversions(columns: &str) -> String {
+/// The conversions as they were last received, in some columns after `recipient_id`, which no row lacks: of one that names
+/// only a message the recipient is the message's.
+pub(crate) async fn owned_conversions(session: &QuerySession, columns: &str) -> Result<String> {
+    let of_messages = "SELECT 1 FROM conversions WHERE recipient_id IS NULL AND message_id IS NOT NULL LIMIT 1";
+    if !session.has_rows(of_messages).await? {
+        let latest = latest_rows(Log::Conversions, &format!("recipient_id, {columns}"));
+        return Ok(format!("(SELECT * FROM {latest} AS v WHERE recipient_id IS NOT NULL)"));
+    }
     let columns: Vec<&str> = columns.split(',').map(str::trim).collect();
     let own = columns.iter().map(|column| format!(", v.{column}")).collect::<String>();
     let mut wanted = vec!["recipient_id", "message_id"];
@@ -326,11 +331,11 @@ pub(crate) fn owned_conversions(columns: &str) -> String {
     let latest = latest_rows(Log::Conversions, &wanted.join(", "));
     // Not coalesce(v.recipient_id, …) AS recipient_id: DataFusion 55 hands a filter of an outer join on that name down to the
     // scan, where those without a recipient are lost.
-    format!(
+    Ok(format!(
         "(SELECT v.recipient_id{own} FROM {latest} AS v WHERE v.recipient_id IS NOT NULL\n  \
          UNION ALL SELECT f.recipient_id{own} FROM {latest} AS v INNER JOIN message_facts AS f ON f.message_id = v.message_id \
          WHERE v.recipient_id IS NULL)"
-    )
+    ))
 }
 
 /// Of the rows of a table or subquery with the same key, which is never NULL, the first in an order. Keys with several rows

@@ -203,10 +203,7 @@ impl Grouping {
 
 /// Whether any contact has several rows.
 pub(crate) async fn contacts_have_history(session: &QuerySession) -> Result<bool> {
-    let repeated = session
-        .collect("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1")
-        .await?;
-    Ok(repeated.iter().any(|batch| batch.num_rows() > 0))
+    session.has_rows("SELECT recipient_id FROM recipients GROUP BY recipient_id HAVING count(*) > 1 LIMIT 1").await
 }
 
 /// A query of some columns of the contacts, `recipient_id` before them, one row a contact: as they were at a moment

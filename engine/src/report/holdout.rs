@@ -107,7 +107,7 @@ pub(crate) async fn margins(
 ) -> Result<HoldoutMargins> {
     let is_cost_known =
         money.values().flat_map(BTreeMap::values).any(|amounts| amounts.cost.is_some_and(|cost| cost > 0.0));
-    if !is_cost_known || !any(session, "SELECT 1 FROM conversions WHERE margin IS NOT NULL LIMIT 1").await? {
+    if !is_cost_known || !session.has_rows("SELECT 1 FROM conversions WHERE margin IS NOT NULL LIMIT 1").await? {
         return Ok(HoldoutMargins::new());
     }
     let experiments = Experiments::of(session).await?;
@@ -122,10 +122,6 @@ pub(crate) async fn margins(
     let chooses_contacts = roles.iter().any(|role| matches!(role, Role::Contact(_) | Role::Segment(_)));
     let has_history = chooses_contacts && contacts_have_history(session).await?;
     Comparison { session, roles, has_history, lines }.margins().await
-}
-
-async fn any(session: &QuerySession, query: &str) -> Result<bool> {
-    Ok(session.collect(query).await?.iter().any(|batch| batch.num_rows() > 0))
 }
 
 /// The experiments of the assignments log.
@@ -153,7 +149,7 @@ impl Experiments {
         }
         let is_only_one = all.len() == 1 && !with_holdout.is_empty();
         let of_unnamed =
-            if is_only_one && !any(session, "SELECT 1 FROM sends WHERE experiment_id IS NOT NULL LIMIT 1").await? {
+            if is_only_one && !session.has_rows("SELECT 1 FROM sends WHERE experiment_id IS NOT NULL LIMIT 1").await? {
                 all.pop()
             } else {
                 None
@@ -187,7 +183,7 @@ async fn roles(session: &QuerySession, grouping: &Grouping) -> Result<Option<Vec
                 "variant" => Role::Arm,
                 shared if SHARED_WITH_CONTACTS.contains(&shared) => {
                     let of_sends = format!("SELECT 1 FROM sends WHERE {} IS NOT NULL LIMIT 1", quoted(shared));
-                    if any(session, &of_sends).await? {
+                    if session.has_rows(&of_sends).await? {
                         return Ok(None);
                     }
                     Role::Contact(name.clone())

@@ -96,10 +96,7 @@ pub(crate) struct LogsAtHand {
 
 impl LogsAtHand {
     pub(crate) async fn of(session: &QuerySession) -> Result<Self> {
-        let any = async |log: &str| -> Result<bool> {
-            let batches = session.collect(&format!("SELECT 1 FROM {log} LIMIT 1")).await?;
-            Ok(batches.iter().any(|batch| batch.num_rows() > 0))
-        };
+        let any = async |log: &str| session.has_rows(&format!("SELECT 1 FROM {log} LIMIT 1")).await;
         let replies = any("replies").await?;
         Ok(Self {
             deliveries: any("deliveries").await?,

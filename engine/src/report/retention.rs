@@ -8,8 +8,7 @@ use arrow::datatypes::Int64Type;
 use super::grouping::Grouping;
 use super::query::cell_text;
 use crate::error::Result;
-use crate::event::Log;
-use crate::facts::{latest_rows, owned_conversions};
+use crate::facts::{DAY_MICROSECONDS, owned_conversions};
 use crate::query::QuerySession;
 
 /// Per group: converters whose later period has closed, and those of them who came back in it.
@@ -23,25 +22,19 @@ pub(crate) async fn retained(
     grouping: &Grouping,
     days: (u32, u32),
 ) -> Result<Retained> {
-    const DAY: i64 = 86_400_000_000;
     let keys = grouping.keys();
     let list = keys.iter().map(|key| format!("{key}, ")).collect::<String>();
     let qualified = keys.iter().map(|key| format!("u.{key}, ")).collect::<String>();
     let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {}", keys.join(", ")) };
-    let (from, to) = (i64::from(days.0) * DAY, i64::from(days.1) * DAY);
+    let (from, to) = (i64::from(days.0) * DAY_MICROSECONDS, i64::from(days.1) * DAY_MICROSECONDS);
     let events = crate::facts::counted_events(&session.settings);
-    let of_messages = "SELECT 1 FROM conversions WHERE recipient_id IS NULL AND message_id IS NOT NULL LIMIT 1";
-    let conversions = if session.collect(of_messages).await?.iter().any(|batch| batch.num_rows() > 0) {
-        owned_conversions("conversion_id, event, occurred_at")
-    } else {
-        latest_rows(Log::Conversions, "recipient_id, conversion_id, event, occurred_at")
-    };
+    let conversions = owned_conversions(session, "conversion_id, event, occurred_at").await?;
     let latest_start = session.as_of.as_microsecond().saturating_sub(to);
     let query = format!(
         "WITH base AS ({base}), converters AS (\n\
          SELECT {list}campaign_id, recipient_id, min(arrow_cast(converted_at, 'Int64')) AS first_at\n\
          FROM base WHERE conversions > 0 GROUP BY {list}campaign_id, recipient_id),\n\
-         later AS (SELECT DISTINCT recipient_id, conversion_id, arrow_cast(occurred_at, 'Int64') AS at FROM {conversions} WHERE recipient_id IS NOT NULL AND {events}),\n\
+         later AS (SELECT DISTINCT recipient_id, conversion_id, arrow_cast(occurred_at, 'Int64') AS at FROM {conversions} WHERE {events}),\n\
          kept AS (SELECT {qualified}u.campaign_id, u.recipient_id, max(CASE WHEN l.at > u.first_at + {from} AND l.at <= u.first_at + {to} THEN 1 ELSE 0 END) AS came_back\n\
          FROM converters AS u LEFT JOIN later AS l ON l.recipient_id = u.recipient_id\n\
          WHERE u.first_at <= {latest_start} GROUP BY {qualified}u.campaign_id, u.recipient_id)\n\

@@ -181,9 +181,8 @@ fn outcome_columns(request: &WindowsRequest, horizon: i64) -> [String; 5] {
 }
 
 async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64) -> Result<Outcomes> {
-    let any = async |condition: &str| -> Result<bool> {
-        let found = session.collect(&format!("SELECT 1 FROM message_facts WHERE {condition} LIMIT 1")).await?;
-        Ok(found.iter().any(|batch| batch.num_rows() > 0))
+    let any = async |condition: &str| {
+        session.has_rows(&format!("SELECT 1 FROM message_facts WHERE {condition} LIMIT 1")).await
     };
     let several = async |column: &str, amount: &str| -> Result<bool> {
         let query = format!("SELECT min({column}) < max({column}) FROM message_facts WHERE {amount} IS NOT NULL");
@@ -201,10 +200,11 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
         known.push(Objective::Conversion);
     }
     let mixed = several("revenue_currency", "revenue").await?;
+    let mixed_costs = several("currency", "cost").await?;
     if any("revenue IS NOT NULL").await? && !mixed {
         known.push(Objective::Revenue);
     }
-    if any("margin IS NOT NULL").await? && !mixed && !several("currency", "cost").await? {
+    if any("margin IS NOT NULL").await? && !mixed && !mixed_costs {
         known.push(Objective::Profit);
     }
     if mixed {
@@ -214,7 +214,7 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
         );
     }
     let is_amount = matches!(request.objective, Objective::Revenue | Objective::Profit);
-    if is_amount && (mixed || (request.objective == Objective::Profit && several("currency", "cost").await?)) {
+    if is_amount && (mixed || (request.objective == Objective::Profit && mixed_costs)) {
         return Err(EngineError::usage(format!(
             "amounts are in several currencies, which are not added up: there is no {} to compare windows by; ask for click or \
              conversion",
@@ -254,8 +254,8 @@ pub(crate) async fn count(
     let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
     table.notes.extend(grouping.notes());
     if let Some(wanted) = &request.campaign {
-        let found = session.collect(&format!("SELECT 1 FROM message_facts AS f WHERE {campaign} LIMIT 1")).await?;
-        if found.iter().all(|batch| batch.num_rows() == 0) {
+        let any = format!("SELECT 1 FROM message_facts AS f WHERE {campaign} LIMIT 1");
+        if !session.has_rows(&any).await? {
             return Err(EngineError::NotFound(format!(
                 "there is no campaign \"{wanted}\": `sendlift report --by campaign_id` lists them"
             )));

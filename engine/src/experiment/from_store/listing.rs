@@ -100,7 +100,7 @@ pub(super) async fn source_of(session: &QuerySession, id: &str) -> Result<Option
          WHERE campaign_id = {id} AND experiment_id IS NULL) WHERE first < last"
     );
     for (source, query) in [("assignments", assigned), ("sends", sent), ("campaign", campaign)] {
-        if session.collect(&query).await?.iter().any(|batch| batch.num_rows() > 0) {
+        if session.has_rows(&query).await? {
             return Ok(Some(source));
         }
     }

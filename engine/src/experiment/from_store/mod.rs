@@ -219,7 +219,7 @@ impl StoreExperiment<'_> {
             Some(begins_at) => self.grouping.of_contacts(self.session, "assigned", &moment(begins_at)).await?,
             None => None,
         };
-        let units = self.units_query(&available, begins_at, common_windows.as_deref(), of_contacts.as_deref());
+        let units = self.units_query(&available, begins_at, common_windows.as_deref(), of_contacts.as_deref()).await?;
         let units = self.session.sql(&units).await?.cache().await?;
         let context = self.session.context();
         // One analysis at a time reads this name; a table of another analysis must not be in the way.

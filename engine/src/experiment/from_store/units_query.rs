@@ -6,7 +6,7 @@ use arrow::datatypes::Int64Type;
 use super::metrics::StoreColumn;
 use super::{DAYS_BEFORE, StoreExperiment};
 use crate::error::Result;
-use crate::facts::DAY_MICROSECONDS;
+use crate::facts::{DAY_MICROSECONDS, counted_events, owned_conversions};
 use crate::query::text_literal;
 
 /// Reasons for which a click is surely a machine's; with any other it is probably one.
@@ -40,7 +40,7 @@ impl StoreExperiment<'_> {
             text_literal(self.key),
             self.belongs()
         );
-        if self.session.collect(&unsent).await?.iter().all(|batch| batch.num_rows() == 0) {
+        if !self.session.has_rows(&unsent).await? {
             return Ok(None);
         }
         let campaigns = format!(
@@ -88,13 +88,13 @@ impl StoreExperiment<'_> {
     /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
     /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
     /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
-    pub(super) fn units_query(
+    pub(super) async fn units_query(
         &self,
         available: &[&StoreColumn],
         begins_at: Option<i64>,
         common_windows: Option<&[(i64, i64)]>,
         of_contacts: Option<&str>,
-    ) -> String {
+    ) -> Result<String> {
         let id = text_literal(self.key);
         let keys = self.grouping.keys();
         let of_first_send: String =
@@ -123,10 +123,11 @@ impl StoreExperiment<'_> {
                 strict = CERTAIN_MACHINES.map(text_literal).join(", "),
             ),
         ];
-        let before = begins_at.map(|begins_at| self.before(begins_at));
-        with.extend(before.iter().flatten().cloned());
+        if let Some(begins_at) = begins_at {
+            with.extend(self.before(begins_at).await?);
+        }
         if self.at_hand.conversions {
-            with.push(self.outcomes(common_windows));
+            with.push(self.outcomes(common_windows).await?);
         }
         let from_assignments = self.source == "assignments";
         let (columns, from) = if from_assignments {
@@ -156,7 +157,7 @@ impl StoreExperiment<'_> {
         let mut values = String::new();
         for column in available {
             values.push_str(&format!(", arrow_cast(coalesce({}, 0), 'Float64') AS m_{}", column.value, column.name));
-            if let Some(value) = column.before.filter(|_| before.is_some()) {
+            if let Some(value) = column.before.filter(|_| begins_at.is_some()) {
                 values.push_str(&format!(", arrow_cast(coalesce({value}, 0), 'Float64') AS x_{}", column.name));
             }
         }
@@ -175,21 +176,21 @@ impl StoreExperiment<'_> {
             }
             None => keys.iter().map(|key| format!(", s.{key}")).collect(),
         };
-        if before.is_some() {
+        if begins_at.is_some() {
             joins.push_str(&format!(" LEFT JOIN before_messages AS b ON b.recipient_id = {unit}"));
             if self.at_hand.conversions {
                 joins.push_str(&format!(" LEFT JOIN before_goals AS g ON g.recipient_id = {unit}"));
             }
         }
-        format!(
+        Ok(format!(
             "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
             with.join(",\n"),
             key_values,
-        )
+        ))
     }
 
     /// What the recipients did in the days before the experiment: messages and their clicks, conversions.
-    fn before(&self, begins_at: i64) -> Vec<String> {
+    async fn before(&self, begins_at: i64) -> Result<Vec<String>> {
         let from = begins_at - DAYS_BEFORE * DAY_MICROSECONDS;
         let within = |column: &str| {
             format!("arrow_cast({column}, 'Int64') >= {from} AND arrow_cast({column}, 'Int64') < {begins_at}")
@@ -205,17 +206,17 @@ impl StoreExperiment<'_> {
             parts.push(format!(
                 "before_goals AS (SELECT recipient_id, count(*) AS conversions, sum(arrow_cast(value, 'Float64')) AS revenue\n  \
                  FROM {} WHERE {} AND {} GROUP BY recipient_id)",
-                crate::facts::owned_conversions("conversion_id, event, occurred_at, value"),
-                crate::facts::counted_events(&self.session.settings),
+                owned_conversions(self.session, "conversion_id, event, occurred_at, value").await?,
+                counted_events(&self.session.settings),
                 within("occurred_at")
             ));
         }
-        parts
+        Ok(parts)
     }
 
     /// Conversions of each unit, each once, refunds taken back: in windows that are the same for everybody, or in those after
     /// its own messages.
-    fn outcomes(&self, common_windows: Option<&[(i64, i64)]>) -> String {
+    async fn outcomes(&self, common_windows: Option<&[(i64, i64)]>) -> Result<String> {
         let moment = |column: &str| format!("arrow_cast({column}, 'Int64')");
         let happened = moment("g.occurred_at");
         let hits = if let Some(windows) = common_windows {
@@ -238,14 +239,15 @@ impl StoreExperiment<'_> {
                 sent = moment("m.sent_at"),
             )
         };
-        format!(
+        Ok(format!(
             "goals AS (SELECT conversion_id, recipient_id, message_id, occurred_at, CASE WHEN refunded_at IS NULL THEN arrow_cast(value, 'Float64') ELSE 0 END AS value\n  \
              FROM {goals} WHERE {events}),\n\
              hits AS ({hits}),\n\
              outcomes AS (SELECT recipient_id, count(*) AS conversions, sum(value) AS revenue FROM hits GROUP BY recipient_id)",
             goals =
-                crate::facts::owned_conversions("conversion_id, message_id, event, occurred_at, value, refunded_at"),
-            events = crate::facts::counted_events(&self.session.settings),
-        )
+                owned_conversions(self.session, "conversion_id, message_id, event, occurred_at, value, refunded_at")
+                    .await?,
+            events = counted_events(&self.session.settings),
+        ))
     }
 }
