@@ -31,6 +31,7 @@
 //! | `table`, `working`, `pooling` | blocks, their likelihood, campaigns added up |
 //! | `posterior`; `joint`, `departures` | slots; segments beside them; spreads averaged over |
 //! | `levels`, `outlook`, `decision`, `fit` | rates, what is known of each slot, what to do |
+//! | `recipients` | do single recipients differ, and what is known of each |
 //! | `given_spread` | the posterior where the spreads are known |
 //! | `matrix`, `random` | as much linear algebra as is needed, counter-based draws |
 
@@ -47,6 +48,7 @@ mod pooling;
 pub mod posterior;
 mod random;
 pub mod randomisation_plan;
+pub mod recipients;
 pub mod slots;
 pub mod table;
 mod working;
@@ -61,6 +63,9 @@ pub use identification::{
 pub use outlook::{SlotOutlook, WindowOutlook};
 pub use posterior::Spread;
 pub use randomisation_plan::{PlannedResponse, RandomisationPlan, RandomisationRequest};
+pub use recipients::{
+    RecipientCell, RecipientMoments, RecipientOutlook, RecipientSlot, RecipientSpread, RecipientWindows,
+};
 pub use slots::{SlotSimilarity, WindowSlot};
 pub use table::{WindowCell, WindowOutcome};
 

@@ -27,6 +27,7 @@ mod prediction_quality;
 mod proportion_laws;
 mod quantile;
 mod ratio;
+mod recipient_windows;
 mod sample_ratio_sequential;
 mod schedule;
 mod segment_search;
