@@ -8,7 +8,7 @@
 //! - [`query`]: `DataFusion` sessions over the store or over files; [`facts`]: one row a message;
 //! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
-//! - [`permission`]: who may be sent to;
+//! - [`permission`]: who may be sent to; [`progress`]: how far a long work has come;
 //! - [`score`]: audiences: features, models, scores;
 //! - [`segment`]: conditions on the contacts, kept under names that answers can be grouped by;
 //! - [`generate`]: sample logs with known true effects.
@@ -27,6 +27,7 @@ pub mod facts;
 pub mod generate;
 pub mod ingest;
 pub mod permission;
+pub mod progress;
 pub mod query;
 pub mod report;
 pub mod score;

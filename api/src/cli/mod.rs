@@ -17,6 +17,7 @@ mod experiment;
 mod experiment_arguments;
 mod generate;
 mod ingest;
+mod long_work;
 mod output;
 mod plan;
 mod plan_arguments;

@@ -1,13 +1,11 @@
 //! `sendlift score`, `features` and `models`: whom to reach, from what is known of them, by which model.
 
 use std::path::Path;
-use std::time::Duration;
 
-use indicatif::ProgressBar;
 use jiff::Timestamp;
 use sendlift_engine::score::{
-    Drift, Economics, EligibilityRules, ModelChoice, ModelSummary, ScoreModel, ScoreProgress, ScoreRequest,
-    ScoreSummary, Scorer, Target, UnitScoreRequest, known_features, score, score_units, write_features,
+    Drift, Economics, EligibilityRules, ModelChoice, ModelSummary, ScoreModel, ScoreRequest, ScoreSummary, Scorer,
+    Target, UnitScoreRequest, known_features, score, score_units, write_features,
 };
 use sendlift_engine::stats::Estimate;
 use sendlift_engine::stats::population_stability::StabilityVerdict;
@@ -18,64 +16,9 @@ use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::experiment::one_file;
-use super::output::{Cell, Format, Rows, print_csv_of, print_json, progress_style, say};
+use super::long_work::{Bar, unless_stopped};
+use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 use super::score_arguments::{FeaturesArguments, ModelsArguments, ModelsCommand, ScoreArguments};
-use crate::http::shutdown_signal;
-
-/// The exit code of a process that was interrupted, as shells have it.
-const STOPPED: i32 = 130;
-
-/// Shows how far the work is on a terminal, and nothing in a pipe.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        use std::io::IsTerminal as _;
-        if !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new_spinner();
-        if let Some(style) = progress_style("{spinner} {msg} · {elapsed}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Self(bar)
-    }
-}
-
-impl ScoreProgress for Bar {
-    fn at(&self, stage: &'static str, done: u64, of: Option<u64>) {
-        let far = match of {
-            Some(of) => format!("{stage} · {done} of {of}"),
-            None if done > 0 => format!("{stage} · {done}"),
-            None => stage.to_owned(),
-        };
-        self.0.set_message(far);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// What work comes to, unless the process is asked to end: then what it had begun is removed first. Work that does not give
-/// way for so long has begun nothing.
-async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    const GIVE_WAY: Duration = Duration::from_secs(5);
-    let _ended = tokio::spawn(async {
-        shutdown_signal().await;
-        tokio::time::sleep(GIVE_WAY).await;
-        std::process::exit(STOPPED);
-    });
-    let done = tokio::select! {
-        done = work => Some(done),
-        () = shutdown_signal() => None,
-    };
-    // By now the work is dropped, and its scratch files with it.
-    done.unwrap_or_else(|| std::process::exit(STOPPED))
-}
 
 fn moment(text: Option<&str>) -> Result<Option<Timestamp>> {
     match text.map(str::parse::<At>).transpose()? {

@@ -5,22 +5,26 @@ use std::path::Path;
 use sendlift_engine::permission::PermissionRules;
 use sendlift_engine::stats::Estimate;
 use sendlift_engine::windows::{
-    DayGroups, EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowName, WindowsAnswer,
-    WindowsIdentification, WindowsRequest, analyze_windows, evaluate_schedule, schedule_list,
+    DayGroups, EvaluationRequest, Objective, OwnFile, RecipientWindowsRequest, ScheduleRequest, WindowName,
+    WindowsAnswer, WindowsIdentification, WindowsLevel, WindowsRequest, analyze_windows, evaluate_schedule,
+    schedule_list, write_recipient_windows,
 };
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
 use super::experiment::one_file;
+use super::long_work::{Bar, unless_stopped};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 use super::windows_arguments::{
     WindowsArguments, WindowsCommand, WindowsEvaluateArguments, WindowsPlanArguments, WindowsQuestion,
+    WindowsRecipientsArguments,
 };
 
 pub(super) async fn run(context: &Context, arguments: &WindowsArguments) -> anyhow::Result<()> {
     match &arguments.command {
         None => analyze(context, &arguments.question).await,
         Some(WindowsCommand::Plan(arguments)) => plan(context, arguments).await,
+        Some(WindowsCommand::Recipients(arguments)) => recipients(context, arguments).await,
         Some(WindowsCommand::Evaluate(arguments)) => evaluate(context, arguments).await,
     }
 }
@@ -72,11 +76,7 @@ fn print_answer(answer: &WindowsAnswer) -> anyhow::Result<()> {
     let segment: Vec<String> =
         answer.by.iter().map(|(column, value)| format!("{column} = {}", value.as_str().unwrap_or("(none)"))).collect();
     let whom = if segment.is_empty() { "all recipients".to_owned() } else { segment.join(", ") };
-    let identification = match answer.identification {
-        WindowsIdentification::Causal => "causal",
-        WindowsIdentification::QuasiExperimental => "quasi-experimental",
-        WindowsIdentification::NotIdentifiable => "not identifiable",
-    };
+    let identification = identification_name(answer.identification);
     say!(
         "windows for {} · {whom} · {} messages of {} campaigns · {identification}",
         answer.objective.name(),
@@ -251,6 +251,59 @@ async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Re
         say!("{}: log send_propensity with each send", arguments.out.display());
     }
     Ok(())
+}
+
+async fn recipients(context: &Context, arguments: &WindowsRecipientsArguments) -> anyhow::Result<()> {
+    let asked =
+        RecipientWindowsRequest { windows: request(&arguments.question)?, every_window: arguments.every_window };
+    let session = context.session_on(arguments.question.cluster.as_deref(), None).await?;
+    let bar = Bar::new();
+    let summary = unless_stopped(write_recipient_windows(&session, &asked, &arguments.out, &bar)).await?;
+    drop(bar);
+    let format = context.output()?;
+    if format == Format::Json {
+        return print_json(&summary);
+    }
+    let mut rows = Rows::new(&["answer", "recipients"], 1);
+    for found in &summary.levels {
+        rows.push(vec![Cell::from(format!("windows found for {}", level_name(found.level))), Cell::count(found.n)]);
+    }
+    for without in &summary.without {
+        rows.push(vec![Cell::from(format!("none: {}", without.reason.replace('_', " "))), Cell::count(without.n)]);
+    }
+    rows.print(format)?;
+    if format == Format::Table {
+        say!("{}: {}", identification_name(summary.identification), summary.reason);
+        if let Some(spread) = &summary.spread {
+            say!(
+                "recipients' own hours spread by a variance of {:.2e} (standard error {:.2e})",
+                spread.variance,
+                spread.standard_error
+            );
+        }
+        for note in &summary.notes {
+            say!("note: {note}");
+        }
+        say!("{}: {} recipients", arguments.out.display(), summary.recipients);
+    }
+    Ok(())
+}
+
+fn level_name(level: WindowsLevel) -> &'static str {
+    match level {
+        WindowsLevel::Recipient => "the recipient itself",
+        WindowsLevel::Segment => "its segment",
+        WindowsLevel::Country => "its country",
+        WindowsLevel::All => "all",
+    }
+}
+
+fn identification_name(identification: WindowsIdentification) -> &'static str {
+    match identification {
+        WindowsIdentification::Causal => "causal",
+        WindowsIdentification::QuasiExperimental => "quasi-experimental",
+        WindowsIdentification::NotIdentifiable => "not identifiable",
+    }
 }
 
 async fn evaluate(context: &Context, arguments: &WindowsEvaluateArguments) -> anyhow::Result<()> {

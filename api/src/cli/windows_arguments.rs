@@ -18,6 +18,8 @@ pub(super) struct WindowsArguments {
 pub(super) enum WindowsCommand {
     /// Draw a window for each recipient of a list, with the probability that makes the next answer causal
     Plan(Box<WindowsPlanArguments>),
+    /// Write the windows of each recipient into a file: those of its segment, or of its own where its messages ask for them
+    Recipients(Box<WindowsRecipientsArguments>),
     /// What a schedule would have brought, from sends whose windows were drawn at random
     Evaluate(Box<WindowsEvaluateArguments>),
 }
@@ -93,6 +95,18 @@ pub(super) struct WindowsPlanArguments {
     /// Days that --at-most looks back
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(super) in_days: u32,
+    #[command(flatten)]
+    pub(super) question: WindowsQuestion,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WindowsRecipientsArguments {
+    /// The file to write, .parquet, .csv, .ndjson or .arrow
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// A row for each legal window of a recipient, not one a recipient
+    #[arg(long)]
+    pub(super) every_window: bool,
     #[command(flatten)]
     pub(super) question: WindowsQuestion,
 }

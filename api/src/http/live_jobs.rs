@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use sendlift_engine::score::{JobState, ScoreJob, ScoreProgress};
+use sendlift_engine::progress::Progress;
+use sendlift_engine::score::{JobState, ScoreJob};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -106,7 +107,7 @@ pub(super) fn fail(job: &mut ScoreJob, problem: &Problem) {
     job.error = serde_json::to_value(problem.details(Some(job.id.clone()))).ok();
 }
 
-impl ScoreProgress for Live {
+impl Progress for Live {
     fn at(&self, stage: &'static str, done: u64, of: Option<u64>) {
         *whole(&self.reached) = Some(Reached { stage, done, of });
     }

@@ -316,6 +316,17 @@ pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
     latest_of(log.name(), &event_key(log), LATEST_FIRST, columns)
 }
 
+/// Where each recipient is, who is a contact or was sent to: as the contact says, else as the messages do.
+pub(crate) fn recipient_places() -> String {
+    format!(
+        "SELECT coalesce(k.recipient_id, f.recipient_id) AS recipient_id, coalesce(k.country, f.country) AS country, \
+         coalesce(k.region, f.region) AS region, coalesce(k.time_zone, f.time_zone) AS time_zone \
+         FROM {} AS k FULL JOIN (SELECT recipient_id, max(country) AS country, max(region) AS region, \
+         max(time_zone) AS time_zone FROM message_facts GROUP BY recipient_id) AS f ON f.recipient_id = k.recipient_id",
+        latest_contacts("recipient_id, country, region, time_zone")
+    )
+}
+
 /// The conversions as they were last received, in some columns after `recipient_id`, which no row lacks: of one that names
 /// only a message the recipient is the message's.
 pub(crate) async fn owned_conversions(session: &QuerySession, columns: &str) -> Result<String> {

@@ -11,7 +11,7 @@ use datafusion::datasource::MemTable;
 
 use super::request::EligibilityRules;
 use crate::error::Result;
-use crate::facts::latest_contacts;
+use crate::facts::recipient_places;
 use crate::permission::{NO_LEGAL_WINDOW, PermissionJoins, UNKNOWN_TIME_ZONE};
 use crate::query::QuerySession;
 use crate::report::cell_text;
@@ -44,7 +44,7 @@ impl Eligibility {
             "{} LEFT JOIN (SELECT p.recipient_id, u.reason FROM ({}) AS p INNER JOIN {} AS u ON u.place = {}) AS e_p \
              ON e_p.recipient_id = s.recipient_id",
             self.permission.joins,
-            places(),
+            recipient_places(),
             self.unreachable.1,
             place_key("p")
         )
@@ -76,23 +76,15 @@ fn place_key(alias: &str) -> String {
     )
 }
 
-/// Where each recipient is: as the contact says, else as the messages do.
-fn places() -> String {
-    format!(
-        "SELECT coalesce(k.recipient_id, f.recipient_id) AS recipient_id, coalesce(k.country, f.country) AS country, \
-         coalesce(k.region, f.region) AS region, coalesce(k.time_zone, f.time_zone) AS time_zone \
-         FROM {} AS k FULL JOIN (SELECT recipient_id, max(country) AS country, max(region) AS region, \
-         max(time_zone) AS time_zone FROM message_facts GROUP BY recipient_id) AS f ON f.recipient_id = k.recipient_id",
-        latest_contacts("recipient_id, country, region, time_zone")
-    )
-}
-
 /// The places whom nothing legal can reach, each with the reason.
 async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) -> Result<RecordBatch> {
     let mask = LegalMask::new(rules.legal_hours.as_ref())?;
     let slots = Slots::new(DEFAULT_PER_DAY, DayGroups::Week)?;
-    let query =
-        format!("SELECT DISTINCT p.country, p.region, p.time_zone, {} FROM ({}) AS p", place_key("p"), places());
+    let query = format!(
+        "SELECT DISTINCT p.country, p.region, p.time_zone, {} FROM ({}) AS p",
+        place_key("p"),
+        recipient_places()
+    );
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {

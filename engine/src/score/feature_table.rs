@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::data::Moment;
 use super::features::{FeatureSet, Recipients, TextFeatures, feature_meaning};
-use super::request::{ScoreProgress, check_cancelled};
 use crate::error::Result;
+use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::table_file::{TableFile, check_name};
 
@@ -56,7 +56,7 @@ pub async fn write_features(
     session: &QuerySession,
     as_of: Option<Timestamp>,
     out: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<FeatureTable> {
     check_name(out)?;
     let as_of = Moment::of(session, as_of).await?.as_of;

@@ -23,9 +23,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use super::apply::{ScoreSummary, score};
-use super::request::{ScoreProgress, ScoreRequest, check_cancelled};
+use super::request::ScoreRequest;
 use crate::error::{EngineError, Result};
 use crate::generate::OutputFormat;
+use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::store::Store;
 
@@ -192,7 +193,7 @@ impl ScoreJob {
     ///
     /// # Errors
     /// As [`score`], and when the file cannot be put there.
-    pub async fn run(&self, session: &QuerySession, progress: &dyn ScoreProgress) -> Result<ScoreSummary> {
+    pub async fn run(&self, session: &QuerySession, progress: &dyn Progress) -> Result<ScoreSummary> {
         let Some(store) = &session.store else {
             return Err(EngineError::usage("a job is kept in a store: there is none beside log files"));
         };

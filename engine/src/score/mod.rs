@@ -50,6 +50,6 @@ pub use model::{
     MODEL_FORMAT, ModelSummary, OtherModel, OtherUplift, PropensityScorer, ScoreModel, Scorer, Training, UpliftScorer,
 };
 pub use model_details::ModelDetails;
-pub use request::{Economics, EligibilityRules, ModelChoice, Quiet, ScoreProgress, ScoreRequest, Target};
+pub use request::{Economics, EligibilityRules, ModelChoice, ScoreRequest, Target};
 pub use segments::SegmentScore;
 pub use units::{UnitScoreRequest, UnitScoreSummary, score_units};

@@ -13,9 +13,10 @@ use super::drift::DriftReference;
 use super::features::{Encoding, FeatureSet};
 use super::learn::{BaseLearner, Classifier, ClassifierLearner};
 use super::model::{MODEL_FORMAT, OtherModel, PropensityScorer, ScoreModel, Scorer, Training};
-use super::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
+use super::request::{ScoreRequest, Target};
 use crate::error::{EngineError, Result};
 use crate::facts::DAY_MICROSECONDS;
+use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::report::cell_number;
 use crate::stats::calibration::Calibration;
@@ -34,7 +35,7 @@ pub(super) async fn train(
     session: &QuerySession,
     request: &ScoreRequest,
     as_of: Timestamp,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreModel> {
     train_on(session, request, None, as_of, progress).await
 }
@@ -45,7 +46,7 @@ pub(super) async fn train_on(
     request: &ScoreRequest,
     set: Option<&FeatureSet>,
     as_of: Timestamp,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreModel> {
     let horizon = i64::from(request.horizon_days) * DAY_MICROSECONDS;
     let until = as_of.as_microsecond();
@@ -143,7 +144,7 @@ pub(super) fn fit(
     outcome: &[f64],
     judged_features: &FeatureMatrix,
     judged: &[f64],
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<Fitted> {
     let rows = |calibration: bool| -> Vec<usize> {
         (0..outcome.len()).filter(|row| (row % CALIBRATION == CALIBRATION - 1) == calibration).collect()

@@ -6,11 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ALPHA;
-use crate::error::{EngineError, Result};
-use crate::event::Log;
-use crate::query::{QuerySession, has_column, quoted};
-use crate::report::{cell_number, cell_text, contacts_at};
-use crate::segment::SegmentColumn;
+use crate::error::Result;
+use crate::query::QuerySession;
+use crate::report::{cell_number, cell_text};
+use crate::segment::ContactColumns;
 use crate::stats::distribution::normal::critical_value;
 use crate::stats::uplift::by_prediction::EffectsByPrediction;
 use crate::stats::{Estimate, Interval};
@@ -33,57 +32,18 @@ pub struct SegmentScore {
 /// What recipients are summed up by.
 pub(super) struct ScoreSegments {
     by: Vec<String>,
-    /// SQL of each value, where the contacts are joined as `k`.
-    values: Vec<String>,
-    /// The contacts as of the moment, with the columns of saved segments.
-    contacts: String,
-    saved: Vec<SegmentColumn>,
+    columns: ContactColumns,
 }
 
 impl ScoreSegments {
     /// Columns of the contacts, or `segment:NAME` of a saved one, as of a moment.
     pub(super) async fn of(session: &QuerySession, by: &[String], as_of: Timestamp) -> Result<Self> {
-        let contacts = session.schema(Log::Recipients.name()).await?;
-        let (mut values, mut columns, mut saved) = (Vec::new(), Vec::new(), Vec::new());
-        for name in by {
-            if let Some(segment) = SegmentColumn::named(session, name).await? {
-                values.push(segment.value("k"));
-                columns.extend(segment.made_of().iter().cloned());
-                saved.push(segment);
-                continue;
-            }
-            if name == "recipient_id" {
-                return Err(EngineError::usage(
-                    "recipient_id is another for each recipient: the file has every score; sum up by a column that several share",
-                ));
-            }
-            if !has_column(&contacts, name) {
-                let names: Vec<&str> = contacts.fields().iter().map(|field| field.name().as_str()).collect();
-                return Err(EngineError::usage(format!(
-                    "the contacts have no column \"{name}\" to sum up by; they have {}, and saved segments are asked for as \
-                     segment:NAME",
-                    names.join(", ")
-                )));
-            }
-            values.push(format!("arrow_cast(k.{}, 'Utf8')", quoted(name)));
-            columns.push(name.clone());
-        }
-        if !by.iter().all_unique() {
-            return Err(EngineError::usage("a column to sum up by is named twice"));
-        }
-        columns.retain(|column| column != "recipient_id");
-        columns.sort();
-        columns.dedup();
-        let mut contacts = contacts_at(session, &columns, as_of.as_microsecond()).await?;
-        for segment in &saved {
-            contacts = format!("(SELECT *, {} FROM {contacts} AS contacts)", segment.computed());
-        }
-        Ok(Self { by: by.to_vec(), values, contacts, saved })
+        Ok(Self { by: by.to_vec(), columns: ContactColumns::of(session, by, as_of.as_microsecond()).await? })
     }
 
     /// What a reader must know of saved segments.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        self.saved.iter().map(SegmentColumn::note)
+        self.columns.notes()
     }
 
     /// The segments of a table of scores; with the effects by what was predicted where the scores are of an uplift.
@@ -106,12 +66,13 @@ impl ScoreSegments {
             }
             None => "0".to_owned(),
         };
-        let keys = self.values.iter().enumerate().map(|(place, value)| format!("{value} AS k{place}")).join(", ");
+        let keys =
+            self.columns.values.iter().enumerate().map(|(place, value)| format!("{value} AS k{place}")).join(", ");
         let places = (1..=width + 1).join(", ");
         let query = format!(
             "SELECT {keys}, {part} AS part, count(*) * 1.0, sum(s.score), sum(s.score * (1 - s.score)) FROM {table} AS s \
              LEFT JOIN {} AS k ON k.recipient_id = s.recipient_id GROUP BY {places} ORDER BY {places}",
-            self.contacts
+            self.columns.contacts
         );
         let mut found: Vec<(Vec<Option<String>>, Vec<PartSums>)> = Vec::new();
         for batch in session.collect(&query).await? {

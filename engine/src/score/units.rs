@@ -21,11 +21,12 @@ use super::drift::{Drift, DriftCounts, DriftReference};
 use super::features::Encoding;
 use super::model::{MODEL_FORMAT, ModelSummary, ScoreModel, Scorer, Training};
 use super::propensity::{check_classes, encode_all};
-use super::request::{ScoreProgress, Target, check_cancelled};
+use super::request::Target;
 use super::uplift::Randomised;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::{Input, Origin};
+use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
 use crate::report::{cell_number, cell_text};
 use crate::stats::FeatureMatrix;
@@ -83,7 +84,7 @@ pub async fn score_units(
     request: &UnitScoreRequest,
     store: Option<&Store>,
     out: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<(UnitScoreSummary, ScoreModel)> {
     check_name(out)?;
     for input in [Some(&request.units), request.apply.as_ref()].into_iter().flatten() {
@@ -133,7 +134,7 @@ fn check_column(schema: &SchemaRef, input: &Input, name: &str) -> Result<()> {
     Err(EngineError::usage(format!("{} has no column \"{name}\"; it has {}", input.name, names.join(", "))))
 }
 
-async fn train(request: &UnitScoreRequest, progress: &dyn ScoreProgress) -> Result<ScoreModel> {
+async fn train(request: &UnitScoreRequest, progress: &dyn Progress) -> Result<ScoreModel> {
     let (session, schema) = open(&request.units).await?;
     let arm_column = request.arm.as_ref().map(|(column, _)| column);
     for name in [&request.unit, &request.target].into_iter().chain(arm_column).chain(&request.exclude) {
@@ -248,7 +249,7 @@ struct Learnt {
 }
 
 impl UnitTable {
-    fn uplift(&self, target: &Target, sides: Sides, seed: u64, progress: &dyn ScoreProgress) -> Result<Learnt> {
+    fn uplift(&self, target: &Target, sides: Sides, seed: u64, progress: &dyn Progress) -> Result<Learnt> {
         #[allow(clippy::cast_precision_loss)] // Units held in memory.
         let share = self.treated.iter().filter(|treated| **treated).count() as f64 / self.treated.len().max(1) as f64;
         let notes = vec![format!(
@@ -267,7 +268,7 @@ impl UnitTable {
         Ok(Learnt { scorer: Scorer::Uplift(Box::new(scorer)), rows, scores, notes })
     }
 
-    fn propensity(&self, target: &Target, progress: &dyn ScoreProgress) -> Result<Learnt> {
+    fn propensity(&self, target: &Target, progress: &dyn Progress) -> Result<Learnt> {
         let positives = self.outcome.iter().filter(|outcome| **outcome > 0.5).count();
         check_classes(target, self.outcome.len() as u64, positives as u64, "to learn from")?;
         let rows = |judged: bool| -> Vec<usize> {
@@ -374,7 +375,7 @@ async fn apply(
     request: &UnitScoreRequest,
     model: &ScoreModel,
     out: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<UnitScoreSummary> {
     let input = request.apply.as_ref().unwrap_or(&request.units);
     let (session, schema) = open(input).await?;

@@ -15,9 +15,10 @@ use super::features::{Encoding, FeatureSet, Recipients, TextFeatures};
 use super::learn::{BaseLearner, ClassifierLearner};
 use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, UpliftScorer, learners};
 use super::propensity::{check_classes, encode_all, train_on};
-use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
+use super::request::{ModelChoice, ScoreRequest, Target};
 use crate::error::{EngineError, Result};
 use crate::facts::{DAY_MICROSECONDS, owned_conversions};
+use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, text_literal};
 use crate::stats::prediction_quality::{QualityOptions, prediction_quality};
 use crate::stats::uplift::by_prediction::{EffectsByPrediction, Way};
@@ -47,7 +48,7 @@ pub(super) async fn train(
     request: &ScoreRequest,
     experiment: Option<&str>,
     as_of: Timestamp,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreModel> {
     let event = match &request.target {
         Target::Conversion => String::new(),
@@ -155,7 +156,7 @@ async fn opt_out_model(
     request: &ScoreRequest,
     set: &FeatureSet,
     as_of: Timestamp,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
     notes: &mut Vec<String>,
 ) -> Result<Option<Box<ScoreModel>>> {
     let asked = ScoreRequest {
@@ -189,7 +190,7 @@ pub(super) fn fit(
     target: &Target,
     sides: Sides,
     seed: u64,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<(UpliftScorer, Vec<f64>)> {
     let outcomes = data.outcome.iter().filter(|outcome| **outcome > 0.5).count();
     check_classes(target, data.outcome.len() as u64, outcomes as u64, "to learn from")?;

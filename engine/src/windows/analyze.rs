@@ -180,14 +180,11 @@ impl Known {
         let mut campaigns: Vec<usize> = cells().map(|cell| cell.campaign).collect();
         campaigns.sort_unstable();
         campaigns.dedup();
-        let (kind, reason, evidence, plan) = match identification {
-            Identification::Causal(timing) => (WindowsIdentification::Causal, timing.reason(), timing.evidence(), None),
-            Identification::QuasiExperimental { timing, plan } => {
-                (WindowsIdentification::QuasiExperimental, timing.reason(), timing.evidence(), plan.as_ref())
-            }
-            Identification::NotIdentifiable { reason, evidence, plan } => {
-                (WindowsIdentification::NotIdentifiable, reason.as_str(), *evidence, plan.as_ref())
-            }
+        let (kind, reason) = WindowsIdentification::told(identification);
+        let (evidence, plan) = match identification {
+            Identification::Causal(timing) => (timing.evidence(), None),
+            Identification::QuasiExperimental { timing, plan } => (timing.evidence(), plan.as_ref()),
+            Identification::NotIdentifiable { evidence, plan, .. } => (*evidence, plan.as_ref()),
         };
         let outlook = fitted.map(|fits| outlook_of(&fits.asked, segment));
         let names = |slots: &[usize]| -> Vec<WindowName> {
@@ -349,12 +346,12 @@ fn abstained(reason: &str) -> WindowsRecommendation {
 }
 
 /// The outlook of a segment and the level of its decision: with one segment alone it is that of all.
-fn outlook_of(fit: &SendWindows, segment: Option<usize>) -> (&WindowOutlook, AnswerLevel) {
+pub(crate) fn outlook_of(fit: &SendWindows, segment: Option<usize>) -> (&WindowOutlook, AnswerLevel) {
     let found = fit.segments.iter().find(|found| Some(found.segment) == segment);
     found.map_or((&fit.overall, AnswerLevel::Overall), |found| (&found.outlook, found.level))
 }
 
-fn level_of(level: Option<AnswerLevel>, request: &WindowsRequest) -> WindowsLevel {
+pub(crate) fn level_of(level: Option<AnswerLevel>, request: &WindowsRequest) -> WindowsLevel {
     match level {
         Some(AnswerLevel::Segment) if request.by == ["country"] => WindowsLevel::Country,
         Some(AnswerLevel::Segment) => WindowsLevel::Segment,

@@ -7,7 +7,7 @@ use super::cells::LeftOut;
 use super::request::Objective;
 use super::slots::Slot;
 use crate::stats::Estimate;
-use crate::stats::send_windows::{RandomisationPlan, TimingEvidence};
+use crate::stats::send_windows::{Identification, RandomisationPlan, TimingEvidence};
 use crate::stats::time_to_click::TimingComparison;
 
 /// Whether hours can be told from what else made campaigns differ.
@@ -22,6 +22,17 @@ pub enum WindowsIdentification {
     NotIdentifiable,
 }
 
+impl WindowsIdentification {
+    /// The word for what was found, and why, in words.
+    pub(crate) fn told(found: &Identification) -> (Self, &str) {
+        match found {
+            Identification::Causal(timing) => (Self::Causal, timing.reason()),
+            Identification::QuasiExperimental { timing, .. } => (Self::QuasiExperimental, timing.reason()),
+            Identification::NotIdentifiable { reason, .. } => (Self::NotIdentifiable, reason),
+        }
+    }
+}
+
 /// At which level the answer was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,6 +45,19 @@ pub enum WindowsLevel {
     Country,
     /// Those of all.
     All,
+}
+
+impl WindowsLevel {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recipient => "recipient",
+            Self::Segment => "segment",
+            Self::Country => "country",
+            Self::All => "all",
+        }
+    }
 }
 
 /// One answer: of all recipients, or of a segment.

@@ -15,6 +15,7 @@ use super::holidays::{DayKind, Holidays};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
 use crate::error::{EngineError, Result};
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::{QuerySession, has_column, text_literal};
 use crate::report::Grouping;
 use crate::stats::send_windows::{CampaignTiming, StratumSends, WindowAssignment, WindowCell};
@@ -96,6 +97,8 @@ pub(crate) struct Table {
     pub(crate) campaigns: Vec<String>,
     pub(crate) segments: Vec<Vec<Option<String>>>,
     pub(crate) places: Vec<Place>,
+    /// The time zones that strata are.
+    pub(crate) zones: Vec<String>,
     pub(crate) assignments: Vec<WindowAssignment>,
     pub(crate) left_out: LeftOut,
     /// Days from the first to the last message, both included.
@@ -144,10 +147,33 @@ pub(crate) fn held_sql() -> String {
     )
 }
 
+/// SQL for a message that takes part: of the campaign, with its time run out, in a known zone, not held back.
+pub(crate) fn takes_part(session: &QuerySession, request: &WindowsRequest) -> String {
+    let horizon =
+        i64::from(request.horizon_days.unwrap_or(session.settings.attribution.window_days)) * DAY_MICROSECONDS;
+    format!(
+        "{} AND arrow_cast(f.sent_at, 'Int64') <= {} AND {ZONED} AND NOT {}",
+        of_campaign(request),
+        session.as_of.as_microsecond() - horizon,
+        held_sql()
+    )
+}
+
+/// SQL for a message whose local hour is known.
+const ZONED: &str = "f.local_hour IS NOT NULL";
+
+/// SQL for a message of the campaign that is asked for.
+fn of_campaign(request: &WindowsRequest) -> String {
+    match &request.campaign {
+        Some(campaign) => format!("f.campaign_id = {}", text_literal(campaign)),
+        None => "TRUE".to_owned(),
+    }
+}
+
 /// SQL for what a message brought within the horizon, of the objective asked for.
 pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> String {
     let days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
-    let [click, conversion, revenue, profit, _] = outcome_columns(request, i64::from(days) * 86_400_000_000);
+    let [click, conversion, revenue, profit, _] = outcome_columns(request, i64::from(days) * DAY_MICROSECONDS);
     match request.objective {
         Objective::Click => click,
         Objective::Conversion => conversion,
@@ -239,18 +265,12 @@ pub(crate) async fn count(
     let grouping = Grouping::resolve(session, &request.by, "UTC").await?.with_history(session).await?;
     let schema = session.schema(MESSAGE_FACTS).await?;
     let horizon_days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
-    let horizon = i64::from(horizon_days) * 86_400_000_000;
+    let horizon = i64::from(horizon_days) * DAY_MICROSECONDS;
     let ripe = session.as_of.as_microsecond() - horizon;
     let outcomes = outcomes(session, request, horizon).await?;
     let propensity =
         if has_column(&schema, "send_propensity") { "f.send_propensity" } else { "arrow_cast(NULL, 'Float64')" };
-    let campaign = match &request.campaign {
-        Some(campaign) => format!("f.campaign_id = {}", text_literal(campaign)),
-        None => "TRUE".to_owned(),
-    };
-    let sent = "arrow_cast(f.sent_at, 'Int64')";
-    let held = held_sql();
-    let zoned = "f.local_hour IS NOT NULL";
+    let campaign = of_campaign(request);
     let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
     table.notes.extend(grouping.notes());
     if let Some(wanted) = &request.campaign {
@@ -261,9 +281,9 @@ pub(crate) async fn count(
             )));
         }
     }
-    read_left_out(session, &mut table, &campaign, ripe, zoned, &held).await?;
+    read_left_out(session, &mut table, &campaign, ripe, ZONED, &held_sql()).await?;
 
-    let takes_part = format!("{campaign} AND {sent} <= {ripe} AND {zoned} AND NOT {held}");
+    let takes_part = takes_part(session, request);
     read_campaigns(session, &mut table, propensity, &takes_part).await?;
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
@@ -326,6 +346,7 @@ pub(crate) async fn count(
         }
     }
     table.places = places.names;
+    table.zones = strata.names;
     table.segments = segments.names;
     Ok(table)
 }

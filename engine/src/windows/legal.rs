@@ -1,5 +1,7 @@
 //! Which windows are legal for a group of recipients: those that are so all through, wherever any of them lives.
 
+use std::collections::BTreeMap;
+
 use jiff::Span;
 use jiff::civil::{Date, date};
 
@@ -88,6 +90,38 @@ impl LegalMask {
             legal.push(holds);
         }
         Ok(Some((name, legal)))
+    }
+}
+
+/// The legal windows of recipients one after another, each place looked up once.
+pub(crate) struct LegalByPlace<'a> {
+    mask: &'a LegalMask,
+    slots: &'a [Slot],
+    with_zone: BTreeMap<Place, Vec<bool>>,
+    /// For places of recipients without a zone: the clock that their windows are on, and which are legal.
+    without_zone: BTreeMap<Place, Option<(&'static str, Vec<bool>)>>,
+}
+
+impl<'a> LegalByPlace<'a> {
+    pub(crate) fn new(mask: &'a LegalMask, slots: &'a [Slot]) -> Self {
+        Self { mask, slots, with_zone: BTreeMap::new(), without_zone: BTreeMap::new() }
+    }
+
+    /// The zone on whose clock the windows of a recipient are, and which of them are legal: its own, or of a recipient whose
+    /// zone is not known those that are legal on all clocks it may have, on the clock of the first. None where no zone may
+    /// be its.
+    pub(crate) fn of<'k>(&'k mut self, place: &Place, zone: Option<&'k str>) -> Result<Option<(&'k str, &'k [bool])>> {
+        if let Some(zone) = zone {
+            if !self.with_zone.contains_key(place) {
+                self.with_zone.insert(place.clone(), self.mask.legal_everywhere(self.slots, [place]));
+            }
+            return Ok(self.with_zone.get(place).map(|legal| (zone, legal.as_slice())));
+        }
+        if !self.without_zone.contains_key(place) {
+            self.without_zone.insert(place.clone(), self.mask.legal_in_all_zones(self.slots, place)?);
+        }
+        let found = self.without_zone.get(place).and_then(Option::as_ref);
+        Ok(found.map(|(zone, legal)| (*zone, legal.as_slice())))
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`analyze`], [`timing`] | from counts to the answer; sooner or more |
 //! | [`holidays`] | public holidays and their eves, days of their own |
 //! | [`legal`], [`legal_hours`] | when promotion may be sent |
+//! | [`recipients`] | a file with the windows of each recipient |
 //! | [`schedule`], [`evaluate`] | a schedule that learns; what a schedule would have brought |
 
 mod analyze;
@@ -28,6 +29,7 @@ mod evaluate;
 pub mod holidays;
 mod legal;
 pub mod legal_hours;
+mod recipients;
 mod request;
 mod schedule;
 mod slots;
@@ -43,6 +45,9 @@ pub use answer::{
 pub use cells::LeftOut;
 pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
 pub(crate) use legal::LegalMask;
+pub use recipients::{
+    HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, write_recipient_windows,
+};
 pub use request::{Objective, OwnFile, WindowsRequest};
 pub use schedule::{ReasonCount, ScheduleRequest, ScheduleSummary, WindowLoad, schedule_list};
 pub use slots::{DEFAULT_PER_DAY, DayGroups, Slot, Slots};

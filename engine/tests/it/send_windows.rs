@@ -8,10 +8,12 @@ use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::permission::PermissionRules;
+use sendlift_engine::progress::Quiet;
 use sendlift_engine::segment::SegmentDefinition;
 use sendlift_engine::windows::{
-    EvaluationRequest, Objective, OwnFile, ScheduleRequest, WindowsAnswer, WindowsIdentification, WindowsRequest,
-    analyze_windows, evaluate_schedule, schedule_list,
+    EvaluationRequest, Objective, OwnFile, RecipientWindowsRequest, RecipientWindowsSummary, ScheduleRequest,
+    WindowsAnswer, WindowsIdentification, WindowsRequest, analyze_windows, evaluate_schedule, schedule_list,
+    write_recipient_windows,
 };
 
 use crate::support::{TestStore, now};
@@ -41,6 +43,8 @@ struct World {
     rates: [[u32; 4]; 2],
     campaigns: u32,
     recipients: u32,
+    /// The rate of each recipient in a window of its own.
+    own: Option<u32>,
 }
 
 impl World {
@@ -72,7 +76,10 @@ impl World {
                     "m{campaign}-{i},c{campaign:02},r{i},sms,promo,{day}T{utc:02}:{minute:02}:00Z,{propensity}"
                 )
                 .unwrap();
-                let rate = self.rates[usize::from(country == "US")][window];
+                let rate = match self.own {
+                    Some(own) if i / 2 % 4 == u32::try_from(window).unwrap() => own,
+                    _ => self.rates[usize::from(country == "US")][window],
+                };
                 // Campaigns differ in how good they are.
                 if toss(campaign, i, 2) < rate + 100 * (campaign % 3) {
                     writeln!(
@@ -113,6 +120,7 @@ async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_diff
         rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
         campaigns: 8,
         recipients: 3_000,
+        own: None,
     };
     let store = world.store().await;
     let found = answers(&store, &request(&["country"])).await;
@@ -172,7 +180,8 @@ async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_diff
 
 #[tokio::test]
 async fn hours_that_are_confounded_with_campaigns_give_a_plan_and_no_ranking() {
-    let world = World { hours: Hours::OneEach, rates: [[300, 600, 900, 1_500]; 2], campaigns: 8, recipients: 1_500 };
+    let world =
+        World { hours: Hours::OneEach, rates: [[300, 600, 900, 1_500]; 2], campaigns: 8, recipients: 1_500, own: None };
     let store = world.store().await;
     let found = answers(&store, &request(&[])).await;
     let answer = &found[0];
@@ -185,7 +194,7 @@ async fn hours_that_are_confounded_with_campaigns_give_a_plan_and_no_ranking() {
 
 #[tokio::test]
 async fn where_nothing_differs_nothing_is_recommended() {
-    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 6, recipients: 2_000 };
+    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 6, recipients: 2_000, own: None };
     let store = world.store().await;
     let found = answers(&store, &request(&[])).await;
     assert!(found[0].recommendation.abstained, "{:?}", found[0].recommendation.why);
@@ -194,7 +203,8 @@ async fn where_nothing_differs_nothing_is_recommended() {
 
 #[tokio::test]
 async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
-    let world = World { hours: Hours::Drawn, rates: [[600, 600, 600, 1_400]; 2], campaigns: 8, recipients: 2_000 };
+    let world =
+        World { hours: Hours::Drawn, rates: [[600, 600, 600, 1_400]; 2], campaigns: 8, recipients: 2_000, own: None };
     let store = world.store().await;
     store
         .ingest(&[(Log::OptOuts, "opt_out_id,recipient_id,channel,requested_at\no1,r4,sms,2026-01-20T10:00:00Z\n")])
@@ -280,7 +290,7 @@ async fn a_schedule_is_drawn_reproducibly_within_the_law_and_can_be_judged() {
 
 #[tokio::test]
 async fn segments_are_made_of_what_is_known_before_a_send() {
-    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 4, recipients: 400 };
+    let world = World { hours: Hours::Drawn, rates: [[800; 4]; 2], campaigns: 4, recipients: 400, own: None };
     let store = world.store().await;
     let session = store.session().await;
     let refusal = async |request: WindowsRequest| match analyze_windows(&session, &request).await {
@@ -356,4 +366,113 @@ async fn logs_that_tell_nothing_get_a_clear_answer() {
     assert!(error.contains("no campaign \"none\""), "{error}");
     let profit = WindowsRequest { objective: Objective::Profit, ..request(&[]) };
     assert!(answers(&store, &profit).await[0].recommendation.abstained);
+}
+
+/// The rows of a file of recipients' windows, by the names of its columns.
+async fn recipient_rows(
+    store: &TestStore,
+    request: &RecipientWindowsRequest,
+) -> (RecipientWindowsSummary, Vec<BTreeMap<String, String>>) {
+    let out = store.folder.path().join("recipients.csv");
+    let summary = write_recipient_windows(&store.session().await, request, &out, &Quiet).await.unwrap();
+    let text = std::fs::read_to_string(&out).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let rows = lines.map(|cells| names.iter().cloned().zip(cells).collect()).collect();
+    assert_eq!(
+        std::fs::read_dir(store.folder.path())
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".sendlift-") })
+            .count(),
+        0,
+        "nothing is left beside it"
+    );
+    (summary, rows)
+}
+
+fn of_recipients(windows: WindowsRequest) -> RecipientWindowsRequest {
+    RecipientWindowsRequest { windows, every_window: false }
+}
+
+#[tokio::test]
+async fn recipients_have_windows_of_their_own_where_their_messages_tell() {
+    // Forty messages each; a window of one's own brings 60 %, the others 10 to 12.
+    let world =
+        World { hours: Hours::Drawn, rates: [[1_000; 4]; 2], campaigns: 40, recipients: 1_200, own: Some(6_000) };
+    let store = world.store().await;
+    // Somebody without a message has the answer for all.
+    store.ingest(&[(Log::Recipients, "recipient_id,country,time_zone,age_band\nr9999,DE,Europe/Berlin,35+\n")]).await;
+    let (summary, rows) = recipient_rows(&store, &of_recipients(request(&[]))).await;
+    assert_eq!(summary.identification, WindowsIdentification::Causal);
+    assert!(summary.spread.unwrap().recipients_differ, "{:?}", summary.spread);
+    assert_eq!((summary.recipients, rows.len()), (1_201, 1_201));
+    let ids: Vec<&String> = rows.iter().map(|row| &row["recipient_id"]).collect();
+    assert!(ids.is_sorted());
+    let (mut own, mut right) = (0, 0);
+    for row in rows.iter().filter(|row| row["level"] == "recipient") {
+        let i: u32 = row["recipient_id"][1..].parse().unwrap();
+        let best = format!("{}:00", [9, 12, 15, 18][(i / 2 % 4) as usize]);
+        let best = if best.len() == 4 { format!("0{best}") } else { best };
+        own += 1;
+        right += u32::from(row["window_start"] == best);
+        let rate: f64 = row["rate"].parse().unwrap();
+        assert!(row["reason"] == "recommended" && (0.2..0.9).contains(&rate), "{row:?}");
+        assert_eq!(row["messages"], "40.0");
+        // The evening is not legal all over the United States.
+        assert!(row["time_zone"] == "Europe/Berlin" || row["window_start"] != "18:00", "{row:?}");
+    }
+    // One in eight would have to send when it is not legal.
+    assert!(own > 900 && right > 19 * own / 20, "{own} {right}");
+    let levels: u64 = summary.levels.iter().map(|level| level.n).sum();
+    let without: u64 = summary.without.iter().map(|without| without.n).sum();
+    assert_eq!(levels + without, 1_201);
+    let nobody = rows.iter().find(|row| row["recipient_id"] == "r9999").unwrap();
+    assert!(nobody["messages"] == "0.0" && nobody["level"] != "recipient", "{nobody:?}");
+    // A row a legal window, with what is known of each; the same answer twice.
+    let every = RecipientWindowsRequest { every_window: true, ..of_recipients(request(&["country"])) };
+    let (_, windows) = recipient_rows(&store, &every).await;
+    let one: Vec<_> = windows.iter().filter(|row| row["recipient_id"] == "r0").collect();
+    assert!(one.len() > 4 && one.iter().filter(|row| row["is_recommended"] == "true").count() == 1, "{one:?}");
+    let chances: f64 = one.iter().filter_map(|row| row["chance_of_best"].parse::<f64>().ok()).sum();
+    assert!((chances - 1.0).abs() < 1e-6, "{chances}");
+    let again = recipient_rows(&store, &every).await.1;
+    assert_eq!(again.len(), windows.len());
+    let changed = again.iter().zip(&windows).find(|(again, first)| again != first);
+    assert!(changed.is_none(), "{changed:?}");
+}
+
+#[tokio::test]
+async fn recipients_who_do_not_differ_have_the_answer_of_their_country() {
+    let world = World {
+        hours: Hours::Drawn,
+        rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
+        campaigns: 8,
+        recipients: 3_000,
+        own: None,
+    };
+    let store = world.store().await;
+    let (summary, rows) = recipient_rows(&store, &of_recipients(request(&["country"]))).await;
+    assert!(!summary.spread.unwrap().recipients_differ, "{:?}", summary.spread);
+    assert!(summary.notes.iter().any(|note| note.contains("do not differ")), "{:?}", summary.notes);
+    for row in &rows {
+        let is_german = row["time_zone"] == "Europe/Berlin";
+        assert_eq!(row["window_start"], if is_german { "18:00" } else { "09:00" }, "{row:?}");
+        assert!(row["level"] == "country" || row["level"] == "all", "{row:?}");
+        // Over the mean of the legal windows: four in Germany, three where the evening is not legal in every state.
+        let truth = if is_german { 0.14 - 0.08 } else { 0.14 - 0.26 / 3.0 };
+        let end = |name: &str| row[name].parse::<f64>().unwrap();
+        assert!(end("gain_low") < truth && truth < end("gain_high"), "{row:?}");
+    }
+    // Hours that were chosen are never ranked, for nobody.
+    let world = World { hours: Hours::OneEach, rates: [[900; 4]; 2], campaigns: 8, recipients: 400, own: None };
+    let store = world.store().await;
+    let (summary, rows) = recipient_rows(&store, &of_recipients(request(&[]))).await;
+    assert_eq!(summary.identification, WindowsIdentification::NotIdentifiable);
+    assert!(summary.levels.is_empty() && rows.iter().all(|row| row["rate"].is_empty()), "{:?}", summary.levels);
+    assert!(rows.iter().all(|row| row["reason"] == "not_identifiable"));
+    // Segments are made of the contacts' columns.
+    let refused = of_recipients(request(&["channel"]));
+    let out = store.folder.path().join("refused.csv");
+    let error = write_recipient_windows(&store.session().await, &refused, &out, &Quiet).await.unwrap_err();
+    assert!(error.to_string().contains("no column \"channel\"") && !out.exists(), "{error}");
 }

@@ -19,11 +19,12 @@ use super::economics::MessageEconomics;
 use super::eligibility::Eligibility;
 use super::life_cycle::LifeCycle;
 use super::model::{ScoreModel, Scorer};
-use super::request::{ModelChoice, ScoreProgress, ScoreRequest, Target, check_cancelled};
+use super::request::{ModelChoice, ScoreRequest, Target};
 use super::segments::ScoreSegments;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::facts::DAY_MICROSECONDS;
+use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::check_name;
@@ -44,7 +45,7 @@ pub async fn score(
     session: &QuerySession,
     request: &ScoreRequest,
     out: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
     request.check()?;
     check_name(out)?;
@@ -78,7 +79,7 @@ async fn apply(
     by: &ScoreSegments,
     moment: Moment,
     out: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
     let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let scratch = tempfile::Builder::new()
@@ -106,7 +107,7 @@ async fn write(
     table: &str,
     first: Scored,
     (scratch, out): (&Path, &Path),
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
     let Moment { as_of, end_of_logs } = moment;
     let at = as_of.as_microsecond();

@@ -13,13 +13,14 @@ use jiff::Timestamp;
 
 use super::rows::OPT_OUT_PROBABILITY;
 use crate::error::{EngineError, Result};
+use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
 use crate::score::features::{FeatureSet, Recipients, TextFeatures};
 use crate::score::life_cycle::LIFE_CYCLE_FEATURES;
 use crate::score::model::ScoreModel;
-use crate::score::request::{ScoreProgress, ScoreRequest, Target, check_cancelled};
+use crate::score::request::{ScoreRequest, Target};
 use crate::segment::{is_of_the_condition, refused_part};
 use crate::stats::FeatureMatrix;
 use crate::table_file::TableFile;
@@ -91,7 +92,7 @@ pub(super) async fn score_all(
     model: &ScoreModel,
     as_of: Timestamp,
     scored: &Path,
-    progress: &dyn ScoreProgress,
+    progress: &dyn Progress,
 ) -> Result<Scored> {
     let Some(set) = &model.features else {
         return Err(EngineError::usage(format!(

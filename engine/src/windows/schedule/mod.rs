@@ -8,7 +8,6 @@ mod classes;
 mod list;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::AsArray as _;
@@ -19,6 +18,7 @@ use serde::Serialize;
 use super::analyze::Known;
 use super::answer::{WindowName, WindowsIdentification};
 use super::cells::Clicks;
+use super::legal::LegalByPlace;
 use super::request::WindowsRequest;
 use crate::error::Result;
 use crate::ingest::input::Input;
@@ -120,11 +120,7 @@ fn posteriors(
     identification: &Identification,
     all: &[bool],
 ) -> Result<(WindowsIdentification, Vec<PosteriorDraws>, Segments)> {
-    let kind = match identification {
-        Identification::Causal(_) => WindowsIdentification::Causal,
-        Identification::QuasiExperimental { .. } => WindowsIdentification::QuasiExperimental,
-        Identification::NotIdentifiable { .. } => WindowsIdentification::NotIdentifiable,
-    };
+    let (kind, _) = WindowsIdentification::told(identification);
     let Some(timing) = identification.timing() else {
         // Nothing is known of any window: each is as likely the best as any other.
         let slots = known.slots.len();
@@ -178,11 +174,12 @@ async fn schedule(
     let kind_columns = format!("country, region, time_zone, refusal{keys}");
     let kinds =
         format!("SELECT '' AS unit, {kind_columns}, count(*) FROM ({}) AS listed GROUP BY {kind_columns}", list.query);
-    let mut classes = Classes { known, segments: &segments, classes: Vec::new(), without_zone: BTreeMap::new() };
+    let mut classes =
+        Classes { legal: LegalByPlace::new(&known.legal, known.slots.all()), segments: &segments, classes: Vec::new() };
     for batch in list.session.collect(&kinds).await? {
         let count = batch.column(5 + list.by).as_primitive::<Int64Type>();
         for (row, (kind, _)) in list.kinds(&batch)?.into_iter().enumerate() {
-            if let Some(class) = classes.of(&kind)? {
+            if let Some((class, _)) = classes.of(&kind)? {
                 classes.classes[class].recipients += count.value(row).unsigned_abs();
             }
         }

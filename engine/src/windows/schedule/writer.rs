@@ -60,19 +60,19 @@ impl<'a> Writer<'a> {
         let mut propensities: Vec<Option<f64>> = Vec::with_capacity(rows.len());
         for (kind, recipient) in rows {
             self.recipients += 1;
-            let assigned = classes.of(kind)?.and_then(|class| {
-                let is_legal = classes.classes[class].legal.iter().any(|legal| *legal);
-                schedule.assign(class, xxh3_64(recipient.as_bytes())).ok_or(is_legal).map_or_else(
-                    |is_legal| Some(Err(if is_legal { NO_CAPACITY } else { NO_LEGAL_WINDOW })),
-                    |found| Some(Ok(found)),
-                )
-            });
-            let assigned = assigned.unwrap_or_else(|| Err(kind.refusal.unwrap_or(UNKNOWN_TIME_ZONE)));
+            let assigned = match classes.of(kind)? {
+                Some((class, zone)) => {
+                    let is_legal = classes.classes[class].legal.iter().any(|legal| *legal);
+                    let found = schedule.assign(class, xxh3_64(recipient.as_bytes()));
+                    let why = if is_legal { NO_CAPACITY } else { NO_LEGAL_WINDOW };
+                    found.map(|found| (found, zone)).ok_or(why)
+                }
+                None => Err(kind.refusal.unwrap_or(UNKNOWN_TIME_ZONE)),
+            };
             match assigned {
-                Ok(found) => {
+                Ok((found, zone)) => {
                     let slot = &self.known.slots.all()[found.slot];
                     self.loads[found.slot] += 1;
-                    let zone = classes.zone(kind).unwrap_or_default().to_owned();
                     let cells = [slot.day.to_owned(), slot.start(), slot.end(), zone];
                     texts.iter_mut().zip(&cells).for_each(|(column, cell)| column.append_value(cell));
                     texts[4].append_value(match found.reason {

@@ -8,7 +8,7 @@
 //! The model is linear in the outcome: residual = level of the recipient + its own effect of the slot + noise, with
 //! variances that are the same for all. They are estimated by moments: products of residuals of one recipient in different
 //! slots tell the variance of levels, products within a slot tell that and the variance of slot effects (analysis of
-//! variance by products of pairs; Searle, Casella and McCulloch 1992, "Variance Components", chapter 5). The estimator is
+//! variance by products of pairs; Searle, Casella and `McCulloch` 1992, "Variance Components", chapter 5). The estimator is
 //! unbiased whatever the distribution; its error is that between recipients. Given the variances a recipient's effects have
 //! a normal posterior in closed form (best linear unbiased prediction, Henderson 1975).
 //!
@@ -28,6 +28,9 @@ const OWN_STREAM: u64 = 7_002;
 const LEVEL_STREAM: u64 = 7_003;
 /// Standard normal quantile of the 90 % intervals of the outlooks.
 const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
+
+/// Standard normal quantile that an estimated variance has to reach in its errors.
+const BEYOND_CHANCE: f64 = 2.326_347_874_040_841;
 
 /// Messages of one recipient in one slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -135,10 +138,10 @@ pub struct RecipientSpread {
 }
 
 impl RecipientSpread {
-    /// Whether recipients differ in their hours by more than chance (one-sided error of 5 %).
+    /// Whether recipients differ in their hours by more than chance (one-sided error of 1 %).
     #[must_use]
     pub fn recipients_differ(&self) -> bool {
-        self.noise > 0.0 && self.slots > HALF_WIDTH * self.slots_error
+        self.noise > 0.0 && self.slots > BEYOND_CHANCE * self.slots_error
     }
 }
 

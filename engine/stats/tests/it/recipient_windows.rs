@@ -1,5 +1,7 @@
 //! Windows of single recipients, on simulated recipients whose own hours are known.
 
+#![allow(clippy::cast_precision_loss, reason = "small whole numbers")]
+
 use crate::support::{close, standard_normal, uniform};
 use sendlift_stats::send_windows::{
     CampaignTiming, Identification, PlannedResponse, RandomisationRequest, RecipientCell, RecipientMoments,
@@ -34,12 +36,7 @@ fn planted(gain: f64) -> impl Fn(usize, usize) -> f64 {
 
 /// Recipients with effects of their own windows, whose levels spread by `level`.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
-fn world(
-    seed: u64,
-    (recipients, messages): (usize, usize),
-    effect: impl Fn(usize, usize) -> f64,
-    level: f64,
-) -> World {
+fn world(seed: u64, (recipients, messages): (usize, usize), effect: impl Fn(usize, usize) -> f64, level: f64) -> World {
     let mut places = seed * 1_000_000_000..;
     let mut next = || uniform(places.next().unwrap());
     let (mut effects, mut outcomes) = (Vec::new(), Vec::new());
@@ -92,7 +89,14 @@ impl World {
         for campaign in 0..4 {
             for (slot, (n, sum)) in self.totals.iter().enumerate() {
                 let (n, sum) = ((n / 4.0).floor(), (sum / 4.0).floor());
-                cells.push(WindowCell { campaign, slot, n: n as u64, sum, sum_of_squares: sum, ..WindowCell::default() });
+                cells.push(WindowCell {
+                    campaign,
+                    slot,
+                    n: n as u64,
+                    sum,
+                    sum_of_squares: sum,
+                    ..WindowCell::default()
+                });
             }
         }
         let timings: Vec<CampaignTiming> = (0..4)
@@ -136,8 +140,8 @@ fn spreads_are_those_of_the_simulation() {
 #[test]
 fn recipients_who_do_not_differ_have_no_answer_of_their_own() {
     let worlds: Vec<World> = (1..41).map(|seed| world(seed, (1_000, 12), planted(0.0), 0.08)).collect();
-    // One-sided error of 5 %: of forty at most six, but once in a hundred.
-    assert!(worlds.iter().filter(|world| world.spread().recipients_differ()).count() <= 6);
+    // One-sided error of 1 %: of forty at most two, but once in a hundred.
+    assert!(worlds.iter().filter(|world| world.spread().recipients_differ()).count() <= 2);
     let mut with_own = 0;
     for world in &worlds[..10] {
         let windows = world.windows();

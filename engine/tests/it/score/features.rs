@@ -2,8 +2,9 @@
 
 use arrow::array::RecordBatch;
 use sendlift_engine::event::Log;
+use sendlift_engine::progress::Quiet;
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::score::{Quiet, write_features};
+use sendlift_engine::score::write_features;
 
 use super::{moment, numbers, read, texts};
 use crate::support::TestStore;

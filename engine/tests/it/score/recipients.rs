@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int32Type;
 use sendlift_engine::event::Log;
+use sendlift_engine::progress::{Progress, Quiet};
 use sendlift_engine::score::{
-    Economics, EligibilityRules, ModelChoice, Quiet, ScoreModel, ScoreProgress, ScoreRequest, ScoreSummary, Scorer,
-    Target, score,
+    Economics, EligibilityRules, ModelChoice, ScoreModel, ScoreRequest, ScoreSummary, Scorer, Target, score,
 };
 use sendlift_engine::segment::SegmentDefinition;
 
@@ -323,7 +323,7 @@ async fn what_cannot_be_scored_is_told() {
     assert!(summary.notes.iter().any(|note| note.contains("nobody")), "{:?}", summary.notes);
     // A cancelled work leaves nothing.
     struct Cancelled;
-    impl ScoreProgress for Cancelled {
+    impl Progress for Cancelled {
         fn at(&self, _: &'static str, _: u64, _: Option<u64>) {}
         fn is_cancelled(&self) -> bool {
             true

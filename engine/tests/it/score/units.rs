@@ -6,7 +6,8 @@ use std::path::Path;
 use bytes::Bytes;
 use sendlift_engine::EngineError;
 use sendlift_engine::ingest::input::Input;
-use sendlift_engine::score::{Quiet, UnitScoreRequest, score_units};
+use sendlift_engine::progress::Quiet;
+use sendlift_engine::score::{UnitScoreRequest, score_units};
 use sendlift_engine::stats::population_stability::StabilityVerdict;
 
 use super::{draw, numbers, read, texts};

@@ -1,0 +1,210 @@
+//! Windows for each recipient: the answer of its segment or of all, or one of its own where its own messages ask for one.
+//!
+//! In: the facts, and what is asked of windows. Out: a file with a row a recipient, or a row for each of its legal windows.
+//!
+//! 1. [`own`]: where windows were drawn at random, each recipient's messages and residuals by window, into a file beside the
+//!    one that is asked for; how far recipients differ in their hours.
+//! 2. [`classes`]: what recipients share for whom the same windows are legal and who are of one segment: the fit under that
+//!    mask.
+//! 3. [`writer`]: recipients in the order of ids, batch by batch.
+//!
+//! Most lists are too thin for hours of one's own: where recipients cannot be told to differ, none has an answer of its own.
+
+mod classes;
+mod own;
+mod writer;
+
+use std::path::Path;
+
+use datafusion::prelude::ParquetReadOptions;
+use futures::StreamExt as _;
+use itertools::Itertools as _;
+use serde::Serialize;
+
+use super::analyze::Known;
+use super::answer::{WindowsIdentification, WindowsLevel};
+use super::request::WindowsRequest;
+use super::schedule::ReasonCount;
+use crate::error::{EngineError, Result};
+use crate::facts::recipient_places;
+use crate::progress::{Progress, check_cancelled};
+use crate::query::QuerySession;
+use crate::segment::ContactColumns;
+use crate::stats::send_windows::{Identification, RecipientSpread};
+use crate::table_file::check_name;
+use classes::Classes;
+use own::OwnMessages;
+use writer::Writer;
+
+/// What is asked of the windows of each recipient.
+#[derive(Debug, Clone)]
+pub struct RecipientWindowsRequest {
+    /// What windows are compared by; `by` are columns of the contacts.
+    pub windows: WindowsRequest,
+    /// A row for each legal window of a recipient, not one a recipient.
+    pub every_window: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecipientWindowsSummary {
+    /// Whether windows could be compared.
+    pub identification: WindowsIdentification,
+    /// Why, in words.
+    pub reason: String,
+    /// Recipients in the file.
+    pub recipients: u64,
+    /// Recipients with a recommendation, by the level at which it was found.
+    pub levels: Vec<LevelCount>,
+    /// Those without one, by reason.
+    pub without: Vec<ReasonCount>,
+    /// How far recipients differ in their hours; none where windows were not drawn at random, or hardly anybody has several
+    /// messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<HoursSpread>,
+    /// What else a reader has to know.
+    pub notes: Vec<String>,
+}
+
+/// Recipients by the level of their answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LevelCount {
+    /// The level.
+    pub level: WindowsLevel,
+    /// How many.
+    pub n: u64,
+}
+
+/// How far recipients differ in their hours.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HoursSpread {
+    /// Variance of recipients' own effects of a window, in squared units of what a message brings: an unbiased estimate,
+    /// below zero by chance where there are none.
+    pub variance: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// Whether it is above zero by more than chance (one-sided error of 1 %); else nobody has an answer of its own.
+    pub recipients_differ: bool,
+}
+
+/// Writes the windows of each recipient into a file (`.parquet`, `.csv`, `.ndjson` or `.arrow`), in the order of ids.
+///
+/// # Errors
+/// When a column does not exist, a rule file is wrong, a query fails, or the file cannot be written.
+pub async fn write_recipient_windows(
+    session: &QuerySession,
+    request: &RecipientWindowsRequest,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<RecipientWindowsSummary> {
+    check_name(out)?;
+    let asked = &request.windows;
+    let columns = ContactColumns::of(session, &asked.by, session.as_of.as_microsecond()).await?;
+    progress.at("comparing windows", 0, None);
+    let known = Known::of(session, asked).await?;
+    let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
+    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let scratch = tempfile::Builder::new()
+        .prefix(".sendlift-windows-")
+        .tempdir_in(folder)
+        .map_err(EngineError::io("write to the folder", folder))?;
+    let own = match &identification {
+        Identification::Causal(_) => {
+            Some(OwnMessages::count(session, &known, asked, &scratch.path().join("own.parquet"), progress).await?)
+        }
+        _ => None,
+    };
+    let spread = own.as_ref().and_then(|own| own.moments.spread()).map(rounded);
+    let table = match &own {
+        Some(own) => {
+            let name = format!("own_{}", uuid::Uuid::new_v4().simple());
+            let path = own.path.to_string_lossy().into_owned();
+            session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
+            Some(name)
+        }
+        None => None,
+    };
+    let result =
+        write(session, request, &known, &columns, &identification, (table.as_deref(), spread), out, progress).await;
+    if let Some(table) = table {
+        session.context().deregister_table(table.as_str())?;
+    }
+    let mut summary = result?;
+    summary.spread = spread.map(|spread| HoursSpread {
+        variance: spread.slots,
+        standard_error: spread.slots_error,
+        recipients_differ: spread.recipients_differ(),
+    });
+    summary.notes.extend(columns.notes());
+    summary.notes.extend(why_no_own(summary.identification, spread));
+    Ok(summary)
+}
+
+/// A spread to ten digits: those beyond hang on the order in which recipients were added up.
+fn rounded(spread: RecipientSpread) -> RecipientSpread {
+    let ten = |number: f64| format!("{number:.9e}").parse().unwrap_or(number);
+    RecipientSpread {
+        noise: ten(spread.noise),
+        levels: ten(spread.levels),
+        slots: ten(spread.slots),
+        slots_error: ten(spread.slots_error),
+    }
+}
+
+/// Why nobody has an answer of its own.
+fn why_no_own(kind: WindowsIdentification, spread: Option<RecipientSpread>) -> Option<String> {
+    match (kind, spread) {
+        (WindowsIdentification::Causal, Some(spread)) if spread.recipients_differ() => None,
+        (WindowsIdentification::Causal, Some(_)) => Some(
+            "recipients do not differ in their hours by more than chance: everybody has the answer of the segment or of all"
+                .to_owned(),
+        ),
+        (WindowsIdentification::Causal, None) => Some(
+            "hardly any recipient has several messages in drawn windows: whether they differ in their hours cannot be told"
+                .to_owned(),
+        ),
+        (WindowsIdentification::QuasiExperimental, _) => Some(
+            "windows were not drawn at random: a recipient's own hours cannot be told from what was sent then".to_owned(),
+        ),
+        (WindowsIdentification::NotIdentifiable, _) => Some(
+            "hours cannot be told from campaigns: `sendlift windows` has the plan that would change that".to_owned(),
+        ),
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // What one write needs, each thing once.
+async fn write(
+    session: &QuerySession,
+    request: &RecipientWindowsRequest,
+    known: &Known,
+    columns: &ContactColumns,
+    identification: &Identification,
+    (own, spread): (Option<&str>, Option<RecipientSpread>),
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<RecipientWindowsSummary> {
+    let slots = known.slots.len();
+    let keys = columns.values.iter().enumerate().map(|(place, value)| format!(", {value} AS k{place}")).join("");
+    let (own_columns, own_join) = match own {
+        Some(table) => (
+            (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join(""),
+            format!(" LEFT JOIN {table} AS o ON o.recipient_id = p.recipient_id"),
+        ),
+        None => (String::new(), String::new()),
+    };
+    let query = format!(
+        "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{own_columns} FROM ({}) AS p \
+         LEFT JOIN {} AS k ON k.recipient_id = p.recipient_id{own_join} ORDER BY p.recipient_id",
+        recipient_places(),
+        columns.contacts
+    );
+    let mut classes = Classes::new(known, &request.windows, spread);
+    let mut writer = Writer::new(known, request, own.is_some(), out)?;
+    let mut stream = session.sql(&query).await?.execute_stream().await?;
+    while let Some(batch) = stream.next().await {
+        check_cancelled(progress)?;
+        writer.write(&batch?, &mut classes)?;
+        progress.at("writing windows", writer.recipients, None);
+    }
+    writer.finish(identification)
+}
