@@ -38,7 +38,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
             let units: Vec<String> = cut.units.iter().map(|(arm, n)| format!("{n} of {arm}")).collect();
             say!(
                 "{}: values above {} are set to it: {}, {:.4} taken away in all",
-                metric_label(metric),
+                metric.label(),
                 cut.limit,
                 if units.is_empty() { "none".to_owned() } else { units.join(", ") },
                 cut.amount
@@ -48,7 +48,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
             let difference = difference_in_words(metric.kind, &best.hybrid);
             say!(
                 "{}: {} is the best arm; without its luck {difference} against {}",
-                metric.metric,
+                metric.label(),
                 best.arm,
                 best.control
             );
@@ -59,7 +59,7 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
 
 /// `click: B against A`.
 fn subject(metric: &MetricAnalysis, comparison: &ArmsComparison) -> String {
-    format!("{}: {} against {}", metric_label(metric), comparison.arm, comparison.control)
+    format!("{}: {} against {}", metric.label(), comparison.arm, comparison.control)
 }
 
 fn print_exact(metric: &MetricAnalysis, comparison: &ArmsComparison) {
@@ -107,10 +107,10 @@ fn print_false_coverage(metric: &MetricAnalysis, comparison: &ArmsComparison) {
 fn print_bayesian(metric: &MetricAnalysis) {
     let Some(bayesian) = &metric.bayesian else { return };
     if let Some(note) = bayesian.note {
-        say!("{}, Bayesian: {note}", metric.metric);
+        say!("{}, Bayesian: {note}", metric.label());
         return;
     }
-    say!("{}, Bayesian (prior {}):", metric.metric, bayesian.prior);
+    say!("{}, Bayesian (prior {}):", metric.label(), bayesian.prior);
     for arm in &bayesian.arms {
         let ends =
             [arm.posterior.low, arm.posterior.high].map(|end| end.map_or_else(dash, |end| value(metric.kind, end)));
@@ -159,7 +159,7 @@ fn print_path(metric: &MetricAnalysis) {
             });
             say!(
                 "{}, by {}: {} ({}) against {} units: {}, p {}{}",
-                metric_label(metric),
+                metric.label(),
                 point.day,
                 found.arm,
                 found.n,
@@ -174,7 +174,7 @@ fn print_path(metric: &MetricAnalysis) {
 
 fn print_search(metric: &MetricAnalysis) {
     for result in &metric.search {
-        say!("{}, search by {} for {}: {}", metric_label(metric), result.column, result.arm, result.search.summary);
+        say!("{}, search by {} for {}: {}", metric.label(), result.column, result.arm, result.search.summary);
         for found in &result.found {
             let value = found.segment.values().next().and_then(|value| value.as_str()).unwrap_or("(none)");
             say!(
@@ -195,22 +195,16 @@ fn print_planned_look(metric: &MetricAnalysis, comparison: &ArmsComparison) {
         _ => "go on".to_owned(),
     };
     say!(
-        "{}, look {} at {:.0} % of the plan: |z| {:.3} against {}, {state}; {}",
+        "{}, look {} at {:.0} % of the plan: |z| {:.3} against {}, {state}; {}, repeated p {}, adjusted {}",
         subject(metric, comparison),
         found.look,
         found.information_fraction * 100.0,
-        comparison.comparison.statistic.unwrap_or(0.0).abs(),
+        found.statistic.unwrap_or(0.0).abs(),
         found.critical_value.map_or_else(|| "no boundary yet".to_owned(), |value| format!("{value:.3}")),
-        difference_in_words(metric.kind, &found.difference)
+        difference_in_words(metric.kind, &found.difference),
+        p_value_or_dash(found.repeated_p_value),
+        p_value_or_dash(found.p_value_adjusted)
     );
-}
-
-/// A metric's name, with what tells it from others of the same name.
-pub(super) fn metric_label(metric: &MetricAnalysis) -> String {
-    match &metric.detail {
-        Some(detail) => format!("{} ({detail})", metric.metric),
-        None => metric.metric.clone(),
-    }
 }
 
 /// A difference in the metric's own units with its interval.

@@ -15,7 +15,7 @@ use sendlift_engine::stats::Estimate;
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
-use super::analysis_details::{difference_in_words, lift_in_words, metric_label, print_details, value};
+use super::analysis_details::{difference_in_words, lift_in_words, print_details, value};
 use super::experiment_arguments::{AnalyzeArguments, AssignArguments, ExperimentArguments, ExperimentCommand};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
 
@@ -309,7 +309,7 @@ pub(super) fn print(analysis: &ExperimentAnalysis, format: Format) -> anyhow::Re
         for arm in arms {
             let comparison = metric.comparisons.iter().find(|comparison| comparison.arm == arm.arm);
             let mut cells = vec![
-                Cell::from(metric_label(metric)),
+                Cell::from(metric.label()),
                 Cell::from(arm.arm.as_str()),
                 Cell::count(arm.n),
                 Cell::from(arm.mean.map(|mean| value(metric.kind, mean))),
@@ -394,7 +394,7 @@ fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {
             comparisons.sort_by(|left, right| compare_naturally(&left.arm, &right.arm));
             for comparison in comparisons {
                 let mut cells = vec![
-                    Cell::from(metric_label(metric)),
+                    Cell::from(metric.label()),
                     Cell::from(label.join(", ")),
                     Cell::from(comparison.arm.as_str()),
                     Cell::count(units),
@@ -423,7 +423,7 @@ fn print_heterogeneity(metric: &MetricAnalysis) {
         let of_arm = if metric.comparisons.len() > 1 { format!(" of {}", found.arm) } else { String::new() };
         say!(
             "{}: does the effect{of_arm} differ by {}? Cochran Q {:.2}, p {}, I² {:.0} %",
-            metric.metric,
+            metric.label(),
             found.column,
             found.q,
             p_value_in_words(found.p_value),
@@ -447,6 +447,8 @@ fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [St
 #[derive(serde::Serialize)]
 struct FlatComparison<'a> {
     metric: &'a str,
+    /// What tells it from other metrics of the same name.
+    detail: Option<&'a str>,
     segment: String,
     #[serde(flatten)]
     comparison: &'a ArmsComparison,
@@ -457,6 +459,7 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
     for metric in &analysis.metrics {
         records.extend(metric.comparisons.iter().map(|comparison| FlatComparison {
             metric: &metric.metric,
+            detail: metric.detail.as_deref(),
             segment: String::new(),
             comparison,
         }));
@@ -464,6 +467,7 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
         let between = metric.pairs.iter().filter(|pair| pair.control != analysis.control);
         records.extend(between.map(|comparison| FlatComparison {
             metric: &metric.metric,
+            detail: metric.detail.as_deref(),
             segment: String::new(),
             comparison,
         }));
@@ -471,6 +475,7 @@ fn flat(analysis: &ExperimentAnalysis) -> Vec<FlatComparison<'_>> {
             let label = serde_json::to_string(&segment.segment).unwrap_or_default();
             records.extend(segment.comparisons.iter().map(|comparison| FlatComparison {
                 metric: &metric.metric,
+                detail: metric.detail.as_deref(),
                 segment: label.clone(),
                 comparison,
             }));

@@ -154,6 +154,9 @@ pub struct SegmentAnalysis {
     /// The difference of the first arm, drawn towards the mean of all segments as far as their noise demands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Estimate>,
+    /// The same of each arm, where there are several beside the control.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shrunk_by_arm: BTreeMap<String, Estimate>,
 }
 
 /// Whether an effect differs between segments (Cochran 1954).
@@ -182,7 +185,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
     }
     adjust(&mut metrics, options)?;
-    add_false_coverage(&mut metrics, &sample.metrics, options.alpha)?;
+    add_false_coverage(&mut metrics, &sample.metrics, options)?;
     let mut checks = checks(&sample, options)?;
     checks.extend(balance_checks(&sample, &options.segments, options.strata.as_deref())?);
     for (metric, sample) in metrics.iter().zip(&sample.metrics) {
@@ -252,17 +255,23 @@ fn analyze_metric(
             arms: summaries(arms)?,
             comparisons: compare(arms, Place::Segment)?,
             shrunk: None,
+            shrunk_by_arm: BTreeMap::new(),
         });
     }
     let mut heterogeneities = Vec::new();
     for column in &options.segments {
         for (position, arm) in treatments.iter().enumerate() {
             let found = across_segments(metric, column, control, arm, options.alpha)?;
-            if position == 0 {
-                for segment in &mut segments {
-                    if let Some(value) = segment.segment.get(column) {
-                        segment.shrunk = found.shrunk.get(&value.as_str().map(str::to_owned)).cloned();
-                    }
+            for segment in &mut segments {
+                let Some(value) = segment.segment.get(column) else { continue };
+                let shrunk = found.shrunk.get(&value.as_str().map(str::to_owned)).cloned();
+                if treatments.len() > 1
+                    && let Some(shrunk) = &shrunk
+                {
+                    segment.shrunk_by_arm.insert(arm.clone(), shrunk.clone());
+                }
+                if position == 0 {
+                    segment.shrunk = shrunk;
                 }
             }
             heterogeneities.extend(found.heterogeneity);

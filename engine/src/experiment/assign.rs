@@ -16,6 +16,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt as _;
+use itertools::Itertools as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -87,6 +88,9 @@ pub struct AssignedArm {
 pub async fn assign_list(request: &AssignmentRequest, out: &Path) -> Result<AssignmentSummary> {
     check_name(out)?;
     let total: f64 = request.arms.iter().map(|(_, share)| share).sum();
+    if let Some(twice) = request.arms.iter().map(|(arm, _)| arm).duplicates().next() {
+        return Err(EngineError::usage(format!("the arm \"{twice}\" is named twice")));
+    }
     if request.arms.len() < 2 || (total - 1.0).abs() > WHOLE_TO || request.arms.iter().any(|(_, share)| *share <= 0.0) {
         return Err(EngineError::usage(format!(
             "two arms or more, each with a share above zero, all together one: {} add up to {total}",

@@ -118,7 +118,7 @@ fn of_covariates(sample: &ExperimentSample, metric: &MetricSample) -> Result<Opt
         let (arm, _) = sample.arms.get(worst.arm)?;
         Some(format!("{name} of {arm} is {:+.3} standard deviations off", worst.standardised_difference?))
     });
-    let worst = worst.unwrap_or_else(|| "nothing varies".to_owned());
+    let worst = worst.unwrap_or_else(|| "nothing varies within an arm".to_owned());
     let (verdict, words) = words(found.verdict);
     let mut check =
         Check::new("pre_experiment_balance", verdict, format!("{}: {worst}; {words}", covariates.names.join(", ")));

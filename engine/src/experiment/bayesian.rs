@@ -15,6 +15,7 @@ use crate::stats::{ArmOutlook, BetaPosterior, BetaPrior, Estimate, NormalPosteri
 
 const UNIFORM_PRIOR: &str = "uniform, Beta(1, 1): one success and one failure in each arm";
 const FLAT_PRIOR: &str = "flat: every mean equally likely; the arms' variances are taken as known";
+const NO_CLUSTERED_POSTERIOR: &str = "a quantile of clusters has no posterior here: read its interval";
 const NO_POSTERIOR: &str = "an arm has fewer than two units, or no value varies in it: nothing says how sure to be";
 
 /// The outlook of all arms on one metric.
@@ -66,9 +67,11 @@ pub(crate) fn outlook_of_arms(
 ) -> Result<BayesianMetric> {
     let statistics: Vec<&ArmStatistic> = arms.values().collect();
     let posteriors = Posteriors::of(&statistics)?;
-    let mut outlook = BayesianMetric { prior: prior_of(kind), higher_is_better, arms: Vec::new(), note: None };
+    let prior = prior_of(posteriors.as_ref(), kind);
+    let mut outlook = BayesianMetric { prior, higher_is_better, arms: Vec::new(), note: None };
     let Some(posteriors) = posteriors else {
-        outlook.note = Some(NO_POSTERIOR);
+        let is_clustered = statistics.iter().any(|arm| matches!(arm, ArmStatistic::ClusteredQuantile { .. }));
+        outlook.note = Some(if is_clustered { NO_CLUSTERED_POSTERIOR } else { NO_POSTERIOR });
         return Ok(outlook);
     };
     let chances = posteriors.outlooks(&statistics, higher_is_better)?;
@@ -99,13 +102,14 @@ pub(crate) fn outlook_against(
         chance_to_win: outlook.chance_to_win,
         expected_loss: outlook.expected_loss,
         difference: difference.summary(alpha)?,
-        prior: prior_of(kind),
+        prior: prior_of(Some(&posteriors), kind),
     }))
 }
 
-fn prior_of(kind: MetricKind) -> &'static str {
-    match kind {
-        MetricKind::Proportion => UNIFORM_PRIOR,
+/// Shares of clusters are told by a normal posterior, as means are.
+fn prior_of(posteriors: Option<&Posteriors>, kind: MetricKind) -> &'static str {
+    match (posteriors, kind) {
+        (Some(Posteriors::Rates(_)), _) | (None, MetricKind::Proportion) => UNIFORM_PRIOR,
         _ => FLAT_PRIOR,
     }
 }

@@ -56,7 +56,13 @@ impl Check {
 
 /// All checks of an experiment: the sample ratio at each stage, and those that the source made.
 pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<Vec<Check>> {
-    let mut checks = vec![sample_ratio(sample, options, "assigned", &sample.arms)?];
+    let mut assigned = sample.arms.clone();
+    // An arm that was planned and that nobody is in is the plainest mismatch.
+    assigned.extend(planned(sample, options).iter().filter_map(|(arm, share)| {
+        let is_missing = *share > 0.0 && !sample.arms.iter().any(|(known, _)| known == arm);
+        is_missing.then(|| (arm.clone(), 0))
+    }));
+    let mut checks = vec![sample_ratio(sample, options, "assigned", &assigned)?];
     let sent = sample.stages.iter().find(|(stage, _)| stage == "sent").map(|(_, counts)| counts);
     // An arm to which nothing was sent at all is one that was to get nothing.
     let gets_nothing = |arm: &str| sent.is_some_and(|sent| sent.get(arm).copied().unwrap_or(0) == 0);
@@ -79,9 +85,14 @@ pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Re
     Ok(checks)
 }
 
+/// The planned shares by arm; nothing where nothing was planned.
+fn planned<'a>(sample: &'a ExperimentSample, options: &'a AnalysisOptions) -> &'a [(String, f64)] {
+    if options.allocation.is_empty() { &sample.allocation } else { &options.allocation }
+}
+
 /// The planned weights of some arms, in their order; none where nothing was planned.
 fn planned_weights(sample: &ExperimentSample, options: &AnalysisOptions, arms: &[(String, u64)]) -> Option<Vec<f64>> {
-    let planned = if options.allocation.is_empty() { &sample.allocation } else { &options.allocation };
+    let planned = planned(sample, options);
     let share = |arm: &str| planned.iter().find(|(name, _)| name == arm).map_or(0.0, |(_, share)| *share);
     (!planned.is_empty()).then(|| arms.iter().map(|(arm, _)| share(arm)).collect())
 }
@@ -90,7 +101,13 @@ fn planned_weights(sample: &ExperimentSample, options: &AnalysisOptions, arms: &
 fn anytime_sample_ratio(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<Option<Check>> {
     let counts: Vec<u64> = sample.arms.iter().map(|(_, n)| *n).collect();
     let known = planned_weights(sample, options, &sample.arms);
-    if counts.len() < 2 || counts.iter().sum::<u64>() == 0 || (known.is_none() && plainly_unequal(&counts)) {
+    // Units of an arm without a share have failed the plain check already.
+    let has_unplanned = known.as_ref().is_some_and(|weights| weights.iter().any(|weight| *weight <= 0.0));
+    if has_unplanned
+        || counts.len() < 2
+        || counts.iter().sum::<u64>() == 0
+        || (known.is_none() && plainly_unequal(&counts))
+    {
         return Ok(None);
     }
     let plan = if known.is_none() { "equal shares" } else { "the planned shares" };
@@ -178,6 +195,18 @@ fn sample_ratio(
             "{shown}: the planned shares are not known and the arms are far from equal; give --allocation to test them"
         );
         return Ok(check(None, Verdict::Warn, detail));
+    }
+    if let Some(weights) = &planned {
+        let unplanned: Vec<&str> = arms
+            .iter()
+            .zip(weights)
+            .filter(|((_, n), weight)| *n > 0 && **weight <= 0.0)
+            .map(|((arm, _), _)| arm.as_str())
+            .collect();
+        if !unplanned.is_empty() {
+            let detail = format!("{shown}: no share was planned for {}", unplanned.join(", "));
+            return Ok(check(None, Verdict::Fail, detail));
+        }
     }
     let plan = if planned.is_none() { "equal shares" } else { "the planned shares" };
     let weights = planned.unwrap_or_else(|| vec![1.0; counts.len()]);

@@ -9,13 +9,13 @@ use super::adjusted::{AdjustedResult, adjusted_for_covariates, post_stratified};
 use super::analysis::MetricAnalysis;
 use super::bayesian::{BayesianComparison, outlook_against};
 use super::exact::{ExactResult, Place, exact};
-use super::margins::{MarginResult, hold_against_margin};
+use super::margins::{FixedSample, MarginResult, hold_against_margin};
 use super::on_delivered::{EffectOnDelivered, effect_on_delivered};
 use super::options::AnalysisOptions;
 use super::sample::{ByArm, MetricRole, MetricSample};
 use super::selection::FalseCoverage;
 use super::sequential::{AlwaysValid, PlannedLook, always_valid, at_planned_look};
-use super::statistic::ArmStatistic;
+use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::Result;
 use crate::stats::{Comparison, Estimate};
 
@@ -75,12 +75,11 @@ impl ArmsComparison {
     /// The result that decides: that of the planned look or the always-valid one where they were asked for, else the
     /// exact one where counts are small, else the adjusted one where the analyst named what to adjust for.
     pub(crate) fn deciding(&self) -> Deciding<'_> {
-        let headline = &self.comparison.difference;
         if let Some(found) = &self.planned_look {
             return Deciding {
                 p_value: found.p_value_adjusted,
                 difference: &found.difference,
-                name: "stagewise adjusted p",
+                name: "repeated adjusted p",
             };
         }
         if let Some(found) = &self.always_valid {
@@ -90,6 +89,12 @@ impl ArmsComparison {
                 name: "always-valid adjusted p",
             };
         }
+        self.of_fixed_sample()
+    }
+
+    /// The result that decides where nobody looks before the end.
+    fn of_fixed_sample(&self) -> Deciding<'_> {
+        let headline = &self.comparison.difference;
         if let Some(found) = &self.exact {
             let difference = found.difference.as_ref().unwrap_or(headline);
             return Deciding { p_value: found.p_value_adjusted, difference, name: "exact adjusted p" };
@@ -175,35 +180,52 @@ fn compare_pair(
         None
     };
     let overall = place == Place::Overall;
+    let exact = exact(baseline, treated, place, alpha)?;
     let margin = match options.margins.iter().find(|spec| spec.metric == metric.name) {
         Some(spec) if overall => {
-            Some(hold_against_margin(spec, metric.lower_is_better, (control, baseline), (arm, treated), alpha)?)
+            let fixed = FixedSample { comparison: &comparison, exact: exact.as_ref() };
+            Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), fixed, alpha)?)
         }
         _ => None,
     };
-    let planned_look = match &options.looks {
-        Some(looks) if overall => at_planned_look(looks, baseline, treated, alpha)?,
-        _ => None,
-    };
-    Ok(ArmsComparison {
+    let mut found = ArmsComparison {
         arm: arm.to_owned(),
         control: control.to_owned(),
         p_value_adjusted: comparison.p_value,
         comparison,
-        exact: exact(baseline, treated, place, alpha)?,
+        exact,
         adjusted: if overall { adjusted_for_covariates(metric, control, arm, alpha)? } else { None },
         post_stratified: if overall {
             post_stratified(metric, options.strata.as_deref(), control, arm, alpha)?
         } else {
             None
         },
-        planned_look,
+        planned_look: None,
         always_valid: always,
         bayesian,
         margin,
         false_coverage: None,
         complier: if overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
-    })
+    };
+    if matches!(baseline, ArmStatistic::Logarithm(_)) {
+        // A lift of logarithms is that of the geometric mean, whichever way the difference was found.
+        for adjusted in [&mut found.adjusted, &mut found.post_stratified].into_iter().flatten() {
+            adjusted.lift = lift_of_logarithms(&adjusted.difference);
+        }
+        if let Some(always) = &mut found.always_valid {
+            always.lift = lift_of_logarithms(&always.difference);
+        }
+    }
+    if let Some(looks) = options.looks.as_ref().filter(|_| overall) {
+        let fixed = found.of_fixed_sample();
+        found.planned_look = at_planned_look(looks, fixed.difference, fixed.p_value, alpha)?;
+    } else if options.sequential.is_some() {
+        // The sequence is of the plain difference, and it decides.
+        for adjusted in [&mut found.adjusted, &mut found.post_stratified].into_iter().flatten() {
+            adjusted.decides = false;
+        }
+    }
+    Ok(found)
 }
 
 /// Adjusts p values: over all arms and metrics, guardrails apart (they are there to alarm); and for each metric over all
@@ -242,7 +264,7 @@ fn adjust_family(family: &mut [&mut ArmsComparison], options: &AnalysisOptions) 
         comparison.post_stratified.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
     })?;
     adjust_kind(family, options, |comparison| {
-        comparison.planned_look.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))
+        comparison.planned_look.as_mut().map(|found| (found.repeated_p_value, &mut found.p_value_adjusted))
     })?;
     adjust_kind(family, options, |comparison| {
         comparison.always_valid.as_mut().map(|found| (found.p_value, &mut found.p_value_adjusted))

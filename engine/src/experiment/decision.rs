@@ -55,6 +55,15 @@ pub struct Decision {
 }
 
 impl MetricAnalysis {
+    /// Its name, with what tells it from others of the same name.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{} ({detail})", self.metric),
+            None => self.metric.clone(),
+        }
+    }
+
     /// Whether the decision rests on this metric.
     #[must_use]
     pub fn is_primary(&self) -> bool {
@@ -120,7 +129,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     let mut why: Vec<String> = primary
         .comparisons
         .iter()
-        .map(|comparison| format!("{}: {}", primary.metric, in_words(primary, comparison, alpha)))
+        .map(|comparison| format!("{}: {}", primary.label(), in_words(primary, comparison, alpha)))
         .collect();
     let mut winners: Vec<&ArmsComparison> =
         primary.comparisons.iter().filter(is_certain).filter(|comparison| better(comparison) > 0.0).collect();
@@ -171,7 +180,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         why.extend(reasons);
         return keep(why);
     }
-    why.push(format!("no arm is certain to be better than {control} on {}", primary.metric));
+    why.push(format!("no arm is certain to be better than {control} on {}", primary.label()));
     why.extend(how_long(primary, rule));
     Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
 }
@@ -336,7 +345,7 @@ fn guard(metrics: &[MetricAnalysis], arm: &str, alpha: f64) -> Guard {
             }
         } else if metric.is_guardrail() && is_certain(comparison, alpha) && gain(metric, comparison) < 0.0 {
             let words = in_words(metric, comparison, alpha);
-            return Guard::Harmed(format!("guardrail {} got worse: {words}", metric.metric));
+            return Guard::Harmed(format!("guardrail {} got worse: {words}", metric.label()));
         }
     }
     unproven.map_or(Guard::Clear, Guard::Unproven)
@@ -353,7 +362,8 @@ fn within_margins(metrics: &[MetricAnalysis], arm: &str) -> Vec<String> {
 fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) -> String {
     let means = (mean_of(metric, &comparison.arm), mean_of(metric, &comparison.control));
     let (Some(treated), Some(baseline)) = means else {
-        return format!("{} has no units", comparison.arm);
+        let empty = if means.0.is_none() { &comparison.arm } else { &comparison.control };
+        return format!("{empty} has no units");
     };
     let found = &comparison.comparison;
     let deciding = comparison.deciding();

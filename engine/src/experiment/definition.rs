@@ -138,7 +138,7 @@ struct File {
     secondary: Vec<Spanned<String>>,
     #[serde(default)]
     guardrails: Vec<Spanned<String>>,
-    minimum_effect: Option<Spanned<String>>,
+    minimum_effect: Option<Spanned<NumberOrText>>,
     window_days: Option<Spanned<u32>>,
     #[serde(default)]
     margins: BTreeMap<String, Spanned<String>>,
@@ -221,7 +221,7 @@ impl ExperimentDefinition {
         }
         let minimum_effect = match &file.minimum_effect {
             None => None,
-            Some(text) => Some(minimum_effect(text.get_ref()).ok_or_else(|| {
+            Some(text) => Some(minimum_effect(&text.get_ref().text()).ok_or_else(|| {
                 wrong(text.span(), "write the minimum effect as 0.5pp, 5% or a number above zero in the metric's units")
             })?),
         };
@@ -364,11 +364,28 @@ fn path(name: &str) -> ObjectPath {
     ObjectPath::from(format!("{name}.toml"))
 }
 
+/// A number, or a text with what it is of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(f64),
+    Text(String),
+}
+
+impl NumberOrText {
+    fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
 fn minimum_effect(text: &str) -> Option<MinimumEffect> {
     let positive = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
     let text = text.trim();
     if let Some(points) = text.strip_suffix("pp") {
-        positive(points).map(|points| MinimumEffect::Difference(points / 100.0))
+        positive(points).filter(|points| *points < 100.0).map(|points| MinimumEffect::Difference(points / 100.0))
     } else if let Some(percent) = text.strip_suffix('%') {
         positive(percent).map(|percent| MinimumEffect::Lift(percent / 100.0))
     } else {

@@ -97,6 +97,15 @@ pub(crate) fn exact(
     Ok(Some(result))
 }
 
+/// The difference with its exact interval at another alpha.
+pub(crate) fn exact_difference(
+    control: &ArmStatistic,
+    treatment: &ArmStatistic,
+    alpha: f64,
+) -> Result<Option<Estimate>> {
+    Ok(exact(control, treatment, Place::Overall, alpha)?.and_then(|found| found.difference))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,6 +68,12 @@ impl UnitTable {
         }
         let mut columns = vec![arm.clone()];
         for (position, metric) in request.metrics.iter().enumerate() {
+            if request.metrics[..position].contains(metric) {
+                return Err(EngineError::usage(format!(
+                    "the metric \"{}\" is named twice: it would count as two tests",
+                    metric.name
+                )));
+            }
             let column = known(&schema, &metric.name, request)?;
             columns.push(format!("{} AS m{position}", metric_value(&schema, &metric.name, &column)?));
             if let Some(denominator) = metric.denominator() {

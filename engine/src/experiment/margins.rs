@@ -8,12 +8,19 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::decision::p_value_in_words;
+use super::exact::ExactResult;
 use super::metric::MetricKind;
-use super::statistic::ArmStatistic;
+use super::sample::MetricSample;
+use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::{EngineError, Result};
 use crate::stats::VarianceCorrection::Uncorrected;
+use crate::stats::cluster::tested_cluster_effect;
 use crate::stats::equivalence::Arms;
-use crate::stats::{Direction, Margin, MarginTest, MarginVerdict, non_inferiority_test};
+use crate::stats::quantile::quantile_effect;
+use crate::stats::{
+    Comparison, Direction, Estimate, Margin, MarginTest, MarginVerdict, Moments, non_inferiority_test, ratio_effect,
+};
 
 /// A margin of a metric: `opt_out=0.5pp` (percentage points of a share), `conversion=5%` (of the control's value),
 /// `revenue=0.02` (the metric's own units). With a sign it says what is worse: `+` a rise, `-` a fall; without one, of a
@@ -68,6 +75,15 @@ impl FromStr for MarginSpec {
 impl MarginSpec {
     /// Refuses percentage points of what is no share.
     pub(crate) fn check(&self, kind: MetricKind) -> Result<()> {
+        if kind == MetricKind::Proportion
+            && let Margin::Absolute(size) = self.margin
+            && size >= 1.0
+        {
+            return Err(EngineError::usage(format!(
+                "margin {}={}: a share cannot get worse by all there is; write percentage points, as in 0.5pp, or a share below one",
+                self.metric, self.text
+            )));
+        }
         if self.in_points && kind != MetricKind::Proportion {
             return Err(EngineError::usage(format!(
                 "margin {}={}: the metric is a mean and has no percentage points; give its own units, or %",
@@ -92,37 +108,135 @@ pub struct MarginResult {
     pub words: String,
 }
 
+/// The tests of the same two arms without a margin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FixedSample<'a> {
+    pub(crate) comparison: &'a Comparison,
+    pub(crate) exact: Option<&'a ExactResult>,
+}
+
 /// Whether an arm is not worse than the control by the margin or more.
 pub(crate) fn hold_against_margin(
     spec: &MarginSpec,
-    lower_is_better: bool,
+    sample: &MetricSample,
     (control, baseline): (&str, &ArmStatistic),
     (arm, treated): (&str, &ArmStatistic),
+    fixed: FixedSample<'_>,
     alpha: f64,
 ) -> Result<MarginResult> {
-    let by_metric = if lower_is_better { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
+    let by_metric = if sample.lower_is_better { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
     let direction = spec.direction.unwrap_or(by_metric);
-    let (left, right) = (baseline.moments()?, treated.moments()?);
-    let arms = match (baseline, treated) {
-        (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) => {
-            Arms::Proportions { control: *control, treatment: *treatment, correction: Uncorrected }
-        }
-        _ => Arms::Means { control: &left, treatment: &right },
+    let mut test = test_of(spec.margin, direction, baseline, treated, alpha)?;
+    // Where counts are too small for the score test, the interval that is to be read decides.
+    let read = fixed.exact.as_ref().and_then(|found| found.difference.as_ref());
+    if let (Some(exact), Margin::Absolute(_)) = (read, spec.margin) {
+        by_interval(&mut test, exact, direction, "exact interval of the difference");
+    } else if matches!(baseline, ArmStatistic::ClusteredQuantile { .. }) {
+        let found = match spec.margin {
+            Margin::Absolute(_) => &fixed.comparison.difference,
+            Margin::Relative(_) => &fixed.comparison.lift,
+        };
+        by_interval(&mut test, found, direction, &fixed.comparison.method);
+    }
+    let metric = match &sample.detail {
+        Some(detail) => format!("{} ({detail})", spec.metric),
+        None => spec.metric.clone(),
     };
-    let test = non_inferiority_test(arms, spec.margin, direction, alpha / 2.0)?;
-    let (metric, margin) = (&spec.metric, &spec.text);
+    let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::NonInferior => format!("{arm} is not worse than {control} on {metric} by {margin} or more"),
         MarginVerdict::Inferior => format!("{arm} is worse than {control} on {metric} by more than {margin}"),
         _ => format!("the data do not say whether {arm} is worse than {control} on {metric} by {margin} or more"),
     };
-    let p_value = test.p_value.map_or_else(|| "no test".to_owned(), |p_value| format!("one-sided p {p_value:.4}"));
-    Ok(MarginResult { margin: spec.margin, direction, test, words: format!("{shown} ({p_value})") })
+    let how = match test.p_value {
+        Some(p_value) => format!("one-sided p {}", p_value_in_words(p_value)),
+        None if test.effect.low.is_some() || test.effect.high.is_some() => "by the interval".to_owned(),
+        None => "no test".to_owned(),
+    };
+    Ok(MarginResult { margin: spec.margin, direction, test, words: format!("{shown} ({how})") })
+}
+
+/// The test at half of alpha, by what the metric's headline rests on.
+fn test_of(
+    margin: Margin,
+    direction: Direction,
+    baseline: &ArmStatistic,
+    treated: &ArmStatistic,
+    alpha: f64,
+) -> Result<MarginTest> {
+    let effect;
+    let (left, right) = (baseline.moments()?, treated.moments()?);
+    let arms = match (baseline, treated) {
+        (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) => {
+            Arms::Proportions { control: *control, treatment: *treatment, correction: Uncorrected }
+        }
+        (ArmStatistic::Clusters(control), ArmStatistic::Clusters(treatment)) => {
+            effect = tested_cluster_effect(control, treatment)?;
+            Arms::Effect(&effect)
+        }
+        (ArmStatistic::Ratio(control), ArmStatistic::Ratio(treatment)) => {
+            effect = ratio_effect(control, treatment)?;
+            Arms::Effect(&effect)
+        }
+        (ArmStatistic::Quantile { share, values }, ArmStatistic::Quantile { values: treatment, .. }) => {
+            effect = quantile_effect(values, treatment, *share)?;
+            Arms::Effect(&effect)
+        }
+        (ArmStatistic::Logarithm(_), ArmStatistic::Logarithm(_)) => {
+            return of_logarithms(margin, direction, &left, &right, alpha);
+        }
+        _ => Arms::Means { control: &left, treatment: &right },
+    };
+    Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?)
+}
+
+/// Of ln(1 + value) a share of the control is a step on the scale of the logarithm, and so is the lift.
+fn of_logarithms(
+    margin: Margin,
+    direction: Direction,
+    control: &Moments,
+    treatment: &Moments,
+    alpha: f64,
+) -> Result<MarginTest> {
+    let arms = Arms::Means { control, treatment };
+    let Margin::Relative(share) = margin else {
+        return Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?);
+    };
+    let step = match direction {
+        Direction::HigherIsBetter if share < 1.0 => -(-share).ln_1p(),
+        // Nothing is worse by all there is or more.
+        Direction::HigherIsBetter => f64::MAX,
+        Direction::LowerIsBetter => share.ln_1p(),
+    };
+    let mut test = non_inferiority_test(arms, Margin::Absolute(step), direction, alpha / 2.0)?;
+    test.boundary = if direction == Direction::HigherIsBetter { -share } else { share };
+    test.effect = lift_of_logarithms(&test.effect);
+    Ok(test)
+}
+
+/// Takes the verdict from an interval at alpha, whose ends each hold at half of it.
+fn by_interval(test: &mut MarginTest, found: &Estimate, direction: Direction, method: &str) {
+    let beyond = |end: Option<f64>, above: bool| {
+        end.is_some_and(|end| if above { end > test.boundary } else { end < test.boundary })
+    };
+    let (kept, broken) = match direction {
+        Direction::HigherIsBetter => (beyond(found.low, true), beyond(found.high, false)),
+        Direction::LowerIsBetter => (beyond(found.high, false), beyond(found.low, true)),
+    };
+    test.verdict = match (kept, broken) {
+        (true, _) => MarginVerdict::NonInferior,
+        (_, true) => MarginVerdict::Inferior,
+        _ => MarginVerdict::NotShown,
+    };
+    (test.statistic, test.p_value) = (None, None);
+    test.effect = found.clone();
+    method.clone_into(&mut test.method);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::sample::MetricRole;
     use crate::stats::{Moments, Proportion};
 
     fn spec(text: &str) -> MarginSpec {
@@ -150,7 +264,11 @@ mod tests {
     #[test]
     fn verdicts_follow_the_way_that_is_better() {
         let held = |text: &str, lower_is_better, control, treatment| {
-            hold_against_margin(&spec(text), lower_is_better, ("A", &control), ("B", &treatment), 0.05).unwrap()
+            let comparison = ArmStatistic::compare(&control, &treatment, 0.05).unwrap();
+            let fixed = FixedSample { comparison: &comparison, exact: None };
+            let mut sample = MetricSample::new("m".to_owned(), MetricKind::Mean, MetricRole::Secondary);
+            sample.lower_is_better = lower_is_better;
+            hold_against_margin(&spec(text), &sample, ("A", &control), ("B", &treatment), fixed, 0.05).unwrap()
         };
         // Opt-outs 1.0 % and 1.1 %, half a point would be too many: non-inferior, the example of stats::equivalence.
         let few = held("opt_out=0.5pp", true, share(10_000, 100), share(10_000, 110));

@@ -20,6 +20,8 @@ use crate::stats::{GroupSequential, MixtureBoundary};
 pub const DEFAULT_POWER: f64 = 0.8;
 /// More looks than these are no group-sequential plan: plan for an always-valid analysis.
 const MOST_LOOKS: u32 = 50;
+/// Units of an arm below which Student's t is plainly wider than the normal distribution.
+const FEW_UNITS: u64 = 30;
 
 /// The effect to be found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -241,7 +243,7 @@ pub fn plan_experiment(request: &PlanRequest) -> Result<ExperimentPlan> {
         inflation: (design.inflation > 1.0).then_some(design.inflation),
         looks: boundaries.looks(n_per_arm),
         days,
-        notes: notes(request, question, &design, days),
+        notes: notes(request, (question, n_per_arm), &design, days),
     })
 }
 
@@ -366,7 +368,12 @@ impl Boundaries {
     }
 }
 
-fn notes(request: &PlanRequest, question: PlanQuestion, design: &CampaignDesign, days: Option<u64>) -> Vec<String> {
+fn notes(
+    request: &PlanRequest,
+    (question, n_per_arm): (PlanQuestion, u64),
+    design: &CampaignDesign,
+    days: Option<u64>,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if request.arms > 2 {
         let others = request.arms - 1;
@@ -378,6 +385,12 @@ fn notes(request: &PlanRequest, question: PlanQuestion, design: &CampaignDesign,
         notes.push(format!(
             "the minimum detectable effect is a rise, found with power {}; of a fall, plan for the share of failures",
             design.power
+        ));
+    }
+    if request.metric == MetricKind::Mean && n_per_arm < FEW_UNITS {
+        notes.push(format!(
+            "the size is by the normal distribution; Welch's t test, which the analysis uses, needs one or two units an arm more \
+             where there are fewer than {FEW_UNITS}"
         ));
     }
     match request.looks {

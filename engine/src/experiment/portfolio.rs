@@ -106,7 +106,20 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
     let known = list_experiments(session).await?;
     for summary in known.iter().filter(|summary| summary.source != "definition") {
         let id = &summary.experiment_id;
-        let analysis = analyze_store(session, id, &options).await?;
+        let analysis = match analyze_store(session, id, &options).await {
+            Ok(analysis) => analysis,
+            // One definition that does not fit its logs is no reason to tell nothing of the others.
+            Err(
+                why @ (EngineError::Usage(_)
+                | EngineError::Refused(_)
+                | EngineError::NotFound(_)
+                | EngineError::Statistics(_)),
+            ) => {
+                left_out.push(format!("{id}: {why}"));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(failed) = analysis.checks.iter().find(|check| check.verdict == Verdict::Fail) {
             left_out.push(format!("{id}: check {} failed", failed.check));
             continue;

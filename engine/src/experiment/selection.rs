@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::analysis::MetricAnalysis;
 use super::comparisons::ArmsComparison;
+use super::exact::exact_difference;
+use super::options::AnalysisOptions;
 use super::sample::{ByArm, MetricSample};
 use super::statistic::ArmStatistic;
 use crate::error::Result;
@@ -16,6 +18,8 @@ use crate::stats::selection::false_coverage_alpha;
 use crate::stats::{Contender, Estimate, Interval, best_arm};
 
 const REPORT_THIS: &str = "report the hybrid estimate: the naive one is too high on average, as the best of several";
+
+const NO_EXACT_LIFT: &str = "an exact test of shares has an interval of their difference alone";
 
 /// The intervals of a comparison that was picked for being significant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +56,23 @@ pub struct BestOfArms {
 }
 
 /// Adds intervals to the comparisons that were significant among others that were not, family by family.
-pub(crate) fn add_false_coverage(metrics: &mut [MetricAnalysis], samples: &[MetricSample], alpha: f64) -> Result<()> {
+pub(crate) fn add_false_coverage(
+    metrics: &mut [MetricAnalysis],
+    samples: &[MetricSample],
+    options: &AnalysisOptions,
+) -> Result<()> {
+    let alpha = options.alpha;
+    // Intervals of several looks are not those of one fixed test at another alpha; nor are adjusted ones, whose numbers the
+    // plain statistics do not have.
+    let is_other = |found: &ArmsComparison| {
+        let adjusted = [&found.adjusted, &found.post_stratified];
+        found.planned_look.is_some()
+            || found.always_valid.is_some()
+            || adjusted.into_iter().flatten().any(|found| found.decides)
+    };
+    if metrics.iter().flat_map(|metric| &metric.comparisons).any(is_other) {
+        return Ok(());
+    }
     for guardrails in [false, true] {
         let family = metrics
             .iter_mut()
@@ -75,7 +95,7 @@ pub(crate) fn add_false_coverage(metrics: &mut [MetricAnalysis], samples: &[Metr
 
 fn widen(family: Vec<(&mut ArmsComparison, &ByArm)>, alpha: f64) -> Result<()> {
     let selected: Vec<bool> =
-        family.iter().map(|(found, _)| found.p_value_adjusted.is_some_and(|p_value| p_value < alpha)).collect();
+        family.iter().map(|(found, _)| found.decisive_p_value().is_some_and(|p_value| p_value < alpha)).collect();
     let picked = selected.iter().filter(|is_selected| **is_selected).count();
     let comparisons = selected.len();
     // All of them picked is no selection.
@@ -89,13 +109,15 @@ fn widen(family: Vec<(&mut ArmsComparison, &ByArm)>, alpha: f64) -> Result<()> {
             continue;
         }
         let wider = ArmStatistic::compare(control, arm, false_coverage_alpha)?;
-        found.false_coverage = Some(FalseCoverage {
-            difference: wider.difference,
-            lift: wider.lift,
-            alpha: false_coverage_alpha,
-            picked,
-            comparisons,
-        });
+        // Of the test that picked it; an exact one has no lift.
+        let exact = found.exact.as_ref().and_then(|found| found.difference.as_ref()).is_some();
+        let exact = if exact { exact_difference(control, arm, false_coverage_alpha)? } else { None };
+        let (difference, lift) = match exact {
+            Some(difference) => (difference, Estimate::undefined(NO_EXACT_LIFT)),
+            None => (wider.difference, wider.lift),
+        };
+        found.false_coverage =
+            Some(FalseCoverage { difference, lift, alpha: false_coverage_alpha, picked, comparisons });
     }
     Ok(())
 }

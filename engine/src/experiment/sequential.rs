@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
+use crate::stats::distribution::normal;
+use crate::stats::effect::EstimatedEffect;
 use crate::stats::sequential::Spending;
 use crate::stats::{Effect, Estimate, GroupSequential, always_valid_means};
 
@@ -93,28 +95,39 @@ pub struct PlannedLook {
     pub information_fraction: f64,
     /// The z that stops the experiment; none where no alpha is spent yet.
     pub critical_value: Option<f64>,
-    /// Whether the difference lies beyond it.
+    /// The z that has the p value of the test without looks.
+    pub statistic: Option<f64>,
+    /// Whether it lies beyond the critical value.
     pub crossed: bool,
     /// The difference: when the experiment stops, median-unbiased; before, with an interval that holds at every look.
     pub difference: Estimate,
     /// By stage-wise ordering, where the experiment stops; none before.
     pub p_value: Option<f64>,
-    /// The same, adjusted for the comparisons that belong together.
+    /// The least alpha at which a plan of the same looks would have stopped here: it holds at every look.
+    pub repeated_p_value: Option<f64>,
+    /// The repeated p value, adjusted for the comparisons that belong together.
     pub p_value_adjusted: Option<f64>,
     /// The boundaries, in words.
     pub method: String,
 }
 
-/// Holds an arm against the control at the last of some looks.
+/// Holds the result of a fixed sample, whatever test it is of, against the boundary of the last of some looks: by the z that
+/// has its p value (the significance-level approach, Jennison and Turnbull 2000, section 3.3). One look at the whole sample
+/// is the fixed test again.
 pub(crate) fn at_planned_look(
     spec: &LooksSpec,
-    control: &ArmStatistic,
-    treatment: &ArmStatistic,
+    difference: &Estimate,
+    p_value: Option<f64>,
     alpha: f64,
 ) -> Result<Option<PlannedLook>> {
     let plan = GroupSequential::alpha_spending(spec.spending, &spec.shares, alpha)?;
     let look = spec.shares.len();
-    let found = plan.analyse(look, &Effect::of_means(&control.moments()?, &treatment.moments()?)?)?;
+    let effect = effect_with(difference, p_value, alpha)?;
+    let found = plan.analyse(look, &effect)?;
+    let repeated_p_value = effect
+        .statistic()
+        .map(|statistic| GroupSequential::repeated_p_value(spec.spending, &spec.shares, statistic))
+        .transpose()?;
     let Some(information_fraction) = spec.shares.last().copied() else { return Ok(None) };
     // The last of the looks so far is the end only where all planned units are there.
     let stops = found.crossed || information_fraction >= 1.0;
@@ -126,12 +139,38 @@ pub(crate) fn at_planned_look(
         look,
         information_fraction,
         critical_value: found.critical_value,
+        statistic: effect.statistic(),
         crossed: found.crossed,
         difference,
         p_value,
-        p_value_adjusted: p_value,
+        repeated_p_value,
+        p_value_adjusted: repeated_p_value,
         method: plan.method,
     }))
+}
+
+/// A normal effect with the difference and the two-sided p value of another test.
+fn effect_with(difference: &Estimate, p_value: Option<f64>, alpha: f64) -> Result<Effect> {
+    let Some((estimate, p_value)) = difference.estimate.zip(p_value) else {
+        let note = difference.note.clone().unwrap_or_else(|| "there is no test".to_owned());
+        return Ok(Effect::Untestable { values: None, note });
+    };
+    let width = difference.low.zip(difference.high).map_or(0.0, |(low, high)| high - low);
+    let statistic = if p_value < 1.0 { normal::critical_value(p_value.max(f64::MIN_POSITIVE)) } else { 0.0 };
+    let standard_error = if estimate != 0.0 && statistic > 0.0 {
+        estimate.abs() / statistic
+    } else {
+        // Of no difference the width of the interval tells how sure that is.
+        width / (2.0 * normal::critical_value(alpha))
+    };
+    Ok(Effect::new(EstimatedEffect {
+        difference: if statistic > 0.0 { estimate } else { 0.0 },
+        standard_error,
+        degrees_of_freedom: None,
+        baseline: 0.0,
+        baseline_variance: 0.0,
+        covariance: 0.0,
+    })?)
 }
 
 /// Holds an arm against the control at one of any number of looks; none where the metric has no standard error.

@@ -6,7 +6,7 @@ use super::metric::MetricKind;
 use crate::error::Result;
 use crate::report::precise::moments;
 use crate::stats::{
-    ClusterTotal, Comparison, Effect, Moments, Proportion, RatioMoments, ValueCounts, WildBootstrap,
+    ClusterTotal, Comparison, Effect, Estimate, Moments, Proportion, RatioMoments, ValueCounts, WildBootstrap,
     compare_clustered_quantiles, compare_clusters, compare_logarithms, compare_means, compare_proportions,
     compare_quantiles, compare_ratios,
 };
@@ -165,6 +165,17 @@ impl ArmStatistic {
             }
             _ => compare_means(&control.moments()?, &treatment.moments()?, alpha)?,
         })
+    }
+}
+
+/// The lift of the geometric mean that a difference of logarithms is.
+pub(crate) fn lift_of_logarithms(difference: &Estimate) -> Estimate {
+    let lift = |end: Option<f64>| end.map(f64::exp_m1).filter(|lift| lift.is_finite());
+    Estimate {
+        estimate: lift(difference.estimate),
+        low: lift(difference.low),
+        high: lift(difference.high),
+        note: difference.note.clone(),
     }
 }
 

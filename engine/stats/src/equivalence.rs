@@ -20,6 +20,7 @@
 //! the margin is rejected exactly when the margin lies outside. For the customary 95 % interval pass an alpha of 0.025.
 
 use crate::distribution::{normal, students_t};
+use crate::effect::Effect;
 use crate::error::{StatsError, check_not_negative};
 use crate::interval::Estimate;
 use crate::mean::{fieller_interval_lift, welch_interval_difference, welch_t_test};
@@ -29,6 +30,7 @@ use crate::proportion::{
     score_test_ratio,
 };
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// Which way a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -133,6 +135,8 @@ pub enum Arms<'a> {
         /// The arm that is judged.
         treatment: &'a Moments,
     },
+    /// Any effect with a standard error: of ratios, clusters, quantiles.
+    Effect(&'a Effect),
 }
 
 /// Whether the treatment is not worse than the control by the margin or more.
@@ -264,8 +268,15 @@ fn margin_test(
     let score = match scale.score(boundary, &effect)? {
         Ok(score) => score,
         Err(note) => {
+            // An effect without any spread, of metrics that vary in neither arm, lies on one side or the other.
+            let known = effect.estimate.filter(|_| effect.low == effect.estimate && effect.high == effect.estimate);
+            let above = known.and_then(|known| known.partial_cmp(&boundary));
+            let verdict = match (above, side) {
+                (Some(Ordering::Greater), Side::Above) | (Some(Ordering::Less), Side::Below) => shown,
+                (Some(Ordering::Less), Side::Above) | (Some(Ordering::Greater), Side::Below) => contrary,
+                _ => MarginVerdict::NotShown,
+            };
             effect.note = Some(note);
-            let verdict = MarginVerdict::NotShown;
             return Ok(MarginTest { boundary, effect, confidence, statistic: None, p_value: None, verdict, method });
         }
     };
@@ -357,6 +368,14 @@ impl<'a> Scale<'a> {
                 let lift = fieller_interval_lift(control, treatment, two_sided)?;
                 (lift, "Fieller test and interval of the lift, with Welch's degrees of freedom")
             }
+            (Arms::Effect(effect), false) => (
+                effect.comparison(two_sided, "")?.difference,
+                "test and interval of the effect with its standard error",
+            ),
+            (Arms::Effect(effect), true) => (
+                effect.comparison(two_sided, "")?.lift,
+                "Fieller test and interval of the lift, with the effect's standard error",
+            ),
         };
         Ok((effect, method.to_owned()))
     }
@@ -380,12 +399,33 @@ impl<'a> Scale<'a> {
                 });
                 Ok(score.ok_or_else(from_effect))
             }
+            Arms::Effect(effect_of_arms) => {
+                if self.relative && (effect.low.is_none() || effect.high.is_none()) {
+                    return Ok(Err(unbounded(effect)));
+                }
+                let Effect::Estimated(parts) = effect_of_arms else { return Ok(Err(from_effect())) };
+                // Of a relative margin, the difference less that share of the control's size.
+                let share = if self.relative { hypothesis * parts.baseline.signum() } else { 0.0 };
+                let distance = if self.relative {
+                    parts.difference - share * parts.baseline
+                } else {
+                    parts.difference - hypothesis
+                };
+                let variance = parts.standard_error * parts.standard_error + share * share * parts.baseline_variance
+                    - 2.0 * share * parts.covariance;
+                if variance <= 0.0 {
+                    return Ok(Err(from_effect()));
+                }
+                let statistic = distance / variance.sqrt();
+                let two_sided = match parts.degrees_of_freedom {
+                    Some(degrees_of_freedom) => students_t::two_sided_p_value(statistic, degrees_of_freedom),
+                    None => normal::two_sided_p_value(statistic),
+                };
+                Ok(Ok(Score::new(statistic, two_sided)))
+            }
             Arms::Means { control, treatment } => {
                 if self.relative && (effect.low.is_none() || effect.high.is_none()) {
-                    return Ok(Err(effect.note.clone().map_or_else(
-                        || NO_UNITS.to_owned(),
-                        |note| format!("{note}; hold it against an absolute margin"),
-                    )));
+                    return Ok(Err(unbounded(effect)));
                 }
                 // Moving or stretching an arm until the hypothesis says "equal means" leaves Welch's statistic; the
                 // degrees of freedom stay those of the difference, as in Fieller's interval.
@@ -408,6 +448,11 @@ impl<'a> Scale<'a> {
             }
         }
     }
+}
+
+/// Why a relative margin cannot be held against a lift that has no ends.
+fn unbounded(lift: &Estimate) -> String {
+    lift.note.clone().map_or_else(|| NO_UNITS.to_owned(), |note| format!("{note}; hold it against an absolute margin"))
 }
 
 #[cfg(test)]

@@ -212,10 +212,12 @@ async fn a_planned_look_decides_by_its_boundary() {
     let early = analysis(&["spend:winsorised"], looks("0.2")).await;
     let look = first(&early, 0).planned_look.as_ref().unwrap();
     assert!(!look.crossed && look.p_value.is_none() && look.critical_value.unwrap() > 4.5, "{look:?}");
-    assert_close(first(&early, 0).decisive_p_value(), None, "no p value before the experiment stops");
+    assert!(first(&early, 0).decisive_p_value().unwrap() > 0.05, "{look:?}");
     let last = analysis(&["spend:winsorised"], looks("0.2,1")).await;
     let look = first(&last, 0).planned_look.as_ref().unwrap();
-    let statistic = first(&last, 0).comparison.statistic.unwrap().abs();
+    let statistic = look.statistic.unwrap().abs();
+    // Of so many units Welch's t and the z with its p value are nearly the same.
+    assert!((statistic - first(&last, 0).comparison.statistic.unwrap().abs()).abs() < 0.02);
     assert!((look.critical_value.unwrap() - 1.96).abs() < 1e-3);
     assert_eq!(look.crossed, statistic > look.critical_value.unwrap());
     for wrong in ["", "0.5,0.2", "0", "half"] {

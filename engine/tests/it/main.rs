@@ -3,6 +3,7 @@
 
 mod care;
 mod exactly_once;
+mod experiment_agreement;
 mod experiment_delivery;
 mod experiment_design;
 mod experiment_kinds;

@@ -2,6 +2,8 @@
 //!
 //! A metric is there if the logs that it needs hold any rows, and amounts if they are in one currency.
 
+use itertools::Itertools as _;
+
 use super::StoreExperiment;
 use crate::error::{EngineError, Result};
 use crate::event::Log;
@@ -123,6 +125,11 @@ impl StoreExperiment<'_> {
         };
         let names: Vec<String> =
             if wanted.is_empty() { DEFAULT_METRICS.map(str::to_owned).into() } else { wanted.to_vec() };
+        if let Some(twice) = names.iter().duplicates().next() {
+            return Err(EngineError::usage(format!(
+                "the metric \"{twice}\" is named twice: it would count as two tests"
+            )));
+        }
         let mut metrics: Vec<StoreMetric> = Vec::new();
         for text in &names {
             let spec: MetricSpec = text.parse()?;

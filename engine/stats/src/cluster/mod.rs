@@ -115,6 +115,20 @@ pub fn compare_clusters(
     })
 }
 
+/// The effect that [`compare_clusters`] tests, but for the bootstrap: by the delta method where clusters are many, else CR2
+/// with its degrees of freedom, which where there are few of them is the cautious neighbour of the bootstrap.
+///
+/// # Errors
+///
+/// As [`cluster_effect`].
+pub fn tested_cluster_effect(control: &[ClusterTotal], treatment: &[ClusterTotal]) -> Result<Effect, StatsError> {
+    let (control, treatment) = (with_units(control)?, with_units(treatment)?);
+    if control.len().min(treatment.len()) >= MANY_CLUSTERS {
+        return ratio_effect(&as_ratio(&control)?, &as_ratio(&treatment)?);
+    }
+    cluster_effect(&control, &treatment)
+}
+
 /// The difference of the means per unit with its CR2 standard error and Bell and `McCaffrey`'s degrees of freedom.
 ///
 /// # Errors

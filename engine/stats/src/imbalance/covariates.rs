@@ -122,7 +122,16 @@ pub fn covariate_balance(arms: &[CrossMoments]) -> Result<CovariateBalance, Stat
         differences.iter().filter_map(|difference| difference.standardised_difference).map(f64::abs).reduce(f64::max);
     let columns: Vec<usize> = (0..width).collect();
     let test = omnibus(&with_units, &all, &columns);
-    let is_large = largest_difference.is_some_and(|difference| difference >= LARGE_DIFFERENCE);
+    // Arms with a value of their own each, which varies within none, differ by more than any number of deviations.
+    #[allow(clippy::float_cmp, reason = "a constant is the same to the last bit, or is none")]
+    let differs_by_constants = differences.iter().any(|difference| {
+        let (control, treatment) = (&arms[0], &arms[difference.arm]);
+        difference.standardised_difference.is_none()
+            && control.n > 1
+            && treatment.n > 1
+            && control.means[difference.covariate] != treatment.means[difference.covariate]
+    });
+    let is_large = differs_by_constants || largest_difference.is_some_and(|difference| difference >= LARGE_DIFFERENCE);
     let fewest = arms.iter().map(|arm| arm.n).min().unwrap_or(0);
     let is_rough = fewest < FEWEST_UNITS_EACH.saturating_mul(width as u64);
     let note = match &test {

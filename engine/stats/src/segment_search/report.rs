@@ -130,6 +130,7 @@ pub struct SegmentSearch {
     /// Segments with enough units and a p value on the discovery half.
     pub considered: usize,
     /// The selected segments, the smallest p value on the discovery half first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<FoundSegment>,
     /// All selected segments together on the estimation half, at confidence 1 − alpha: one question, no correction.
     pub together: Comparison,

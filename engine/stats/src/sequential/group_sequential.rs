@@ -24,6 +24,8 @@ use std::f64::consts::E;
 const SMALLEST_STEP: f64 = 1e-4;
 /// Less than this on a side is not spent yet: the critical value would be above 7, and is left for later looks.
 const LEAST_SPENT: f64 = 1e-12;
+/// No repeated p value is below this: less alpha is not spent at a look.
+pub const LEAST_REPEATED: f64 = 1e-10;
 /// No critical value is above this.
 const GREATEST_CRITICAL: f64 = 12.0;
 
@@ -208,6 +210,44 @@ impl GroupSequential {
             }
         };
         Ok(Self { alpha, looks, method })
+    }
+
+    /// The least alpha at which `statistic` would cross the boundary of the last of the looks made so far, had the whole
+    /// plan been made at that alpha: a repeated p value (Jennison and Turnbull 2000, section 9.2). It holds at whatever
+    /// look it is read, crossed or not, and may be adjusted for several hypotheses like any other p value (Holm's test with
+    /// looks: Maurer and Bretz 2013, "Multiple testing in group sequential trials using graphical approaches"). From
+    /// [`LEAST_REPEATED`] to 1; with a single look at the whole information it is the ordinary two-sided p value.
+    ///
+    /// # Errors
+    ///
+    /// As [`alpha_spending`](Self::alpha_spending); [`StatsError::NotFinite`] for the statistic.
+    pub fn repeated_p_value(
+        spending: Spending,
+        information_fractions: &[f64],
+        statistic: f64,
+    ) -> Result<f64, StatsError> {
+        check_finite("the statistic", statistic)?;
+        let crosses = |log_alpha: f64| -> Result<bool, StatsError> {
+            let plan = Self::alpha_spending(spending, information_fractions, log_alpha.exp())?;
+            let bound = plan.looks.last().and_then(|look| look.critical_value);
+            Ok(bound.is_some_and(|bound| statistic.abs() > bound))
+        };
+        let (mut low, mut high) = (LEAST_REPEATED.ln(), (1.0 - 1e-9_f64).ln());
+        if crosses(low)? {
+            return Ok(LEAST_REPEATED);
+        }
+        if !crosses(high)? {
+            return Ok(1.0);
+        }
+        while high - low > 1e-9 {
+            let middle = low.midpoint(high);
+            if crosses(middle)? {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Ok(high.exp())
     }
 
     /// Probability of crossing at each look, on either side, when z at the full planned information is expected to be

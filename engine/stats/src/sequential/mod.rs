@@ -18,5 +18,5 @@ pub mod stopping;
 mod walk;
 
 pub use confidence_sequence::{MixtureBoundary, always_valid_means, always_valid_proportions, running_comparisons};
-pub use group_sequential::{BoundaryShape, GroupSequential, Look, Spending};
+pub use group_sequential::{BoundaryShape, GroupSequential, LEAST_REPEATED, Look, Spending};
 pub use stopping::{LookAnalysis, StoppedResult};

@@ -1,0 +1,226 @@
+//! What stands beside a headline agrees with it: looks, margins, lifts of logarithms, checks, and what was picked.
+
+use std::fmt::Write as _;
+
+use sendlift_engine::event::Log;
+use sendlift_engine::experiment::{
+    AnalysisOptions, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec, PortfolioRequest, Recommendation,
+    UnitRequest, Verdict, analyze_arms, analyze_units, experiment_portfolio,
+};
+use sendlift_engine::ingest::input::Input;
+use sendlift_engine::stats::MarginVerdict;
+
+use crate::support::TestStore;
+
+async fn arms(rows: &str, options: AnalysisOptions) -> ExperimentAnalysis {
+    analyze_arms(&Input::memory("arms.csv", rows.to_owned().into()), &options).await.unwrap()
+}
+
+fn looks(shares: &str) -> AnalysisOptions {
+    AnalysisOptions { looks: Some(LooksSpec::read(shares, "obrien-fleming").unwrap()), ..AnalysisOptions::default() }
+}
+
+fn shares(of: &[(&str, f64)]) -> Vec<(String, f64)> {
+    of.iter().map(|(arm, share)| ((*arm).to_owned(), *share)).collect()
+}
+
+fn margin(text: &str) -> AnalysisOptions {
+    AnalysisOptions { margins: vec![text.parse().unwrap()], ..AnalysisOptions::default() }
+}
+
+#[tokio::test]
+async fn one_look_at_the_whole_is_the_test_without_looks() {
+    // Arms of very different size, for whom an unpooled z would be another; few units, whose test is Student's t.
+    let tables = [
+        "arm,n,successes\nA,10000,500\nB,110,2\n",
+        "arm,n,successes\nA,5000,500\nB,5000,560\n",
+        "arm,n,mean,variance\nA,5,10,4\nB,5,12.7,4\n",
+        "arm,n,successes\nA,20,0\nB,20,6\n",
+    ];
+    for table in tables {
+        let plain = arms(table, AnalysisOptions { allocation: shares(&[]), ..AnalysisOptions::default() }).await;
+        let looked = arms(table, looks("1")).await;
+        let expected = plain.metrics[0].comparisons[0].decisive_p_value().unwrap();
+        let look = looked.metrics[0].comparisons[0].planned_look.as_ref().unwrap();
+        for p_value in [look.p_value, look.repeated_p_value, look.p_value_adjusted] {
+            assert!((p_value.unwrap() - expected).abs() < 1e-6, "{table} {p_value:?} {expected}");
+        }
+        assert_eq!(look.crossed, expected < 0.05, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_effect_at_the_last_look_wins_among_several_metrics() {
+    let table = "metric,arm,n,successes\nm1,A,5000,500\nm1,B,5000,1500\nm2,A,5000,500\nm2,B,5000,500\nm3,A,5000,500\nm3,B,5000,500\n";
+    let options = AnalysisOptions { correction: Correction::Holm, ..looks("0.2,0.4,0.6,0.8,1") };
+    let found = arms(table, options).await;
+    let best = &found.metrics[0].comparisons[0];
+    let look = best.planned_look.as_ref().unwrap();
+    // By stage-wise ordering no p value at the last look is below what was spent before; the repeated one is the least alpha
+    // that would have stopped here.
+    assert!(look.crossed && look.p_value.unwrap() > 0.02, "{look:?}");
+    assert!(best.decisive_p_value().unwrap() < 1e-8, "{look:?}");
+    assert_eq!(found.decision.recommendation, Recommendation::Ship);
+    // A look that is crossed at alpha and not at a third of it is no win among three.
+    let close = table.replace("m1,B,5000,1500", "m1,B,5000,568");
+    let found = arms(&close, looks("0.2,0.4,0.6,0.8,1")).await;
+    let look = found.metrics[0].comparisons[0].planned_look.as_ref().unwrap();
+    let repeated = look.repeated_p_value.unwrap();
+    assert!(look.crossed && repeated < 0.05 && repeated * 3.0 > 0.05, "{look:?}");
+    assert!((look.p_value_adjusted.unwrap() - repeated * 3.0).abs() < 1e-9, "{look:?}");
+    assert_ne!(found.decision.recommendation, Recommendation::Ship);
+}
+
+#[tokio::test]
+async fn planned_arms_that_are_missing_and_unplanned_ones_fail_the_sample_ratio() {
+    let table = "arm,n,successes\nA,200,20\nB,200,20\n";
+    for (planned, words) in [
+        (&[("A", 0.4), ("B", 0.4), ("C", 0.2)][..], "C 0"),
+        (&[("A", 0.5), ("C", 0.5)][..], "no share was planned for B"),
+    ] {
+        let found = arms(table, AnalysisOptions { allocation: shares(planned), ..AnalysisOptions::default() }).await;
+        let check = found.checks.iter().find(|check| check.check == "sample_ratio").unwrap();
+        assert!(check.verdict == Verdict::Fail && check.detail.contains(words), "{check:?}");
+        assert_eq!(found.decision.recommendation, Recommendation::DoNotTrust);
+    }
+    let fits = &[("A", 0.5), ("B", 0.5)];
+    let found = arms(table, AnalysisOptions { allocation: shares(fits), ..AnalysisOptions::default() }).await;
+    assert_eq!(found.checks[0].verdict, Verdict::Ok);
+}
+
+#[tokio::test]
+async fn margins_go_by_the_interval_that_is_to_be_read() {
+    // 0 against 3 of 20: the exact interval is wider than three points, the score test's is not.
+    let found = arms("arm,n,successes\nA,20,3\nB,20,0\n", margin("metric=3pp")).await;
+    let pair = &found.metrics[0].comparisons[0];
+    let (exact, held) = (pair.exact.as_ref().unwrap().difference.as_ref().unwrap(), pair.margin.as_ref().unwrap());
+    assert_eq!(held.test.effect, *exact);
+    let is_within = exact.low.unwrap() > -0.03;
+    assert_eq!(held.test.verdict == MarginVerdict::NonInferior, is_within, "{exact:?} {held:?}");
+    // What varies in neither arm keeps any margin, and is not waited for for ever.
+    let flat = arms("arm,n,mean,variance\nA,500,1,0\nB,500,1,0\n", margin("metric=5%")).await;
+    let held = flat.metrics[0].comparisons[0].margin.as_ref().unwrap();
+    assert_eq!(held.test.verdict, MarginVerdict::NonInferior, "{held:?}");
+    let table = Input::memory("arms.csv", "arm,n,successes\nA,20,3\nB,20,0\n".into());
+    let error = analyze_arms(&table, &margin("metric=200pp")).await.unwrap_err();
+    assert!(error.to_string().contains("percentage points"), "{error}");
+}
+
+/// Units of two arms in shops; of each shop all are in one arm.
+fn units() -> String {
+    let mut csv = "id,arm,shop,spend,day,age\n".to_owned();
+    for i in 0..480_u32 {
+        let shop = i % 12;
+        let arm = if shop % 2 == 0 { "A" } else { "B" };
+        let spend = f64::from(i * 37 % 101) * if arm == "B" { 0.3 } else { 0.27 } + f64::from(shop);
+        writeln!(
+            csv,
+            "u{i},{arm},s{shop},{spend},2026-03-{:02},{}",
+            1 + i % 9,
+            ["young", "old"][(i / 12 % 2) as usize]
+        )
+        .unwrap();
+    }
+    csv
+}
+
+async fn of_units(metric: &str, options: AnalysisOptions) -> ExperimentAnalysis {
+    let request = UnitRequest {
+        input: Input::memory("units.csv", units().into()),
+        arm: "arm".to_owned(),
+        metrics: vec![metric.parse().unwrap()],
+        unit: Some("id".to_owned()),
+        filter: None,
+    };
+    analyze_units(&request, &options).await.unwrap()
+}
+
+#[tokio::test]
+async fn margins_of_clusters_have_their_degrees_of_freedom() {
+    let options = AnalysisOptions { randomised_by: Some("shop".to_owned()), ..margin("spend=1.5") };
+    let found = of_units("spend", options).await;
+    let pair = &found.metrics[0].comparisons[0];
+    let held = pair.margin.as_ref().unwrap();
+    // The same interval as the headline, which tells both that zero and that the margin is inside.
+    let (headline, margin) = (&pair.comparison.difference, &held.test.effect);
+    for (found, expected) in [(margin.low, headline.low), (margin.high, headline.high)] {
+        assert!((found.unwrap() - expected.unwrap()).abs() < 1e-9, "{margin:?} {headline:?}");
+    }
+    let is_within = headline.low.unwrap() > -1.5;
+    assert_eq!(held.test.verdict == MarginVerdict::NonInferior, is_within);
+}
+
+#[tokio::test]
+async fn every_lift_of_logarithms_is_that_of_the_geometric_mean() {
+    let options = AnalysisOptions { sequential: Some(500), strata: Some("age".to_owned()), ..margin("spend=5%") };
+    let found = of_units("spend:log", options).await;
+    let pair = &found.metrics[0].comparisons[0];
+    let stratified = pair.post_stratified.as_ref().unwrap();
+    let always = pair.always_valid.as_ref().unwrap();
+    for (difference, lift) in [
+        (&pair.comparison.difference, &pair.comparison.lift),
+        (&stratified.difference, &stratified.lift),
+        (&always.difference, &always.lift),
+    ] {
+        let expected = difference.estimate.unwrap().exp_m1();
+        assert!((lift.estimate.unwrap() - expected).abs() < 1e-12, "{difference:?} {lift:?}");
+    }
+    // Five percent less is ln 0.95 lower.
+    let held = pair.margin.as_ref().unwrap();
+    let lift = &pair.comparison.lift;
+    assert!((held.test.effect.low.unwrap() - lift.low.unwrap()).abs() < 1e-9, "{held:?} {lift:?}");
+    let statistic = held.test.statistic.unwrap() / pair.comparison.statistic.unwrap();
+    let difference = pair.comparison.difference.estimate.unwrap();
+    assert!((statistic - (difference - 0.95_f64.ln()) / difference).abs() < 1e-9, "{statistic}");
+    // With a sequence that decides, nothing else says that it does.
+    assert!(!stratified.decides);
+}
+
+#[tokio::test]
+async fn a_search_tells_what_it_found_once() {
+    let options = AnalysisOptions { search: true, segments: vec!["age".to_owned()], ..AnalysisOptions::default() };
+    let found = of_units("spend", options).await;
+    let json = serde_json::to_string(&found.metrics[0].search[0]).unwrap();
+    assert_eq!(json.matches("\"found\":").count(), 1, "{json}");
+}
+
+#[tokio::test]
+async fn what_was_picked_was_picked_by_what_decides() {
+    // By the exact test m is not significant, by the pooled z it is.
+    let table = "metric,arm,n,successes\nm,A,20,0\nm,B,20,4\nk,A,1000,100\nk,B,1000,180\nj,A,1000,100\nj,B,1000,101\n";
+    let plain = AnalysisOptions { correction: Correction::None, ..AnalysisOptions::default() };
+    let found = arms(table, plain.clone()).await;
+    let picked: Vec<bool> = found.metrics.iter().map(|metric| metric.comparisons[0].false_coverage.is_some()).collect();
+    assert_eq!(picked, [false, true, false]);
+    let sequential = arms(table, AnalysisOptions { sequential: Some(100_000), ..plain }).await;
+    assert!(sequential.metrics.iter().all(|metric| metric.comparisons[0].false_coverage.is_none()));
+    // A tie says nothing of either, and no interval of no width.
+    let tie = arms("arm,n,successes\nA,1000,100\nB,1000,120\nC,1000,120\n", AnalysisOptions::default()).await;
+    let best = tie.metrics[0].best_arm.as_ref().unwrap();
+    assert!(best.hybrid.estimate.is_none() && best.hybrid.note.is_some(), "{best:?}");
+    assert!(best.hybrid.high.unwrap() - best.hybrid.low.unwrap() > 0.05, "{best:?}");
+}
+
+#[tokio::test]
+async fn a_definition_that_does_not_fit_leaves_the_others_in_the_portfolio() {
+    let store = TestStore::new();
+    let mut sends = "message_id,campaign_id,recipient_id,channel,sent_at,variant\n".to_owned();
+    let mut clicks = "click_id,message_id,link,clicked_at\n".to_owned();
+    for campaign in ["x1", "x2", "x3"] {
+        for i in 0..400 {
+            let variant = if i % 2 == 0 { "A" } else { "B" };
+            writeln!(sends, "{campaign}-{i},{campaign},r{i},sms,2026-03-01T10:00:00Z,{variant}").unwrap();
+            if i % 5 == 0 {
+                writeln!(clicks, "k{campaign}-{i},{campaign}-{i},https://x.example/,2026-03-01T11:00:00Z").unwrap();
+            }
+        }
+    }
+
+    store.ingest(&[(Log::Sends, &sends), (Log::Clicks, &clicks)]).await;
+    let wrong = "name = \"x3\"\ncampaign = \"x3\"\narms = { A = 0.5, C = 0.5 }\nprimary = \"click\"\n";
+    ExperimentDefinition::read(wrong, "x3.toml").unwrap().add_to(&store.store, false).await.unwrap();
+    let request = PortfolioRequest { metric: "click".to_owned(), alpha: 0.05, minimum_effect: 0.0 };
+    let found = experiment_portfolio(&store.session().await, &request).await.unwrap();
+    assert_eq!(found.effects.len(), 2);
+    assert!(found.left_out.iter().any(|why| why.starts_with("x3: check sample_ratio failed")), "{:?}", found.left_out);
+}
