@@ -16,6 +16,9 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
             if let Some(margin) = &comparison.margin {
                 say!("{}", margin.words);
             }
+            if let Some(equivalence) = &comparison.equivalence {
+                say!("{}", equivalence.words);
+            }
             print_false_coverage(metric, comparison);
             if let Some(found) = &comparison.complier {
                 let effect = difference_in_words(metric.kind, &found.effect);

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use sendlift_engine::chart::{compare_groups, compare_naturally};
 use sendlift_engine::experiment::{
     AnalysisOptions, ArmSummary, ArmsComparison, AssignmentRequest, ExperimentAnalysis, ExperimentDefinition,
-    ExperimentSummary, LooksSpec, MarginSpec, MetricAnalysis, MetricSpec, PortfolioRequest, Recommendation,
-    SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units, assign_list,
+    ExperimentSummary, LooksSpec, MarginSpec, MetricAnalysis, MetricSpec, PortfolioRequest, ProportionMethods,
+    Recommendation, SegmentAnalysis, UnitRequest, Verdict, analyze_arms, analyze_store, analyze_units, assign_list,
     experiment_portfolio, list_experiments, p_value_in_words, parse_allocation,
 };
 use sendlift_engine::ingest::input::{Input, resolve};
@@ -256,6 +256,8 @@ fn options(arguments: &AnalyzeArguments) -> Result<AnalysisOptions> {
         sequential: arguments.sequential.then_some(arguments.planned_units),
         bayesian: arguments.bayesian,
         margins: arguments.margin.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
+        equivalences: arguments.equivalence.iter().map(|margin| margin.parse()).collect::<Result<Vec<MarginSpec>>>()?,
+        proportions: ProportionMethods::read(arguments.interval.as_deref(), arguments.exact.as_deref())?,
         all_pairs: arguments.all_pairs,
         search: arguments.search,
         path: arguments.path.clone(),

@@ -168,6 +168,15 @@ pub(super) struct AnalyzeArguments {
     /// own units; + before it says that a rise is worse, - that a fall is [default: a rise of a guardrail, else a fall]
     #[arg(long, value_name = "METRIC=VALUE[pp|%]", value_delimiter = ',')]
     pub(super) margin: Vec<String>,
+    /// Within how much of the control an arm counts as the same on a metric, written like --margin without a sign
+    #[arg(long, value_name = "METRIC=VALUE[pp|%]", value_delimiter = ',')]
+    pub(super) equivalence: Vec<String>,
+    /// The test and the intervals of shares: the score test's, or with Miettinen and Nurminen's correction [default: score]
+    #[arg(long, value_name = "score|miettinen-nurminen")]
+    pub(super) interval: Option<String>,
+    /// An exact test of shares, which then decides, whatever the counts [default: where counts are small, by a rule]
+    #[arg(long, value_name = "fisher|barnard|boschloo")]
+    pub(super) exact: Option<String>,
     /// Compare every arm with every other, too
     #[arg(long)]
     pub(super) all_pairs: bool,

@@ -10,7 +10,9 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sendlift_engine::experiment::{AnalysisOptions, DEFAULT_PLANNED_UNITS, LooksSpec, MarginSpec, parse_allocation};
+use sendlift_engine::experiment::{
+    AnalysisOptions, DEFAULT_PLANNED_UNITS, LooksSpec, MarginSpec, ProportionMethods, parse_allocation,
+};
 use sendlift_engine::ingest::times::{TimeParser, zone};
 use sendlift_engine::report::ReportRequest;
 use sendlift_engine::store::At;
@@ -186,6 +188,12 @@ pub(super) struct AnalysisParams {
     /// share, `conversion=5%25` relative, `revenue=0.02` in the metric's own units; %2B before the value says that a rise
     /// is worse, - that a fall is (a rise of a guardrail and a fall of any other unless given).
     margin: Option<String>,
+    /// Within how much of the control an arm counts as the same on a metric, written like a margin without a sign.
+    equivalence: Option<String>,
+    /// The test and the intervals of shares: score (unless given) or miettinen-nurminen.
+    interval: Option<String>,
+    /// An exact test of shares, which then decides: fisher, barnard or boschloo; where counts are small by a rule unless given.
+    exact: Option<String>,
     /// Whether every arm is compared with every other, too.
     #[param(value_type = Option<bool>)]
     all_pairs: Option<String>,
@@ -222,6 +230,11 @@ impl AnalysisParams {
                 .iter()
                 .map(|margin| margin.parse::<MarginSpec>())
                 .collect::<Result<Vec<_>, _>>()?,
+            equivalences: list(self.equivalence.as_deref())
+                .iter()
+                .map(|margin| margin.parse::<MarginSpec>())
+                .collect::<Result<Vec<_>, _>>()?,
+            proportions: ProportionMethods::read(self.interval.as_deref(), self.exact.as_deref())?,
             search: flag("search", self.search.as_deref())?,
             path: self.path.clone(),
             covariates: list(self.covariate.as_deref()),

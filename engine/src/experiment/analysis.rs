@@ -220,7 +220,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
 
 /// Refuses margins of metrics that are not there, or that the kind of metric does not have.
 fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
-    for spec in &options.margins {
+    for spec in options.margins.iter().chain(&options.equivalences) {
         let Some(metric) = sample.metrics.iter().find(|metric| metric.name == spec.metric) else {
             let names: Vec<&str> = sample.metrics.iter().map(|metric| metric.name.as_str()).collect();
             return Err(EngineError::usage(format!(
@@ -231,6 +231,9 @@ fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result
             )));
         };
         spec.check(metric.kind)?;
+    }
+    if let Some(spec) = options.equivalences.iter().find(|spec| spec.direction.is_some()) {
+        return Err(EngineError::usage(format!("equivalence {}: a margin on either side has no sign", spec.metric)));
     }
     Ok(())
 }

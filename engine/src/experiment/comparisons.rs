@@ -9,7 +9,7 @@ use super::adjusted::{AdjustedResult, adjusted_for_covariates, post_stratified};
 use super::analysis::MetricAnalysis;
 use super::bayesian::{BayesianComparison, outlook_against};
 use super::exact::{ExactResult, Place, exact};
-use super::margins::{FixedSample, MarginResult, hold_against_margin};
+use super::margins::{EquivalenceResult, FixedSample, MarginResult, hold_against_margin, hold_within_margin};
 use super::on_delivered::{EffectOnDelivered, effect_on_delivered};
 use super::options::AnalysisOptions;
 use super::sample::{ByArm, MetricRole, MetricSample};
@@ -17,6 +17,7 @@ use super::selection::FalseCoverage;
 use super::sequential::{AlwaysValid, PlannedLook, always_valid, at_planned_look};
 use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::Result;
+use crate::stats::proportion::newcombe_interval;
 use crate::stats::{Comparison, Estimate};
 
 /// An arm held against the control.
@@ -31,6 +32,9 @@ pub struct ArmsComparison {
     pub comparison: Comparison,
     /// The p value adjusted for the comparisons that belong together.
     pub p_value_adjusted: Option<f64>,
+    /// Of shares, the difference with Newcombe's interval (1998, method 10) beside the headline's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newcombe: Option<Estimate>,
     /// Exact, where a share's counts are too small for the headline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactResult>,
@@ -52,6 +56,9 @@ pub struct ArmsComparison {
     /// Whether the arm is not worse by a margin, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<MarginResult>,
+    /// Whether the arm is the same as the control within a margin, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equivalence: Option<EquivalenceResult>,
     /// Intervals that allow for its having been picked, where it was significant among others that were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub false_coverage: Option<FalseCoverage>,
@@ -95,7 +102,7 @@ impl ArmsComparison {
     /// The result that decides where nobody looks before the end.
     fn of_fixed_sample(&self) -> Deciding<'_> {
         let headline = &self.comparison.difference;
-        if let Some(found) = &self.exact {
+        if let Some(found) = self.exact.as_ref().filter(|found| found.p_value.is_some()) {
             let difference = found.difference.as_ref().unwrap_or(headline);
             return Deciding { p_value: found.p_value_adjusted, difference, name: "exact adjusted p" };
         }
@@ -165,7 +172,7 @@ fn compare_pair(
     options: &AnalysisOptions,
 ) -> Result<ArmsComparison> {
     let alpha = options.alpha;
-    let mut comparison = ArmStatistic::compare(baseline, treated, alpha)?;
+    let mut comparison = ArmStatistic::compare_with(baseline, treated, options.proportions.correction, alpha)?;
     if metric.cut.is_some() {
         comparison.method = format!("{}; values above one limit for all arms cut to it", comparison.method);
     }
@@ -180,11 +187,22 @@ fn compare_pair(
         None
     };
     let overall = place == Place::Overall;
-    let exact = exact(baseline, treated, place, alpha)?;
+    let exact = exact(baseline, treated, place, options.proportions.exact, alpha)?;
     let margin = match options.margins.iter().find(|spec| spec.metric == metric.name) {
         Some(spec) if overall => {
             let fixed = FixedSample { comparison: &comparison, exact: exact.as_ref() };
             Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), fixed, alpha)?)
+        }
+        _ => None,
+    };
+    let equivalence = match options.equivalences.iter().find(|spec| spec.metric == metric.name) {
+        Some(spec) if overall => Some(hold_within_margin(spec, metric, (control, baseline), (arm, treated), alpha)?),
+        _ => None,
+    };
+    let newcombe = match (baseline, treated) {
+        (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) if overall => {
+            let interval = newcombe_interval(*control, *treatment, alpha)?;
+            Some(Estimate::from_parts(comparison.difference.estimate, interval))
         }
         _ => None,
     };
@@ -193,6 +211,7 @@ fn compare_pair(
         control: control.to_owned(),
         p_value_adjusted: comparison.p_value,
         comparison,
+        newcombe,
         exact,
         adjusted: if overall { adjusted_for_covariates(metric, control, arm, alpha)? } else { None },
         post_stratified: if overall {
@@ -204,6 +223,7 @@ fn compare_pair(
         always_valid: always,
         bayesian,
         margin,
+        equivalence,
         false_coverage: None,
         complier: if overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
     };

@@ -29,6 +29,11 @@
 //! segments = ["country"]
 //! covariates = ["pre_period"]
 //! post_stratify = "age_band"
+//! interval = "miettinen-nurminen" # of shares; score unless given
+//! exact = "barnard"               # of shares, whatever the counts: fisher, barnard or boschloo
+//!
+//! [equivalence]                   # within which an arm counts as the same as the control
+//! delivery = "1pp"
 //! ```
 //!
 //! What is said on the command line or in a request is laid over it.
@@ -45,6 +50,7 @@ use super::from_store::check_metric;
 use super::margins::MarginSpec;
 use super::metric::MetricSpec;
 use super::options::{AnalysisOptions, Correction, refused_shares};
+use super::proportion_methods::ProportionMethods;
 use super::sequential::DEFAULT_PLANNED_UNITS;
 use crate::error::{EngineError, Result};
 use crate::store::Store;
@@ -117,9 +123,24 @@ struct AnalysisTable {
     planned_units: Option<u64>,
     bayesian: bool,
     all_pairs: bool,
+    interval: Option<Spanned<String>>,
+    exact: Option<Spanned<String>>,
     segments: Vec<String>,
     covariates: Vec<String>,
     post_stratify: Option<String>,
+}
+
+impl AnalysisTable {
+    /// How shares are compared, or where that is not known, and why.
+    fn proportions(&self) -> std::result::Result<ProportionMethods, (Range<usize>, String)> {
+        let text = |asked: Option<&Spanned<String>>| asked.map(|asked| asked.get_ref().clone());
+        let read = |interval: Option<&Spanned<String>>, exact: Option<&Spanned<String>>| {
+            let asked = interval.or(exact).map_or(0..0, Spanned::span);
+            ProportionMethods::read(text(interval).as_deref(), text(exact).as_deref())
+                .map_err(|error| (asked, error.to_string()))
+        };
+        Ok(ProportionMethods { exact: read(None, self.exact.as_ref())?.exact, ..read(self.interval.as_ref(), None)? })
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -142,6 +163,8 @@ struct File {
     window_days: Option<Spanned<u32>>,
     #[serde(default)]
     margins: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    equivalence: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     costs: CostsTable,
     #[serde(default)]
@@ -209,16 +232,10 @@ impl ExperimentDefinition {
             known.map_err(|error| wrong(metric.span(), &error.to_string()))?;
             metrics.push(metric.get_ref().clone());
         }
-        let mut margins = Vec::new();
-        for (metric, margin) in &file.margins {
-            let spec: MarginSpec = format!("{metric}={}", margin.get_ref())
-                .parse()
-                .map_err(|error: EngineError| wrong(margin.span(), &error.to_string()))?;
-            if !metrics.iter().any(|known| known == metric) {
-                return Err(wrong(margin.span(), &format!("\"{metric}\" is no metric of the experiment")));
-            }
-            margins.push(spec);
-        }
+        let specs = |of: &BTreeMap<String, Spanned<String>>| {
+            margin_specs(of, &metrics).map_err(|(span, why)| wrong(span, &why))
+        };
+        let (margins, equivalences) = (specs(&file.margins)?, specs(&file.equivalence)?);
         let minimum_effect = match &file.minimum_effect {
             None => None,
             Some(text) => Some(minimum_effect(&text.get_ref().text()).ok_or_else(|| {
@@ -229,6 +246,7 @@ impl ExperimentDefinition {
             return Err(wrong(days.span(), "the window is at least one day"));
         }
         let analysis = file.analysis;
+        let proportions = analysis.proportions().map_err(|(span, why)| wrong(span, &why))?;
         let mut options = AnalysisOptions {
             control: file.control.map(Spanned::into_inner),
             allocation: file.arms.into_iter().map(|(arm, share)| (arm, share.into_inner())).collect(),
@@ -238,6 +256,8 @@ impl ExperimentDefinition {
             sequential: analysis.sequential.then(|| analysis.planned_units.unwrap_or(DEFAULT_PLANNED_UNITS)),
             bayesian: analysis.bayesian,
             margins,
+            equivalences,
+            proportions,
             all_pairs: analysis.all_pairs,
             covariates: analysis.covariates,
             strata: analysis.post_stratify,
@@ -295,6 +315,12 @@ impl ExperimentDefinition {
             } else {
                 asked.margins.clone()
             },
+            equivalences: if asked.equivalences.is_empty() && asked.metrics.is_empty() {
+                defined.equivalences.clone()
+            } else {
+                asked.equivalences.clone()
+            },
+            proportions: asked.proportions.or(defined.proportions),
             all_pairs: asked.all_pairs || defined.all_pairs,
             covariates: list(&asked.covariates, &defined.covariates),
             strata: asked.strata.clone().or_else(|| defined.strata.clone()),
@@ -358,6 +384,21 @@ impl ExperimentDefinition {
         found.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(found)
     }
+}
+
+/// Reads margins by metric, or says where one is wrong, and why.
+fn margin_specs(
+    of: &BTreeMap<String, Spanned<String>>,
+    metrics: &[String],
+) -> std::result::Result<Vec<MarginSpec>, (Range<usize>, String)> {
+    let spec = |(metric, margin): (&String, &Spanned<String>)| {
+        if !metrics.contains(metric) {
+            return Err((margin.span(), format!("\"{metric}\" is no metric of the experiment")));
+        }
+        let text = format!("{metric}={}", margin.get_ref());
+        text.parse().map_err(|error: EngineError| (margin.span(), error.to_string()))
+    };
+    of.iter().map(spec).collect()
 }
 
 fn path(name: &str) -> ObjectPath {

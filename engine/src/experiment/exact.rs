@@ -10,10 +10,12 @@ use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::proportion::{
-    LEAST_EXPECTED_COUNT, ProportionTest, boschloo_exact_test, fisher_exact_test, recommended_for,
+    LEAST_EXPECTED_COUNT, ProportionTest, barnard_exact_test, boschloo_exact_test, fisher_exact_test, recommended_for,
 };
 
 const READ_THIS: &str = "read this p value and this interval: at such counts those of the pooled z are not right";
+
+const ASKED_FOR: &str = "it decides, for it was asked for";
 
 /// An exact comparison of two shares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,16 +55,22 @@ pub(crate) fn exact(
     control: &ArmStatistic,
     treatment: &ArmStatistic,
     place: Place,
+    chosen: Option<ProportionTest>,
     alpha: f64,
 ) -> Result<Option<ExactResult>> {
     let (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) = (control, treatment) else {
         return Ok(None);
     };
     let recommended = recommended_for(*control, *treatment)?;
-    let Some(least) = recommended.least_expected_count.filter(|least| *least < LEAST_EXPECTED_COUNT) else {
+    // Segments are many, and have the quick test of the rule.
+    let chosen = chosen.filter(|_| place != Place::Segment);
+    let Some(least) =
+        recommended.least_expected_count.filter(|least| chosen.is_some() || *least < LEAST_EXPECTED_COUNT)
+    else {
         return Ok(None);
     };
-    let (test, reason) = match (recommended.test, place) {
+    let (test, reason) = match (chosen.unwrap_or(recommended.test), place) {
+        (test, _) if chosen.is_some() => (test, "the exact test that was asked for".to_owned()),
         (ProportionTest::Boschloo, Place::Segment) => {
             let reason =
                 format!("the least expected count is {least:.1}, below five: Fisher's exact test, of a segment");
@@ -77,11 +85,16 @@ pub(crate) fn exact(
         difference: None,
         odds_ratio: None,
         reason,
-        note: READ_THIS,
+        note: if chosen.is_some() { ASKED_FOR } else { READ_THIS },
     };
     match test {
         // Too many units for any exact test.
         ProportionTest::PooledZ => return Ok(None),
+        ProportionTest::Barnard => {
+            let found = barnard_exact_test(*control, *treatment, alpha)?;
+            result.p_value = found.p_value;
+            result.difference = Some(found.difference);
+        }
         ProportionTest::Boschloo => {
             let found = boschloo_exact_test(*control, *treatment, alpha)?;
             result.p_value = found.p_value;
@@ -101,9 +114,10 @@ pub(crate) fn exact(
 pub(crate) fn exact_difference(
     control: &ArmStatistic,
     treatment: &ArmStatistic,
+    chosen: Option<ProportionTest>,
     alpha: f64,
 ) -> Result<Option<Estimate>> {
-    Ok(exact(control, treatment, Place::Overall, alpha)?.and_then(|found| found.difference))
+    Ok(exact(control, treatment, Place::Overall, chosen, alpha)?.and_then(|found| found.difference))
 }
 
 #[cfg(test)]
@@ -118,7 +132,7 @@ mod tests {
     #[test]
     fn small_counts_are_tested_exactly() {
         // SciPy 1.17.1: scipy.stats.boschloo_exact([[9, 3], [1, 7]]); the interval by tests/oracle/exact_interval.py.
-        let found = exact(&share(10, 3), &share(10, 9), Place::Overall, 0.05).unwrap().unwrap();
+        let found = exact(&share(10, 3), &share(10, 9), Place::Overall, None, 0.05).unwrap().unwrap();
         assert_eq!(found.test, ProportionTest::Boschloo);
         assert!((found.p_value.unwrap() - 0.007_955_551_147).abs() < 1e-9);
         let difference = found.difference.unwrap();
@@ -129,13 +143,13 @@ mod tests {
     #[test]
     fn segments_have_fishers_test_and_large_counts_none() {
         // SciPy: scipy.stats.fisher_exact([[8, 2], [1, 5]]) has p 0.0350 (the example of its documentation).
-        let found = exact(&share(6, 1), &share(10, 8), Place::Segment, 0.05).unwrap().unwrap();
+        let found = exact(&share(6, 1), &share(10, 8), Place::Segment, None, 0.05).unwrap().unwrap();
         assert_eq!(found.test, ProportionTest::Fisher);
         assert!((found.p_value.unwrap() - 0.034_965).abs() < 1e-6);
         assert!(found.odds_ratio.is_some() && found.difference.is_none());
-        let many = exact(&share(20_000, 1), &share(20_000, 3), Place::Overall, 0.05).unwrap().unwrap();
+        let many = exact(&share(20_000, 1), &share(20_000, 3), Place::Overall, None, 0.05).unwrap().unwrap();
         assert_eq!(many.test, ProportionTest::Fisher);
-        assert!(exact(&share(100, 50), &share(100, 60), Place::Overall, 0.05).unwrap().is_none());
-        assert!(exact(&share(0, 0), &share(100, 60), Place::Overall, 0.05).unwrap().is_none());
+        assert!(exact(&share(100, 50), &share(100, 60), Place::Overall, None, 0.05).unwrap().is_none());
+        assert!(exact(&share(0, 0), &share(100, 60), Place::Overall, None, 0.05).unwrap().is_none());
     }
 }

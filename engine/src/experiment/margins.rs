@@ -19,7 +19,8 @@ use crate::stats::cluster::tested_cluster_effect;
 use crate::stats::equivalence::Arms;
 use crate::stats::quantile::quantile_effect;
 use crate::stats::{
-    Comparison, Direction, Estimate, Margin, MarginTest, MarginVerdict, Moments, non_inferiority_test, ratio_effect,
+    Comparison, Direction, EquivalenceTest, Estimate, Margin, MarginTest, MarginVerdict, Moments, equivalence_test,
+    non_inferiority_test, ratio_effect,
 };
 
 /// A margin of a metric: `opt_out=0.5pp` (percentage points of a share), `conversion=5%` (of the control's value),
@@ -108,6 +109,18 @@ pub struct MarginResult {
     pub words: String,
 }
 
+/// An arm held against the control with a margin on either side.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EquivalenceResult {
+    /// The margin, `absolute` in the metric's own units or `relative` to the control.
+    pub margin: Margin,
+    /// The tests: boundaries, effect with its interval, p values, verdict.
+    #[serde(flatten)]
+    pub test: EquivalenceTest,
+    /// The verdict in words.
+    pub words: String,
+}
+
 /// The tests of the same two arms without a margin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FixedSample<'a> {
@@ -138,10 +151,7 @@ pub(crate) fn hold_against_margin(
         };
         by_interval(&mut test, found, direction, &fixed.comparison.method);
     }
-    let metric = match &sample.detail {
-        Some(detail) => format!("{} ({detail})", spec.metric),
-        None => spec.metric.clone(),
-    };
+    let metric = named(spec, sample);
     let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::NonInferior => format!("{arm} is not worse than {control} on {metric} by {margin} or more"),
@@ -164,6 +174,18 @@ fn test_of(
     treated: &ArmStatistic,
     alpha: f64,
 ) -> Result<MarginTest> {
+    if let (ArmStatistic::Logarithm(left), ArmStatistic::Logarithm(right)) = (baseline, treated) {
+        return of_logarithms(margin, direction, left, right, alpha);
+    }
+    with_arms(baseline, treated, |arms| Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?))
+}
+
+/// Two arms as their test has them, by what the metric's headline rests on.
+fn with_arms<T>(
+    baseline: &ArmStatistic,
+    treated: &ArmStatistic,
+    test: impl FnOnce(Arms<'_>) -> Result<T>,
+) -> Result<T> {
     let effect;
     let (left, right) = (baseline.moments()?, treated.moments()?);
     let arms = match (baseline, treated) {
@@ -182,12 +204,43 @@ fn test_of(
             effect = quantile_effect(values, treatment, *share)?;
             Arms::Effect(&effect)
         }
-        (ArmStatistic::Logarithm(_), ArmStatistic::Logarithm(_)) => {
-            return of_logarithms(margin, direction, &left, &right, alpha);
-        }
         _ => Arms::Means { control: &left, treatment: &right },
     };
-    Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?)
+    test(arms)
+}
+
+/// Whether an arm is the same as the control, within a margin on either side: two one-sided tests at alpha (Schuirmann 1987),
+/// so that the interval is that of 1 − 2 alpha.
+pub(crate) fn hold_within_margin(
+    spec: &MarginSpec,
+    sample: &MetricSample,
+    (control, baseline): (&str, &ArmStatistic),
+    (arm, treated): (&str, &ArmStatistic),
+    alpha: f64,
+) -> Result<EquivalenceResult> {
+    if matches!(baseline, ArmStatistic::Logarithm(_)) && matches!(spec.margin, Margin::Relative(_)) {
+        return Err(EngineError::usage(format!(
+            "equivalence {}={}: of a logarithm give the margin in its own units, as 0.05 for about 5 %",
+            spec.metric, spec.text
+        )));
+    }
+    let test = with_arms(baseline, treated, |arms| Ok(equivalence_test(arms, spec.margin, alpha)?))?;
+    let metric = named(spec, sample);
+    let margin = &spec.text;
+    let shown = match test.verdict {
+        MarginVerdict::Equivalent => format!("{arm} and {control} are the same on {metric} within {margin}"),
+        MarginVerdict::Different => format!("{arm} and {control} differ on {metric} by more than {margin}"),
+        _ => format!("the data do not say whether {arm} and {control} are the same on {metric} within {margin}"),
+    };
+    let how = test.p_value.map_or_else(|| "no test".to_owned(), |p_value| format!("p {}", p_value_in_words(p_value)));
+    Ok(EquivalenceResult { margin: spec.margin, test, words: format!("{shown} ({how})") })
+}
+
+fn named(spec: &MarginSpec, sample: &MetricSample) -> String {
+    match &sample.detail {
+        Some(detail) => format!("{} ({detail})", spec.metric),
+        None => spec.metric.clone(),
+    }
 }
 
 /// Of ln(1 + value) a share of the control is a step on the scale of the logarithm, and so is the lift.

@@ -30,6 +30,7 @@ mod options;
 mod path;
 mod plan;
 mod portfolio;
+mod proportion_methods;
 mod sample;
 mod search;
 mod selection;
@@ -52,7 +53,7 @@ pub use from_arms::analyze_arms;
 pub use from_store::{ExperimentSummary, analyze_store, list_experiments};
 pub use from_units::{UnitRequest, analyze_units};
 pub use incrementality::{IncrementalMetric, Incrementality};
-pub use margins::{MarginResult, MarginSpec};
+pub use margins::{EquivalenceResult, MarginResult, MarginSpec};
 pub use metric::{MetricForm, MetricKind, MetricSpec};
 pub use on_delivered::EffectOnDelivered;
 pub use options::{AnalysisOptions, Correction, parse_allocation};
@@ -62,6 +63,7 @@ pub use plan::{
     plan_experiment,
 };
 pub use portfolio::{ExperimentPortfolio, NamedEffect, PortfolioRequest, SharedRecipients, experiment_portfolio};
+pub use proportion_methods::ProportionMethods;
 pub use sample::Cut;
 pub use search::{NamedSegment, SearchResult};
 pub use selection::{BestOfArms, FalseCoverage};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Costs, MinimumEffect};
 use super::margins::MarginSpec;
+use super::proportion_methods::ProportionMethods;
 use super::sequential::LooksSpec;
 use crate::error::EngineError;
 
@@ -81,6 +82,10 @@ pub struct AnalysisOptions {
     pub bayesian: bool,
     /// Margins by which an arm may be worse on a metric.
     pub margins: Vec<MarginSpec>,
+    /// Margins within which an arm has to lie to count as the same as the control on a metric.
+    pub equivalences: Vec<MarginSpec>,
+    /// How shares are compared, where the stated rule is not to choose.
+    pub proportions: ProportionMethods,
     /// Whether every arm is also compared with every other.
     pub all_pairs: bool,
     /// Whether segments are searched for those in which an arm works, found on one half and measured on the other.
@@ -113,6 +118,8 @@ impl Default for AnalysisOptions {
             looks: None,
             bayesian: false,
             margins: Vec::new(),
+            equivalences: Vec::new(),
+            proportions: ProportionMethods::default(),
             all_pairs: false,
             search: false,
             path: None,

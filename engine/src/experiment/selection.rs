@@ -61,7 +61,6 @@ pub(crate) fn add_false_coverage(
     samples: &[MetricSample],
     options: &AnalysisOptions,
 ) -> Result<()> {
-    let alpha = options.alpha;
     // Intervals of several looks are not those of one fixed test at another alpha; nor are adjusted ones, whose numbers the
     // plain statistics do not have.
     let is_other = |found: &ArmsComparison| {
@@ -79,7 +78,7 @@ pub(crate) fn add_false_coverage(
             .zip(samples)
             .filter(|(metric, _)| metric.is_guardrail() == guardrails)
             .flat_map(|(metric, sample)| metric.comparisons.iter_mut().map(move |found| (found, &sample.overall)));
-        widen(family.collect(), alpha)?;
+        widen(family.collect(), options)?;
     }
     for (metric, sample) in metrics.iter_mut().zip(samples) {
         let family = metric
@@ -87,13 +86,14 @@ pub(crate) fn add_false_coverage(
             .iter_mut()
             .zip(sample.segments.values())
             .flat_map(|(segment, arms)| segment.comparisons.iter_mut().map(move |found| (found, arms)));
-        widen(family.collect(), alpha)?;
-        widen(metric.pairs.iter_mut().map(|found| (found, &sample.overall)).collect(), alpha)?;
+        widen(family.collect(), options)?;
+        widen(metric.pairs.iter_mut().map(|found| (found, &sample.overall)).collect(), options)?;
     }
     Ok(())
 }
 
-fn widen(family: Vec<(&mut ArmsComparison, &ByArm)>, alpha: f64) -> Result<()> {
+fn widen(family: Vec<(&mut ArmsComparison, &ByArm)>, options: &AnalysisOptions) -> Result<()> {
+    let alpha = options.alpha;
     let selected: Vec<bool> =
         family.iter().map(|(found, _)| found.decisive_p_value().is_some_and(|p_value| p_value < alpha)).collect();
     let picked = selected.iter().filter(|is_selected| **is_selected).count();
@@ -108,10 +108,11 @@ fn widen(family: Vec<(&mut ArmsComparison, &ByArm)>, alpha: f64) -> Result<()> {
         if !is_selected {
             continue;
         }
-        let wider = ArmStatistic::compare(control, arm, false_coverage_alpha)?;
+        let wider = ArmStatistic::compare_with(control, arm, options.proportions.correction, false_coverage_alpha)?;
         // Of the test that picked it; an exact one has no lift.
         let exact = found.exact.as_ref().and_then(|found| found.difference.as_ref()).is_some();
-        let exact = if exact { exact_difference(control, arm, false_coverage_alpha)? } else { None };
+        let exact =
+            if exact { exact_difference(control, arm, options.proportions.exact, false_coverage_alpha)? } else { None };
         let (difference, lift) = match exact {
             Some(difference) => (difference, Estimate::undefined(NO_EXACT_LIFT)),
             None => (wider.difference, wider.lift),

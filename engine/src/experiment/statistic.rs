@@ -6,9 +6,9 @@ use super::metric::MetricKind;
 use crate::error::Result;
 use crate::report::precise::moments;
 use crate::stats::{
-    ClusterTotal, Comparison, Effect, Estimate, Moments, Proportion, RatioMoments, ValueCounts, WildBootstrap,
-    compare_clustered_quantiles, compare_clusters, compare_logarithms, compare_means, compare_proportions,
-    compare_quantiles, compare_ratios,
+    ClusterTotal, Comparison, Effect, Estimate, Moments, Proportion, RatioMoments, ValueCounts, VarianceCorrection,
+    WildBootstrap, compare_clustered_quantiles, compare_clusters, compare_logarithms, compare_means,
+    compare_proportions_with, compare_quantiles, compare_ratios,
 };
 
 /// The statistics of one metric in one arm. Those without a number for each unit are not kept in the store's rollups.
@@ -147,10 +147,20 @@ impl ArmStatistic {
         })
     }
 
+    /// The comparison by the rule's own methods.
     pub(crate) fn compare(control: &Self, treatment: &Self, alpha: f64) -> Result<Comparison> {
+        Self::compare_with(control, treatment, VarianceCorrection::Uncorrected, alpha)
+    }
+
+    pub(crate) fn compare_with(
+        control: &Self,
+        treatment: &Self,
+        correction: VarianceCorrection,
+        alpha: f64,
+    ) -> Result<Comparison> {
         Ok(match (control, treatment) {
             (Self::Proportion(control), Self::Proportion(treatment)) => {
-                compare_proportions(*control, *treatment, alpha)?
+                compare_proportions_with(*control, *treatment, correction, alpha)?
             }
             (Self::Logarithm(control), Self::Logarithm(treatment)) => compare_logarithms(control, treatment, alpha)?,
             (Self::Ratio(control), Self::Ratio(treatment)) => compare_ratios(control, treatment, alpha)?,

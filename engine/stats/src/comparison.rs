@@ -67,11 +67,30 @@ impl Comparison {
 ///
 /// [`StatsError::InvalidAlpha`]; [`StatsError::SuccessesExceedUnits`].
 pub fn compare_proportions(control: Proportion, treatment: Proportion, alpha: f64) -> Result<Comparison, StatsError> {
-    let correction = VarianceCorrection::Uncorrected;
+    compare_proportions_with(control, treatment, VarianceCorrection::Uncorrected, alpha)
+}
+
+/// The same with Miettinen and Nurminen's correction of the variance where it is asked for: the test and both intervals are
+/// then a little more cautious, by n / (n - 1), and agree as they do without it.
+///
+/// # Errors
+///
+/// As [`compare_proportions`].
+pub fn compare_proportions_with(
+    control: Proportion,
+    treatment: Proportion,
+    correction: VarianceCorrection,
+    alpha: f64,
+) -> Result<Comparison, StatsError> {
     let interval = score_interval_difference(control, treatment, alpha, correction)?;
     let ratio_interval = score_interval_ratio(control, treatment, alpha, correction)?;
     let test = pooled_z_test(control, treatment, correction)?;
-    let method = PROPORTIONS_METHOD.to_owned();
+    let method = match correction {
+        VarianceCorrection::Uncorrected => PROPORTIONS_METHOD.to_owned(),
+        VarianceCorrection::MiettinenNurminen => {
+            format!("{PROPORTIONS_METHOD}; variances corrected by n / (n - 1) (Miettinen and Nurminen 1985)")
+        }
+    };
     let (Some(control_rate), Some(treatment_rate)) = (control.rate(), treatment.rate()) else {
         return Ok(Comparison {
             difference: Estimate::undefined(NO_UNITS),

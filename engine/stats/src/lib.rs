@@ -114,7 +114,7 @@ pub use bayes::{
 };
 pub use calibration::Calibration;
 pub use cluster::{ClusterTotal, WildBootstrap, compare_clusters};
-pub use comparison::{Comparison, compare_means, compare_proportions};
+pub use comparison::{Comparison, compare_means, compare_proportions, compare_proportions_with};
 pub use complier::{ComplierEffect, ComplierTest, DeliveryArm, KeptEffects, complier_effect};
 pub use effect::{ArmValue, Effect, EstimatedEffect};
 pub use equivalence::{

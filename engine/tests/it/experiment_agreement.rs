@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{
-    AnalysisOptions, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec, PortfolioRequest, Recommendation,
-    UnitRequest, Verdict, analyze_arms, analyze_units, experiment_portfolio,
+    AnalysisOptions, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec, PortfolioRequest,
+    ProportionMethods, Recommendation, UnitRequest, Verdict, analyze_arms, analyze_units, experiment_portfolio,
 };
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::stats::MarginVerdict;
@@ -104,6 +104,72 @@ async fn margins_go_by_the_interval_that_is_to_be_read() {
     let table = Input::memory("arms.csv", "arm,n,successes\nA,20,3\nB,20,0\n".into());
     let error = analyze_arms(&table, &margin("metric=200pp")).await.unwrap_err();
     assert!(error.to_string().contains("percentage points"), "{error}");
+}
+
+const MIETTINEN_NURMINEN: (f64, f64, f64) = (-0.007_797_453_2, 0.072_231_191_7, 0.114_281_465_109);
+const MEE: (f64, f64) = (-0.007_777_302_0, 0.072_210_635_4);
+const NEWCOMBE: (f64, f64) = (-0.007_854_225_661, 0.071_998_093_761);
+const EXACT: (f64, f64, f64) = (0.128_705_237_261, 0.125_147_186_674, 0.138_269_242_555);
+
+#[tokio::test]
+async fn shares_are_compared_as_the_analyst_asks() {
+    let table = "arm,n,successes\nA,500,50\nB,500,66\n";
+    let with = |interval: Option<&str>, exact: Option<&str>| AnalysisOptions {
+        proportions: ProportionMethods::read(interval, exact).unwrap(),
+        ..AnalysisOptions::default()
+    };
+    let close = |found: Option<f64>, expected: f64| {
+        assert!((found.unwrap() - expected).abs() < 2e-9, "{found:?} {expected}");
+    };
+    // The score statistic with the likeliest rates for a difference (SciPy 1.17.1, minimize_scalar), solved for the critical
+    // value by brentq; statsmodels 0.15.0's confint_proportions_2indep has the same but for 3e-4 at the upper end. Its
+    // method "newcomb" for Newcombe's, test_proportions_2indep(method="score", correction=True) for the p value.
+    let corrected = arms(table, with(Some("miettinen-nurminen"), None)).await;
+    let pair = &corrected.metrics[0].comparisons[0];
+    close(pair.comparison.difference.low, MIETTINEN_NURMINEN.0);
+    close(pair.comparison.difference.high, MIETTINEN_NURMINEN.1);
+    close(pair.comparison.p_value, MIETTINEN_NURMINEN.2);
+    let plain = arms(table, AnalysisOptions::default()).await;
+    let pair = &plain.metrics[0].comparisons[0];
+    close(pair.comparison.difference.low, MEE.0);
+    close(pair.comparison.difference.high, MEE.1);
+    let newcombe = pair.newcombe.as_ref().unwrap();
+    close(newcombe.low, NEWCOMBE.0);
+    close(newcombe.high, NEWCOMBE.1);
+    assert!(pair.exact.is_none(), "no counts are small");
+    // SciPy 1.17.1: barnard_exact, boschloo_exact, fisher_exact of [[66, 50], [434, 450]].
+    for (test, expected) in [("barnard", EXACT.0), ("boschloo", EXACT.1), ("fisher", EXACT.2)] {
+        let found = arms(table, with(None, Some(test))).await;
+        let pair = &found.metrics[0].comparisons[0];
+        let exact = pair.exact.as_ref().unwrap();
+        assert!((exact.p_value.unwrap() - expected).abs() < 2e-4 * expected, "{test} {exact:?}");
+        assert_eq!(pair.decisive_p_value(), exact.p_value_adjusted, "{test} decides");
+    }
+    assert!(
+        ProportionMethods::read(Some("wald"), None).is_err() && ProportionMethods::read(None, Some("mid-p")).is_err()
+    );
+}
+
+#[tokio::test]
+async fn equivalence_is_two_one_sided_tests() {
+    let same = "arm,n,successes\nA,10000,1000\nB,10000,1010\n";
+    let options =
+        |text: &str| AnalysisOptions { equivalences: vec![text.parse().unwrap()], ..AnalysisOptions::default() };
+    let found = arms(same, options("metric=1pp")).await;
+    let held = found.metrics[0].comparisons[0].equivalence.as_ref().unwrap();
+    assert_eq!(held.test.verdict, MarginVerdict::Equivalent, "{}", held.words);
+    assert!((held.test.confidence - 0.9).abs() < 1e-12 && held.words.contains("are the same"), "{}", held.words);
+    let wide = arms(same, options("metric=0.3pp")).await;
+    let held = wide.metrics[0].comparisons[0].equivalence.as_ref().unwrap();
+    assert_eq!(held.test.verdict, MarginVerdict::NotShown, "{}", held.words);
+    let signed = Input::memory("arms.csv", same.into());
+    assert!(analyze_arms(&signed, &options("metric=+1pp")).await.unwrap_err().to_string().contains("no sign"));
+    // A definition has both, each with its line where it is wrong.
+    let text = "name = \"x\"\nprimary = \"click\"\n[equivalence]\nclick = \"1pp\"\n[analysis]\ninterval = \"wald\"\n";
+    let error = ExperimentDefinition::read(text, "x.toml").unwrap_err().to_string();
+    assert!(error.contains("x.toml line 6") && error.contains("miettinen-nurminen"), "{error}");
+    let error = ExperimentDefinition::read(&text.replace("click = \"1pp\"", "reply = \"1pp\""), "x.toml");
+    assert!(error.unwrap_err().to_string().contains("line 4"));
 }
 
 /// Units of two arms in shops; of each shop all are in one arm.

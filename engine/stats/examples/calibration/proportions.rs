@@ -125,7 +125,7 @@ fn judge(units: u64, table: (u64, u64), truth: Truth, exact: bool) -> Result<Vec
         seen.push(match recommended_for(control, treatment)?.test {
             ProportionTest::PooledZ => pooled,
             ProportionTest::Boschloo => boschloo,
-            ProportionTest::Fisher => fisher,
+            ProportionTest::Fisher | ProportionTest::Barnard => fisher,
         });
     }
     Ok(seen)

@@ -68,6 +68,8 @@ pub enum ProportionTest {
     Boschloo,
     /// Fisher's exact test.
     Fisher,
+    /// Barnard's unconditional exact test; no rule chooses it, who wants it names it.
+    Barnard,
 }
 
 /// Which test to use for two arms, and why.
