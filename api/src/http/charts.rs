@@ -191,6 +191,11 @@ impl Drawing {
                 return Err(Problem::bad_request("segment is missing: name a column, as in segment=country"));
             }
             "segments" => Picture::Segments(params.analysis()?),
+            "windows" if params.report.is_grouped() => {
+                return Err(Problem::bad_request(
+                    "by: the picture shows the windows of all recipients; GET /v1/windows?by= has those of each segment",
+                ));
+            }
             "windows" => Picture::Windows(
                 WindowsRequest {
                     campaign: params.campaign.clone(),

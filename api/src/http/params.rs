@@ -143,6 +143,11 @@ pub(super) struct ReportParams {
 }
 
 impl ReportParams {
+    /// Whether groups are asked for.
+    pub(super) fn is_grouped(&self) -> bool {
+        self.by.is_some()
+    }
+
     /// The report of one campaign or of all. Moments without an offset are in the report's zone.
     pub(super) fn request(&self, campaign: Option<&str>) -> Result<ReportRequest, Problem> {
         let defaults = ReportRequest::default();

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use sendlift_engine::generate::OutputFormat;
-use sendlift_engine::score::{ModelChoice, ScoreJob, ScoreModel, ScoreRequest};
+use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::score::{ModelChoice, ScoreJob, ScoreModel, ScoreRequest, check_score_request};
 use serde_json::{Map, Value};
 
 use super::AppState;
@@ -59,17 +60,18 @@ pub(super) async fn ask_for_scores(
     }
     let key = idempotency_key(&headers)?;
     let (request, format) = asked(&body)?;
-    let saved = match &request.model {
-        ModelChoice::Saved(id) => Some(id.clone()),
-        _ => None,
-    };
+    let wanted = request.clone();
     let job = ScoreJob::new(request, format, key.as_deref(), state.now())?;
     let accepting = state.clone();
     // What was begun here is finished, also for a caller that goes away.
     let accepted = state.workers.spawn(async move {
-        if let Some(id) = saved {
-            ScoreModel::of(&accepting.store, &id).await?;
+        if let ModelChoice::Saved(id) = &wanted.model {
+            ScoreModel::of(&accepting.store, id).await?;
         }
+        // A session of its own: what a condition is tried out on is nobody else's table.
+        let source = Source::Store(accepting.store.clone(), None);
+        let session = QuerySession::open(&source, &accepting.settings, accepting.now()).await?;
+        check_score_request(&session, &wanted).await?;
         accepting.accept_job(job).await
     });
     let accepted = accepted.await.map_err(|error| Problem::internal(&error))??;

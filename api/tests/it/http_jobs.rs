@@ -174,11 +174,20 @@ async fn what_cannot_be_asked_is_refused_at_once() {
         (json!({ "eligibility": { "chanel": "sms" } }), "chanel"),
         (json!({ "format": "xlsx" }), "xlsx"),
         (json!([]), "map"),
+        // Columns and conditions are looked at before the job is accepted.
+        (json!({ "by": ["no_such_column"] }), "no_such_column"),
+        (json!({ "by": ["recipient_id"] }), "another for each recipient"),
+        (json!({ "filter": "no_such_column > 1" }), "no_such_column"),
+        (json!({ "filter": "1; DROP TABLE sends" }), "condition"),
     ] {
         let detail = ask(&server, &body).await.problem(StatusCode::BAD_REQUEST);
         assert!(detail.contains(named), "{body}: {detail}");
     }
     ask(&server, &json!({ "model": { "saved": "none" } })).await.problem(StatusCode::NOT_FOUND);
+    // Nobody was assigned to anything.
+    let uplift = json!({ "model": { "uplift": { "experiment": "none" } } });
+    let detail = ask(&server, &uplift).await.problem(StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(detail.contains("there are no assignments"), "{detail}");
     server.post("/v1/scores", "text/csv", "a,b").await.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     ask_as(&server, " ", &json!({})).await.problem(StatusCode::BAD_REQUEST);
     assert_eq!(server.get("/v1/jobs").await.ok().json(), json!([]));

@@ -39,7 +39,7 @@ mod uplift;
 /// Intervals cover with a probability of one less this; of drift, what chance brings so often is none.
 const ALPHA: f64 = 0.05;
 
-pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, score};
+pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, check_score_request, score};
 pub use drift::{Drift, FeatureDrift};
 pub use economics::PolicyProfit;
 pub use feature_table::{FeatureColumn, FeatureTable, known_features, write_features};

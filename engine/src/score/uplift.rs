@@ -42,6 +42,16 @@ const MORE_THAN_ONE: f64 = 1.05;
 /// An arm that features tell better than this was not drawn at random.
 const ARM_TOLD: f64 = 0.55;
 
+/// Refuses an experiment that is not there, and arms that cannot be compared.
+pub(super) async fn check_experiment(
+    session: &QuerySession,
+    request: &ScoreRequest,
+    experiment: Option<&str>,
+) -> Result<()> {
+    let experiment = chosen_experiment(session, experiment).await?;
+    Arms::of(session, &experiment, request.control.as_deref()).await.map(|_| ())
+}
+
 /// Trains a model on an experiment of the store.
 pub(super) async fn train(
     session: &QuerySession,

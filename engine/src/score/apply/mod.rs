@@ -36,6 +36,27 @@ use scored::{Scored, score_all, try_out};
 pub(super) use scored::reasons;
 pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 
+/// Looks at what is asked for before any work is done: columns, the condition, the experiment and its arms.
+///
+/// # Errors
+/// When it cannot be.
+pub async fn check_score_request(session: &QuerySession, request: &ScoreRequest) -> Result<()> {
+    let moment = Moment::of(session, request.as_of).await?;
+    checked(session, request, moment).await.map(|_| ())
+}
+
+async fn checked(session: &QuerySession, request: &ScoreRequest, moment: Moment) -> Result<ScoreSegments> {
+    request.check()?;
+    let by = ScoreSegments::of(session, &request.by, moment.as_of).await?;
+    if let Some(filter) = &request.filter {
+        try_out(session, moment.as_of.as_microsecond(), filter).await?;
+    }
+    if let ModelChoice::Uplift { experiment } = &request.model {
+        uplift::check_experiment(session, request, experiment.as_deref()).await?;
+    }
+    Ok(by)
+}
+
 /// Scores recipients into a file whose ending says its format (`.parquet`, `.csv`, `.ndjson`, `.arrow`). A model that is
 /// trained for it is kept in the store.
 ///
@@ -47,15 +68,10 @@ pub async fn score(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
-    request.check()?;
     check_name(out)?;
     let moment = Moment::of(session, request.as_of).await?;
     let as_of = moment.as_of;
-    // What is asked for is looked at before any work is done.
-    let by = ScoreSegments::of(session, &request.by, as_of).await?;
-    if let Some(filter) = &request.filter {
-        try_out(session, as_of.as_microsecond(), filter).await?;
-    }
+    let by = checked(session, request, moment).await?;
     let model = match &request.model {
         ModelChoice::Propensity => propensity::train(session, request, as_of, progress).await?,
         ModelChoice::Uplift { experiment } => {
