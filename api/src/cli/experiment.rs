@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context, arguments: &ExperimentArguments) -> a
             portfolio(context, &request).await
         }
         ExperimentCommand::Assign(arguments) => assign(context, arguments).await,
-        ExperimentCommand::Plan(arguments) => super::plan::run(context, arguments),
+        ExperimentCommand::Plan(arguments) => super::plan::run(context, arguments).await,
         ExperimentCommand::Analyze(arguments) => analyze(context, arguments).await,
     }
 }

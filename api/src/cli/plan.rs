@@ -1,8 +1,8 @@
 //! `sendlift experiment plan`: the size, the power or the smallest detectable effect of an experiment; the test on a list.
 
 use sendlift_engine::experiment::{
-    ExperimentPlan, ListPlan, ListRequest, MetricKind, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks,
-    PlannedSize, parse_spending, plan_experiment, plan_list,
+    ExperimentPlan, ListPlan, ListRequest, MetricKind, PastRates, PlanQuestion, PlanRequest, PlannedEffect,
+    PlannedLooks, PlannedSize, parse_spending, past_rates, plan_experiment, plan_list,
 };
 use sendlift_engine::stats::sequential::Spending;
 use sendlift_engine::{EngineError, Result};
@@ -11,7 +11,7 @@ use super::Context;
 use super::output::{Cell, Format, Rows, grouped, percent, print_csv_of, print_json, say};
 use super::plan_arguments::PlanArguments;
 
-pub(super) fn run(context: &Context, arguments: &PlanArguments) -> anyhow::Result<()> {
+pub(super) async fn run(context: &Context, arguments: &PlanArguments) -> anyhow::Result<()> {
     let format = context.output()?;
     if let Some(list) = arguments.list {
         let plan = plan_list(&list_request(arguments, list)?).map_err(of_usage)?;
@@ -22,7 +22,15 @@ pub(super) fn run(context: &Context, arguments: &PlanArguments) -> anyhow::Resul
         };
     }
     refuse_options_of_lists(arguments)?;
-    let plan = plan_experiment(&request(arguments)?).map_err(of_usage)?;
+    let past = match &arguments.from_logs {
+        Some(metric) => {
+            let session = context.session(None).await?;
+            Some(past_rates(&session, metric, arguments.campaign.as_deref()).await?)
+        }
+        None => None,
+    };
+    let mut plan = plan_experiment(&request(arguments, past.as_ref())?).map_err(of_usage)?;
+    plan.notes.extend(past.map(|past| past.words()));
     match format {
         Format::Json => print_json(&plan),
         Format::Csv => print_csv_of(&[plan]),
@@ -61,25 +69,33 @@ fn metric(arguments: &PlanArguments) -> Result<MetricKind> {
     }
 }
 
-fn request(arguments: &PlanArguments) -> Result<PlanRequest> {
+fn request(arguments: &PlanArguments, past: Option<&PastRates>) -> Result<PlanRequest> {
     let spending = arguments.spending.as_deref().map_or(Ok(Spending::OBrienFleming), parse_spending)?;
     let looks = match (arguments.looks, arguments.sequential) {
         (Some(looks), _) => PlannedLooks::Group(looks, spending),
         (None, true) => PlannedLooks::AnyTime,
         (None, false) => PlannedLooks::AtTheEnd,
     };
+    if arguments.days.is_some() && arguments.per_day.is_none() && past.is_none() {
+        return Err(EngineError::usage(
+            "--days takes the units that arrive in a day, too: give --per-day, or --from-logs",
+        ));
+    }
     let by_difference = arguments.difference.map(PlannedEffect::Difference);
     let by_units = arguments.n.map(PlannedSize::PerArm).or(arguments.units.map(PlannedSize::Total));
     Ok(PlanRequest {
-        metric: metric(arguments)?,
-        baseline: arguments.baseline,
-        variance: arguments.variance.or(arguments.standard_deviation.map(|deviation| deviation * deviation)),
+        metric: past.map_or_else(|| metric(arguments), |past| Ok(past.kind))?,
+        baseline: arguments.baseline.or(past.map(|past| past.baseline)),
+        variance: arguments
+            .variance
+            .or(arguments.standard_deviation.map(|deviation| deviation * deviation))
+            .or(past.filter(|past| past.kind == MetricKind::Mean).map(|past| past.variance)),
         effect: by_difference.or(arguments.lift.map(PlannedEffect::Lift)),
         size: by_units.or(arguments.days.map(PlannedSize::Days)),
         power: arguments.power,
         alpha: arguments.alpha,
         arms: arguments.arms,
-        per_day: arguments.per_day,
+        per_day: arguments.per_day.or(past.map(|past| past.per_day)),
         variance_removed: arguments.variance_removed,
         looks,
     })

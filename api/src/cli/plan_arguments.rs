@@ -6,8 +6,15 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     /// The kind of the primary metric
-    #[arg(long, value_name = "proportion|mean", required_unless_present = "list")]
+    #[arg(long, value_name = "proportion|mean", required_unless_present_any = ["list", "from_logs"])]
     pub(super) metric: Option<String>,
+    /// Take the baseline, the variance and the units a day from the store's logs of the last 90 days, where they are not
+    /// given: click, conversion, revenue, `opt_out`, delivery, reply, cost, clicks or conversions
+    #[arg(long, value_name = "METRIC", conflicts_with_all = ["metric", "list"])]
+    pub(super) from_logs: Option<String>,
+    /// With --from-logs: of this campaign alone, whenever it was
+    #[arg(long, value_name = "ID", requires = "from_logs")]
+    pub(super) campaign: Option<String>,
     /// The control's share (0.2 is 20 %) or mean
     #[arg(long, visible_alias = "mean", value_name = "VALUE", allow_negative_numbers = true)]
     pub(super) baseline: Option<f64>,
@@ -42,7 +49,7 @@ pub(super) struct PlanArguments {
     #[arg(long, value_name = "UNITS", conflicts_with = "list")]
     pub(super) per_day: Option<f64>,
     /// Days that there are
-    #[arg(long, requires = "per_day", conflicts_with = "list")]
+    #[arg(long, conflicts_with = "list")]
     pub(super) days: Option<u32>,
     /// Share of the variance that covariates remove (the R² of CUPED)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, hide_default_value = true, conflicts_with = "list")]

@@ -27,6 +27,7 @@ mod margins;
 mod metric;
 mod on_delivered;
 mod options;
+mod past_rates;
 mod path;
 mod plan;
 mod portfolio;
@@ -57,6 +58,7 @@ pub use margins::{EquivalenceResult, MarginResult, MarginSpec};
 pub use metric::{MetricForm, MetricKind, MetricSpec};
 pub use on_delivered::EffectOnDelivered;
 pub use options::{AnalysisOptions, Correction, parse_allocation};
+pub use past_rates::{PAST_DAYS, PastRates, past_rates};
 pub use path::{PathComparison, PathPoint};
 pub use plan::{
     DEFAULT_POWER, ExperimentPlan, LookPlanned, PlanQuestion, PlanRequest, PlannedEffect, PlannedLooks, PlannedSize,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{
-    AnalysisOptions, AssignmentRequest, ExperimentAnalysis, ExperimentDefinition, PortfolioRequest, Recommendation,
-    UnitRequest, Verdict, analyze_store, analyze_units, assign_list, experiment_portfolio,
+    AnalysisOptions, AssignmentRequest, ExperimentAnalysis, ExperimentDefinition, MetricKind, PortfolioRequest,
+    Recommendation, UnitRequest, Verdict, analyze_store, analyze_units, assign_list, experiment_portfolio, past_rates,
 };
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::stats::segment_search::SearchVerdict;
@@ -275,4 +275,28 @@ async fn a_portfolio_draws_winners_towards_the_rest() {
     assert_eq!((found.overlaps.len(), found.overlaps[0].shared), (1, 1_200));
     let none = experiment_portfolio(&store.session().await, &request("conversion")).await.unwrap_err().to_string();
     assert!(none.contains("do not tell conversion"), "{none}");
+}
+
+#[tokio::test]
+async fn a_plan_takes_the_rates_of_the_list_from_its_logs() {
+    let store = two_campaigns().await;
+    let session = store.session().await;
+    let clicked = (0..1_200_u32).filter(|i| if i % 2 == 1 { i % 5 < 2 } else { i % 5 == 0 }).count();
+    let share = f64::from(u32::try_from(clicked).unwrap()) / 1_200.0;
+    let spring = past_rates(&session, "click", Some("spring")).await.unwrap();
+    assert_eq!((spring.units, spring.campaigns, spring.days, spring.kind), (1_200, 1, 3, MetricKind::Proportion));
+    assert!((spring.baseline - share).abs() < 1e-12 && (spring.per_day - 400.0).abs() < 1e-9, "{spring:?}");
+    assert!((spring.variance - share * (1.0 - share) * 1_200.0 / 1_199.0).abs() < 1e-9, "{spring:?}");
+    // The last ninety days of the logs, or nothing.
+    let all = past_rates(&session, "click", None).await;
+    match all {
+        Ok(all) => assert!(all.campaigns >= 1, "{all:?}"),
+        Err(why) => assert!(why.to_string().contains("of the last 90 days"), "{why}"),
+    }
+    for (metric, campaign, words) in
+        [("sales", None, "no rate of \"sales\""), ("click", Some("autumn"), "campaign \"autumn\" has no message")]
+    {
+        let error = past_rates(&session, metric, campaign).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -6,6 +6,7 @@ A number may differ by 1e-6 of itself: another processor adds up in another orde
 
 import csv
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -54,14 +55,14 @@ def main() -> int:
         work = Path(folder) / "oracle"
         shutil.copytree(HERE, work)
         for fixture in (work / "fixtures").glob("*.csv"):
-            fixture.unlink()
+            os.utime(fixture, (0, 0))
         failed = []
         for script in wanted:
             print(script.name, flush=True)
             done = subprocess.run([sys.executable, script.name], cwd=work, capture_output=True, text=True)
             if done.returncode != 0:
                 failed.append(f"{script.name}: {done.stderr.strip().splitlines()[-1:]}")
-        made = sorted((work / "fixtures").glob("*.csv"))
+        made = sorted(path for path in (work / "fixtures").glob("*.csv") if path.stat().st_mtime > 0)
         for fixture in made:
             failed.extend(differences(HERE / "fixtures" / fixture.name, fixture))
     for line in failed[:40]:
