@@ -76,6 +76,44 @@ async fn a_table_of_units_is_scored_and_another_by_the_model_that_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whom_a_message_moves_is_worth_more_than_who_buys_anyway() {
+    const AUDIENCE: usize = 2_000;
+    const MARGIN: f64 = 10.0;
+    const COST: f64 = 1.0;
+    let store = TestStore::new();
+    let out = store.folder.path().join("scores.parquet");
+    // Three worlds; of each 12,000 units to learn from and 6,000 that nobody has seen.
+    for world in [100_000, 200_000, 300_000] {
+        let (table, other) = (unit_table(world..world + 12_000), unit_table(world + 12_000..world + 18_000));
+        let mut profits = Vec::new();
+        for column in ["uplift", "score"] {
+            let mut asked = unit_request(&table, "bought");
+            if column == "uplift" {
+                asked.arm = Some(("arm".to_owned(), "none".to_owned()));
+            } else {
+                asked.exclude = vec!["arm".to_owned()];
+            }
+            asked.apply = Some(Input::memory("other.csv", Bytes::copy_from_slice(other.as_bytes())));
+            score_units(&asked, Some(&store.store), &out, &Quiet).await.unwrap();
+            let scores = read(&out);
+            let mut ranked: Vec<(String, f64)> = texts(&scores, "id")
+                .into_iter()
+                .zip(numbers(&scores, column))
+                .map(|(id, score)| (id, score.unwrap()))
+                .collect();
+            ranked.sort_by(|left, right| right.1.total_cmp(&left.1));
+            // What a message adds in truth: 0.3 in the group 甲, nothing elsewhere.
+            let moved = ranked[..AUDIENCE].iter().filter(|(id, _)| id[1..].parse::<usize>().unwrap() % 3 == 0).count();
+            #[allow(clippy::cast_precision_loss)] // Thousands.
+            profits.push(moved as f64 * 0.3 * MARGIN - AUDIENCE as f64 * COST);
+        }
+        let most = AUDIENCE.to_string().parse::<f64>().unwrap() * (0.3 * MARGIN - COST);
+        assert!(profits[0] > 0.9 * most, "world {world}: {profits:?} of {most}");
+        assert!(profits[0] > profits[1] + 0.3 * most, "world {world}: {profits:?} of {most}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_units_that_cannot_be_learnt_from_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("scores.csv");
