@@ -8,6 +8,7 @@
     experiments  an A/B test over a table of units beside tea-tasting and gbstats
     features     the features of recipients beside an independent computation, and with the future cut off; no times
     score        features, training and scoring beside DuckDB and Polars, LightGBM and scikit-learn
+    windows      send windows beside the naive table of clicks by hour of Polars and DuckDB
     hillstrom    scores of a real campaign beside causalml, scikit-uplift, LightGBM and scikit-learn; no times to speak of
 
 Every engine runs in a process of its own, on the same CPUs; engines take turns, so that a slow minute of the machine does
@@ -27,6 +28,7 @@ import ingestion
 import reports
 import scaling
 import score
+import windows
 from measure import (
     MIB,
     ProcessFailed,
@@ -135,6 +137,13 @@ def scoring(arguments: argparse.Namespace, scratch: Path) -> None:
         print(part, flush=True)
 
 
+def send_windows(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Send windows from a store, of all and of each recipient, beside the counting that a script would do."""
+    print(f"Median of {arguments.runs} runs. {describe_machine(arguments.threads)}.\n", flush=True)
+    kept = (arguments.logs, arguments.store) if arguments.store else None
+    print(windows.compare(arguments.binary, arguments.messages, kept, arguments.runs, arguments.threads, scratch))
+
+
 def real_campaign(arguments: argparse.Namespace, scratch: Path) -> None:
     """Learns scores from one half of Hillstrom's e-mail trial and judges them on the other, over several splits."""
     print(hillstrom.compare(arguments.binary, arguments.data, arguments.seeds, arguments.threads, scratch))
@@ -238,6 +247,9 @@ def command_line() -> argparse.ArgumentParser:
     scored = mode("score", scoring, "features, training and scoring in time and memory", common, own, messages, runs)
     scored.set_defaults(messages=200_000)
     scored.add_argument("--units", type=positive, default=200_000, help="units to learn from (default %(default)s)")
+    timed = mode("windows", send_windows, "send windows beside clicks by hour", common, own, messages, runs)
+    timed.add_argument("--logs", type=logs_folder, help="Parquet logs that are there, with --store")
+    timed.add_argument("--store", type=folder, help="the store that these logs were ingested into, with its facts")
     real = mode("hillstrom", real_campaign, "scores of a real campaign", common, own)
     real.add_argument(
         "--data",
@@ -256,6 +268,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads > usable_cpus():
         parser.error(f"only {usable_cpus()} CPUs are available: give --threads {usable_cpus()} or fewer")
+    if arguments.mode == "windows" and bool(arguments.logs) != bool(arguments.store):
+        parser.error("--logs and --store go together")
     if getattr(arguments, "with_store", False) and not arguments.binary:
         parser.error("--with-store wants a --binary")
     if arguments.work:
