@@ -20,6 +20,18 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
                 say!("{}", equivalence.words);
             }
             print_false_coverage(metric, comparison);
+            if let Some(found) = &comparison.among_reached {
+                let point = |end: Option<f64>| end.map_or_else(dash, |end| format!("{:+.2}", end * 100.0));
+                say!(
+                    "{}, among those whom both reach: {} to {} pp, with chance [{}, {}] ({})",
+                    subject(metric, comparison),
+                    point(found.bounds.low),
+                    point(found.bounds.high),
+                    point(found.bounds_interval.low),
+                    point(found.bounds_interval.high),
+                    found.note
+                );
+            }
             if let Some(found) = &comparison.complier {
                 let effect = difference_in_words(metric.kind, &found.effect);
                 say!("{}, on the delivered: {effect} ({})", subject(metric, comparison), found.note);

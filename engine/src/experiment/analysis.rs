@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::among_reached::add_effects_among_reached;
 use super::balance::balance_checks;
 use super::bayesian::{BayesianMetric, outlook_of_arms};
 use super::checks::{Check, checks};
@@ -186,6 +187,7 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     }
     adjust(&mut metrics, options)?;
     add_false_coverage(&mut metrics, &sample.metrics, options)?;
+    add_effects_among_reached(&mut metrics, &sample, options.alpha)?;
     let mut checks = checks(&sample, options)?;
     checks.extend(balance_checks(&sample, &options.segments, options.strata.as_deref())?);
     for (metric, sample) in metrics.iter().zip(&sample.metrics) {

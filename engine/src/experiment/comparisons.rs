@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::adjusted::{AdjustedResult, adjusted_for_covariates, post_stratified};
+use super::among_reached::EffectAmongReached;
 use super::analysis::MetricAnalysis;
 use super::bayesian::{BayesianComparison, outlook_against};
 use super::exact::{ExactResult, Place, exact};
@@ -62,6 +63,10 @@ pub struct ArmsComparison {
     /// Intervals that allow for its having been picked, where it was significant among others that were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub false_coverage: Option<FalseCoverage>,
+    /// Bounds on the effect among those whom both arms reach, a secondary, where delivery differs and only the delivered can
+    /// respond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub among_reached: Option<EffectAmongReached>,
     /// The effect on the delivered, a secondary, where the control was hardly delivered to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complier: Option<EffectOnDelivered>,
@@ -225,6 +230,7 @@ fn compare_pair(
         margin,
         equivalence,
         false_coverage: None,
+        among_reached: None,
         complier: if overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
     };
     if matches!(baseline, ArmStatistic::Logarithm(_)) {

@@ -9,6 +9,7 @@
 //! The headline is the intention to treat: every assigned unit counts, whatever happened to its message.
 
 mod adjusted;
+mod among_reached;
 mod analysis;
 mod assign;
 mod balance;
@@ -42,6 +43,7 @@ mod test_then_roll;
 mod unit_columns;
 
 pub use adjusted::AdjustedResult;
+pub use among_reached::EffectAmongReached;
 pub use analysis::{ArmCount, ArmSummary, ExperimentAnalysis, MetricAnalysis, SegmentAnalysis, SourceOfAnalysis};
 pub use assign::{AssignedArm, AssignmentRequest, AssignmentSummary, assign_list};
 pub use bayesian::{BayesianArm, BayesianComparison, BayesianMetric};

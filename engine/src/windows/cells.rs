@@ -306,9 +306,11 @@ pub(crate) async fn count(
     let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
     let query = format!(
         "SELECT {}, count(*){sums} FROM message_facts AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
-         WHERE {takes_part} GROUP BY {}",
+         WHERE {takes_part} GROUP BY {} ORDER BY {}",
         groups.join(", "),
         grouping.join(),
+        positions.join(", "),
+        // Segments and zones have their numbers by this order, and random numbers by theirs.
         positions.join(", ")
     );
     let counted = session.collect(&query).await;

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use sendlift_engine::event::Log;
-use sendlift_engine::experiment::{AnalysisOptions, analyze_store};
+use sendlift_engine::experiment::{AnalysisOptions, Verdict, analyze_store};
+use sendlift_engine::stats::imbalance::DeliveryVerdict;
 
 use crate::support::TestStore;
 
@@ -48,4 +49,44 @@ async fn an_arm_that_was_not_sent_to_tells_the_effect_on_the_delivered() {
     // The kept sample gives the same again.
     let again = analyze_store(&store.session().await, "e", &options).await.unwrap();
     assert_eq!(again.metrics[0].comparisons[0].complier.as_ref(), Some(found));
+}
+
+/// A thousand recipients in each arm of a campaign: A reaches 980, of whom 90 click, B reaches 900, of whom 88 do.
+#[tokio::test]
+async fn texts_that_reach_different_people_are_told_with_bounds() {
+    let mut sends = "message_id,campaign_id,variant,recipient_id,channel,sent_at\n".to_owned();
+    let mut deliveries = "message_id,status,at\n".to_owned();
+    let mut clicks = "click_id,message_id,link,clicked_at\n".to_owned();
+    for number in 0..1_000 {
+        for (arm, reached, clicked) in [("A", 980, 90), ("B", 900, 88)] {
+            writeln!(sends, "m{arm}{number},spring,{arm},{arm}{number},sms,2026-03-02T10:00:00Z").unwrap();
+            let status = if number < reached { "delivered" } else { "undelivered" };
+            writeln!(deliveries, "m{arm}{number},{status},2026-03-02T10:00:05Z").unwrap();
+            if number < clicked {
+                writeln!(
+                    clicks,
+                    "k{arm}{number},m{arm}{number},https://x.example/,2026-03-02T11:{:02}:00Z",
+                    number % 60
+                )
+                .unwrap();
+            }
+        }
+    }
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, &sends), (Log::Deliveries, &deliveries), (Log::Clicks, &clicks)]).await;
+    let options = AnalysisOptions { metrics: vec!["click".to_owned()], ..AnalysisOptions::default() };
+    let analysis = analyze_store(&store.session().await, "spring", &options).await.unwrap();
+    let found = analysis.metrics[0].comparisons[0].among_reached.as_ref().unwrap();
+    // Lee (2009) by hand: (0.812 - 0.89) / 0.9 and (0.09 - 0.088) / 0.9, of A less B.
+    for (bound, expected) in [(found.bounds.low, -0.002 / 0.9), (found.bounds.high, 0.078 / 0.9)] {
+        assert!((bound.unwrap() - expected).abs() < 1e-12, "{found:?}");
+    }
+    assert!((found.trimmed_share.unwrap() - 0.08 / 0.98).abs() < 1e-12, "{found:?}");
+    assert_eq!(found.verdict, DeliveryVerdict::CouldExplain);
+    assert!(
+        found.bounds_interval.low < found.bounds.low && found.bounds.high < found.bounds_interval.high,
+        "{found:?}"
+    );
+    let check = analysis.checks.iter().find(|check| check.check == "differential_delivery").unwrap();
+    assert_eq!(check.verdict, Verdict::Warn);
 }

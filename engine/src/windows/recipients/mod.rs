@@ -6,12 +6,14 @@
 //!    one that is asked for; how far recipients differ in their hours.
 //! 2. [`classes`]: what recipients share for whom the same windows are legal and who are of one segment: the fit under that
 //!    mask.
-//! 3. [`writer`]: recipients in the order of ids, batch by batch.
+//! 3. [`places`]: where everybody is and of which segment, into another file, and ranges of ids that fit into memory.
+//! 4. [`writer`]: range by range, recipients in the order of ids.
 //!
 //! Most lists are too thin for hours of one's own: where recipients cannot be told to differ, none has an answer of its own.
 
 mod classes;
 mod own;
+mod places;
 mod writer;
 
 use std::path::Path;
@@ -26,7 +28,6 @@ use super::answer::{WindowsIdentification, WindowsLevel};
 use super::request::WindowsRequest;
 use super::schedule::ReasonCount;
 use crate::error::{EngineError, Result};
-use crate::facts::recipient_places;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::segment::ContactColumns;
@@ -34,6 +35,7 @@ use crate::stats::send_windows::{Identification, RecipientSpread};
 use crate::table_file::check_name;
 use classes::Classes;
 use own::OwnMessages;
+use places::{IdRange, Places};
 use writer::Writer;
 
 /// What is asked of the windows of each recipient.
@@ -115,19 +117,22 @@ pub async fn write_recipient_windows(
         _ => None,
     };
     let spread = own.as_ref().and_then(|own| own.moments.spread()).map(rounded);
-    let table = match &own {
-        Some(own) => {
-            let name = format!("own_{}", uuid::Uuid::new_v4().simple());
-            let path = own.path.to_string_lossy().into_owned();
-            session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
-            Some(name)
-        }
-        None => None,
-    };
-    let result =
-        write(session, request, &known, &columns, &identification, (table.as_deref(), spread), out, progress).await;
-    if let Some(table) = table {
-        session.context().deregister_table(table.as_str())?;
+    progress.at("reading recipients", 0, None);
+    let places = Places::read(session, &columns, &scratch.path().join("places.parquet"), progress).await?;
+    let mut tables = vec![("places", places.path.clone())];
+    tables.extend(own.as_ref().map(|own| ("own", own.path.clone())));
+    let mut names = Vec::new();
+    for (kind, path) in tables {
+        let name = format!("{kind}_{}", uuid::Uuid::new_v4().simple());
+        let path = path.to_string_lossy().into_owned();
+        session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
+        names.push(name);
+    }
+    let differ = spread.is_some_and(|spread| spread.recipients_differ());
+    let work = Work { session, request, known: &known, places: &places, tables: &names, differ };
+    let result = work.write(&identification, spread, out, progress).await;
+    for name in names {
+        session.context().deregister_table(name.as_str())?;
     }
     let mut summary = result?;
     summary.spread = spread.map(|spread| HoursSpread {
@@ -172,39 +177,57 @@ fn why_no_own(kind: WindowsIdentification, spread: Option<RecipientSpread>) -> O
     }
 }
 
-#[allow(clippy::too_many_arguments)] // What one write needs, each thing once.
-async fn write(
-    session: &QuerySession,
-    request: &RecipientWindowsRequest,
-    known: &Known,
-    columns: &ContactColumns,
-    identification: &Identification,
-    (own, spread): (Option<&str>, Option<RecipientSpread>),
-    out: &Path,
-    progress: &dyn Progress,
-) -> Result<RecipientWindowsSummary> {
-    let slots = known.slots.len();
-    let keys = columns.values.iter().enumerate().map(|(place, value)| format!(", {value} AS k{place}")).join("");
-    let (own_columns, own_join) = match own {
-        Some(table) => (
-            (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join(""),
-            format!(" LEFT JOIN {table} AS o ON o.recipient_id = p.recipient_id"),
-        ),
-        None => (String::new(), String::new()),
-    };
-    let query = format!(
-        "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{own_columns} FROM ({}) AS p \
-         LEFT JOIN {} AS k ON k.recipient_id = p.recipient_id{own_join} ORDER BY p.recipient_id",
-        recipient_places(),
-        columns.contacts
-    );
-    let mut classes = Classes::new(known, &request.windows, spread);
-    let mut writer = Writer::new(known, request, own.is_some(), out)?;
-    let mut stream = session.sql(&query).await?.execute_stream().await?;
-    while let Some(batch) = stream.next().await {
-        check_cancelled(progress)?;
-        writer.write(&batch?, &mut classes)?;
-        progress.at("writing windows", writer.recipients, None);
+/// What the file is written from.
+struct Work<'a> {
+    session: &'a QuerySession,
+    request: &'a RecipientWindowsRequest,
+    known: &'a Known,
+    places: &'a Places,
+    /// The table of places, and where windows were drawn that of the recipients' own messages.
+    tables: &'a [String],
+    /// Whether recipients differ, so that their own messages are looked at.
+    differ: bool,
+}
+
+impl Work<'_> {
+    async fn write(
+        &self,
+        identification: &Identification,
+        spread: Option<RecipientSpread>,
+        out: &Path,
+        progress: &dyn Progress,
+    ) -> Result<RecipientWindowsSummary> {
+        let mut classes = Classes::new(self.known, &self.request.windows, spread);
+        let has_messages = self.tables.len() > 1;
+        let mut writer = Writer::new(self.known, self.request, (has_messages, self.differ), out)?;
+        for range in self.places.ranges() {
+            // A range at a time: what is joined and put in order fits into memory, however many there are.
+            let mut stream = self.session.sql(&self.query(&range)).await?.execute_stream().await?;
+            while let Some(batch) = stream.next().await {
+                check_cancelled(progress)?;
+                writer.write(&batch?, &mut classes)?;
+                progress.at("writing windows", writer.recipients, Some(self.places.recipients));
+            }
+        }
+        writer.finish(identification)
     }
-    writer.finish(identification)
+
+    fn query(&self, range: &IdRange) -> String {
+        let keys = (0..self.request.windows.by.len()).map(|key| format!(", p.k{key}")).join("");
+        let [places, own @ ..] = self.tables else { return String::new() };
+        let (columns, join) = match own.first() {
+            Some(own) => {
+                let slots = if self.differ { self.known.slots.len() } else { 0 };
+                let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
+                let rows = format!("(SELECT * FROM {own} WHERE {})", range.condition("recipient_id"));
+                (format!(", o.n{each}"), format!(" LEFT JOIN {rows} AS o ON o.recipient_id = p.recipient_id"))
+            }
+            None => (String::new(), String::new()),
+        };
+        format!(
+            "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM {places} AS p{join} WHERE {} \
+             ORDER BY p.recipient_id",
+            range.condition("p.recipient_id")
+        )
+    }
 }

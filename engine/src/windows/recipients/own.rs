@@ -26,7 +26,7 @@ const MISSING: &str = "\u{1}";
 
 /// What was counted.
 pub(super) struct OwnMessages {
-    /// A file of `recipient_id`, and for each window `n0` (messages) and `e0` (sum of residuals).
+    /// A file of `recipient_id`, `n` (messages that count), and of each window `n0` (messages) and `e0` (sum of residuals).
     pub(super) path: PathBuf,
     pub(super) moments: RecipientMoments,
 }
@@ -119,7 +119,7 @@ async fn count(
     });
     // Sums of decimals do not hang on the order of rows, so that the same logs give the same file.
     let query = format!(
-        "SELECT recipient_id, {}, sum(residual * residual) AS squares FROM (\
+        "SELECT recipient_id, arrow_cast(count(*), 'Float64') AS n, {}, sum(residual * residual) AS squares FROM (\
          SELECT f.recipient_id, c.slot, ({} - c.mean) * c.stretch AS residual FROM message_facts AS f{} INNER JOIN {means} AS c \
          ON c.campaign = coalesce(f.campaign_id, '') AND c.zone = coalesce(f.time_zone, '') AND c.slot = arrow_cast({}, 'Int64'){} \
          WHERE f.recipient_id IS NOT NULL AND {}) GROUP BY recipient_id",
@@ -131,7 +131,7 @@ async fn count(
         takes_part(session, request),
     );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
-    let mut fields = vec![Field::new("recipient_id", DataType::Utf8, false)];
+    let mut fields = vec![Field::new("recipient_id", DataType::Utf8, false), Field::new("n", DataType::Float64, false)];
     for slot in 0..slots {
         fields.extend(["n", "e"].map(|kind| Field::new(format!("{kind}{slot}"), DataType::Float64, false)));
     }
@@ -143,7 +143,7 @@ async fn count(
         check_cancelled(progress)?;
         let batch = batch?;
         let numbers: Vec<&Float64Array> =
-            (1..batch.num_columns()).map(|column| batch.column(column).as_primitive::<Float64Type>()).collect();
+            (2..batch.num_columns()).map(|column| batch.column(column).as_primitive::<Float64Type>()).collect();
         for row in 0..batch.num_rows() {
             for (slot, cell) in cells.iter_mut().enumerate() {
                 *cell = RecipientCell { n: numbers[2 * slot].value(row), residuals: numbers[2 * slot + 1].value(row) };
@@ -153,7 +153,7 @@ async fn count(
         }
         recipients += batch.num_rows() as u64;
         let mut columns = vec![arrow::compute::cast(batch.column(0), &DataType::Utf8)?];
-        columns.extend(batch.columns()[1..=2 * slots].iter().cloned());
+        columns.extend(batch.columns()[1..2 * slots + 2].iter().cloned());
         file.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
         progress.at("reading recipients", recipients, None);
     }

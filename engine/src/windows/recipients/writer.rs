@@ -32,7 +32,9 @@ struct Read {
     recipient: String,
     /// The class and the zone on whose clock the windows are; none where no zone may be its.
     class: Option<(usize, String)>,
-    /// Its messages by window; empty where they say nothing.
+    /// Its messages that count, where that was asked.
+    messages: Option<f64>,
+    /// The same by window; empty where they say nothing.
     cells: Vec<RecipientCell>,
 }
 
@@ -51,8 +53,10 @@ struct Said {
 pub(super) struct Writer<'a> {
     known: &'a Known,
     request: &'a RecipientWindowsRequest,
-    /// Whether a recipient's own messages are in the batches.
-    with_own: bool,
+    /// Whether the number of a recipient's own messages is in the batches.
+    has_messages: bool,
+    /// Whether these are there by window, too.
+    by_window: bool,
     file: TableFile,
     schema: Arc<Schema>,
     pub(super) recipients: u64,
@@ -64,7 +68,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(
         known: &'a Known,
         request: &'a RecipientWindowsRequest,
-        with_own: bool,
+        (has_messages, by_window): (bool, bool),
         out: &Path,
     ) -> Result<Self> {
         let text = |name: &str| Field::new(name, DataType::Utf8, name != "recipient_id" && name != "reason");
@@ -83,7 +87,8 @@ impl<'a> Writer<'a> {
         Ok(Self {
             known,
             request,
-            with_own,
+            has_messages,
+            by_window,
             file: TableFile::at(out, Arc::clone(&schema))?,
             schema,
             recipients: 0,
@@ -116,12 +121,11 @@ impl<'a> Writer<'a> {
     fn read(&self, batch: &RecordBatch, classes: &mut Classes<'_>) -> Result<Vec<Read>> {
         let by = self.request.windows.by.len();
         let slots = self.known.slots.len();
+        let width = usize::from(self.has_messages) + if self.by_window { 2 * slots } else { 0 };
         let mut own: Vec<Float64Array> = Vec::new();
-        if self.with_own {
-            for column in 0..2 * slots {
-                let numbers = cast(batch.column(4 + by + column), &DataType::Float64)?;
-                own.push(numbers.as_primitive::<Float64Type>().clone());
-            }
+        for column in 0..width {
+            let numbers = cast(batch.column(4 + by + column), &DataType::Float64)?;
+            own.push(numbers.as_primitive::<Float64Type>().clone());
         }
         let number = |column: usize, row: usize| {
             own.get(column).filter(|numbers| numbers.is_valid(row)).map_or(0.0, |numbers| numbers.value(row))
@@ -133,9 +137,10 @@ impl<'a> Writer<'a> {
                 let place = (text(1)?, text(2)?);
                 let class = classes.of(&place, text(3)?.as_deref(), &segment)?;
                 let cell =
-                    |slot: usize| RecipientCell { n: number(2 * slot, row), residuals: number(2 * slot + 1, row) };
-                let cells = if self.with_own { (0..slots).map(cell).collect() } else { Vec::new() };
-                Ok(Read { recipient: text(0)?.unwrap_or_default(), class, cells })
+                    |slot: usize| RecipientCell { n: number(1 + 2 * slot, row), residuals: number(2 + 2 * slot, row) };
+                let cells = if self.by_window { (0..slots).map(cell).collect() } else { Vec::new() };
+                let messages = self.has_messages.then(|| number(0, row));
+                Ok(Read { recipient: text(0)?.unwrap_or_default(), class, messages, cells })
             })
             .collect()
     }
@@ -167,7 +172,6 @@ impl<'a> Writer<'a> {
             let nothing = [(usize::MAX, WindowFigures::default())];
             let shown = if said.shown.is_empty() { nothing.as_slice() } else { said.shown.as_slice() };
             let set: Vec<&str> = said.windows.iter().filter_map(|slot| names.get(*slot)).map(String::as_str).collect();
-            let messages = self.with_own.then(|| read.cells.iter().map(|cell| cell.n).sum());
             for (slot, figures) in shown {
                 let named = slots.get(*slot);
                 let cells = [
@@ -187,7 +191,7 @@ impl<'a> Writer<'a> {
                     [rate.estimate, rate.low, rate.high],
                     [difference.estimate, difference.low, difference.high],
                     [figures.chance_of_best, figures.expected_loss, gain.estimate],
-                    [gain.low, gain.high, messages],
+                    [gain.low, gain.high, read.messages],
                 ];
                 let cells = cells.into_iter().flatten();
                 numbers.iter_mut().zip(cells).for_each(|(column, cell)| column.append_option(cell.map(rounded)));
