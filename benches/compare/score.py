@@ -122,8 +122,8 @@ def compare_features(binary: Path, messages: int, runs: int, threads: int, scrat
 def from_store(binary: Path, store: Path, at: int, recipients: int, scratch: Path) -> str:
     """How fast recipients are scored from the logs of a store, in words."""
     out = scratch / "scores.parquet"
-    asked = [binary, "--store", store, "score", "--target", "conversion", "--as-of", iso(at), "--out", out, "--format", "json"]
-    trained = measure([*asked, "--horizon", str(HORIZON)], scratch)
+    asked = [binary, "--store", store, "score", "--as-of", iso(at), "--out", out, "--format", "json"]
+    trained = measure([*asked, "--target", "conversion", "--horizon", str(HORIZON)], scratch)
     model = json.loads(trained.output)["model"]["id"]
     scored = measure([*asked, "--model", model], scratch)
     return (
@@ -148,9 +148,9 @@ def train_own(binary: Path, train: Path, test: Path, few: Path, held_out: int, s
     """Trains by sendlift, then scores by the model that it kept."""
     store, out = scratch / "models", scratch / "own.parquet"
     store.mkdir(exist_ok=True)
-    asked: list[str | Path] = [binary, "--store", store, "score", "--units", train, "--unit", "unit", "--target", "outcome"]
+    asked: list[str | Path] = [binary, "--store", store, "score", "--units", train, "--unit", "unit"]
     asked += ["--out", out, "--format", "json"]
-    trained = measure([*asked, "--apply", few], scratch)
+    trained = measure([*asked, "--target", "outcome", "--apply", few], scratch)
     model = json.loads(trained.output)["summary"]["model"]["id"]
     scored = measure([*asked, "--apply", test, "--model", model], scratch)
     timing = Timing(OWN, sendlift_version(binary), trained.wall, trained.wall, trained.cpu, trained.memory)

@@ -140,7 +140,8 @@ pub(super) struct AnalyzeArguments {
     /// Add intervals and p values that hold however often one looks; the decision rests on them
     #[arg(long)]
     pub(super) sequential: bool,
-    /// With --sequential: units of both arms together near which its intervals are tightest, the same at every look
+    /// With --sequential: units of both arms together (clusters, with --randomised-by) near which its intervals are
+    /// tightest, the same at every look
     #[arg(
         long,
         value_name = "UNITS",

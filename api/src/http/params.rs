@@ -183,7 +183,8 @@ pub(super) struct AnalysisParams {
     /// Whether intervals and p values are added that hold however often one looks; the decision then rests on them.
     #[param(value_type = Option<bool>)]
     sequential: Option<String>,
-    /// Units of both arms together near which these intervals are tightest, the same at every look (10,000 unless given).
+    /// Units of both arms together (clusters, where these were randomised) near which these intervals are tightest, the same
+    /// at every look (10,000 unless given).
     #[param(value_type = Option<u64>)]
     planned_units: Option<String>,
     /// Whether the chance to win, the expected loss and credible intervals are added, under a stated prior.

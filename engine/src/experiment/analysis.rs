@@ -196,8 +196,9 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     }
     let mut notes = sample.notes;
     if let Some(planned_units) = options.sequential {
+        let what = if options.randomised_by.is_some() { "clusters" } else { "units" };
         notes.push(format!(
-            "always-valid intervals are tightest near {planned_units} units of both arms; keep that number at every look"
+            "always-valid intervals are tightest near {planned_units} {what} of both arms; keep that number at every look"
         ));
     }
     let decision = decide(&metrics, &checks, &control, &Rule::new(options, sample.days));

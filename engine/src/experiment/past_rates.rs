@@ -1,7 +1,7 @@
 //! What a list did so far, as a plan of an experiment needs it: the rate, the spread and how many recipients come a day.
 //!
 //! The unit is a recipient of a campaign, as in an experiment: its messages of one campaign are one. Messages whose time to
-//! respond has not run out are left out, and so is what is older than [`PAST_DAYS`].
+//! respond has not run out are left out, and so is what is older than [`PAST_DAYS`] before the last of the others.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::facts::DAY_MICROSECONDS;
 use crate::query::{QuerySession, text_literal};
 use crate::report::cell_number;
 
-/// Days that are looked back.
+/// Days that are looked back from the last message that has had its time.
 pub const PAST_DAYS: u32 = 90;
 
 /// What the logs tell of a metric.
@@ -46,7 +46,7 @@ impl PastRates {
     }
 }
 
-/// The rates of all campaigns of the last [`PAST_DAYS`] days, or of one campaign whenever it was.
+/// The rates of all campaigns of the logs' last [`PAST_DAYS`] days, or of one campaign whenever it was.
 ///
 /// # Errors
 /// When there is no such metric or campaign, amounts are in several currencies, or the time of every message still runs.
@@ -89,9 +89,11 @@ pub async fn past_rates(session: &QuerySession, metric: &str, campaign: Option<&
     let ripe = session.as_of.as_microsecond() - i64::from(session.settings.attribution.window_days) * DAY_MICROSECONDS;
     let which = match campaign {
         Some(campaign) => format!("campaign_id = {}", text_literal(campaign)),
-        None => {
-            format!("arrow_cast(sent_at, 'Int64') > {}", ripe - i64::from(PAST_DAYS) * DAY_MICROSECONDS)
-        }
+        None => format!(
+            "arrow_cast(sent_at, 'Int64') > (SELECT max(arrow_cast(sent_at, 'Int64')) FROM message_facts \
+             WHERE arrow_cast(sent_at, 'Int64') <= {ripe}) - {}",
+            i64::from(PAST_DAYS) * DAY_MICROSECONDS
+        ),
     };
     let query = format!(
         "SELECT avg(value), var_samp(value), count(*) * 1.0, count(DISTINCT campaign_id) * 1.0, \
@@ -127,8 +129,8 @@ fn nothing(campaign: Option<&str>) -> EngineError {
             "campaign \"{campaign}\" has no message whose time to respond has run out: `sendlift report --by campaign_id` lists \
              them"
         )),
-        None => EngineError::refused(format!(
-            "no message of the last {PAST_DAYS} days has had its time to respond: name a campaign, or give the baseline"
-        )),
+        None => EngineError::refused(
+            "no message has had its time to respond yet: give the baseline, or wait until the conversion window has run out",
+        ),
     }
 }

@@ -100,6 +100,17 @@ impl World {
     }
 }
 
+/// Evenings are better in Germany, mornings in the United States.
+fn evenings_or_mornings() -> World {
+    World {
+        hours: Hours::Drawn,
+        rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
+        campaigns: 8,
+        recipients: 3_000,
+        own: None,
+    }
+}
+
 fn request(by: &[&str]) -> WindowsRequest {
     WindowsRequest { by: by.iter().map(|column| (*column).to_owned()).collect(), ..WindowsRequest::default() }
 }
@@ -114,15 +125,7 @@ fn names(answer: &WindowsAnswer) -> Vec<String> {
 
 #[tokio::test]
 async fn drawn_hours_are_compared_and_the_best_is_found_by_segment_where_it_differs() {
-    // Evenings are better in Germany, mornings in the United States.
-    let world = World {
-        hours: Hours::Drawn,
-        rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
-        campaigns: 8,
-        recipients: 3_000,
-        own: None,
-    };
-    let store = world.store().await;
+    let store = evenings_or_mornings().store().await;
     let found = answers(&store, &request(&["country"])).await;
     assert_eq!(found.len(), 2);
     let of: BTreeMap<&str, &WindowsAnswer> =
@@ -443,14 +446,7 @@ async fn recipients_have_windows_of_their_own_where_their_messages_tell() {
 
 #[tokio::test]
 async fn recipients_who_do_not_differ_have_the_answer_of_their_country() {
-    let world = World {
-        hours: Hours::Drawn,
-        rates: [[600, 600, 600, 1_400], [1_400, 600, 600, 600]],
-        campaigns: 8,
-        recipients: 3_000,
-        own: None,
-    };
-    let store = world.store().await;
+    let store = evenings_or_mornings().store().await;
     let (summary, rows) = recipient_rows(&store, &of_recipients(request(&["country"]))).await;
     assert!(!summary.spread.unwrap().recipients_differ, "{:?}", summary.spread);
     assert!(summary.notes.iter().any(|note| note.contains("do not differ")), "{:?}", summary.notes);
