@@ -21,6 +21,16 @@ use super::windows_arguments::{
 };
 
 pub(super) async fn run(context: &Context, arguments: &WindowsArguments) -> anyhow::Result<()> {
+    let question = match &arguments.command {
+        None => None,
+        Some(WindowsCommand::Plan(arguments)) => Some(&arguments.question),
+        Some(WindowsCommand::Recipients(arguments)) => Some(&arguments.question),
+        Some(WindowsCommand::Evaluate(arguments)) => Some(&arguments.question),
+    };
+    if question.is_some_and(|question| question.cluster.is_some()) {
+        let why = "--cluster is for the question of windows: files are read and written on this machine";
+        return Err(EngineError::usage(why).into());
+    }
     match &arguments.command {
         None => analyze(context, &arguments.question).await,
         Some(WindowsCommand::Plan(arguments)) => plan(context, arguments).await,
@@ -256,7 +266,7 @@ async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Re
 async fn recipients(context: &Context, arguments: &WindowsRecipientsArguments) -> anyhow::Result<()> {
     let asked =
         RecipientWindowsRequest { windows: request(&arguments.question)?, every_window: arguments.every_window };
-    let session = context.session_on(arguments.question.cluster.as_deref(), None).await?;
+    let session = context.session(None).await?;
     let bar = Bar::new();
     let summary = unless_stopped(write_recipient_windows(&session, &asked, &arguments.out, &bar)).await?;
     drop(bar);

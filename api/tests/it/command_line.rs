@@ -304,6 +304,8 @@ fn what_cannot_be_asked_is_wrong_usage() {
         ("windows --by variant,variant", "is there twice"),
         ("windows --by clicks", "\"clicks\" tells what came of a message"),
         ("windows --opt-out-cost -1", "cannot cost -1"),
+        ("windows recipients --out r.csv --cluster df://127.0.0.1:1", "--cluster is for the question of windows"),
+        ("windows recipients --out r.csv --by channel", "no column \"channel\""),
         ("windows --opt-out-cost nan", "cannot cost NaN"),
     ] {
         let command: Vec<&str> = command.split(' ').collect();
