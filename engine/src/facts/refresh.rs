@@ -164,8 +164,14 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     if let (Some(facts), true) = (&facts, incremental && days.is_empty()) {
         // Rows were rearranged, or concern no message: the facts are those of these versions, too.
         let replacement = Replacement { reflects, ..Replacement::default() };
-        let version = commit_replacement(facts, replacement).await?;
-        return Ok(version.map(|version| Refreshed { days: 0, from_scratch: false, version: Some(version) }));
+        return Ok(match commit_replacement(facts, replacement).await {
+            Ok(version) => version.map(|version| Refreshed { days: 0, from_scratch: false, version: Some(version) }),
+            // On a full disk, say: what can be read is read, and the versions are noted another time.
+            Err(error) => {
+                tracing::warn!(%error, "the facts are as they should be; which versions they reflect could not be noted");
+                Some(Refreshed { days: 0, from_scratch: false, version: facts.version() })
+            }
+        });
     }
     let groups = groups_of_days(&session, incremental.then_some(&days)).await?;
     let inputs = Inputs::of(&session).await?;
