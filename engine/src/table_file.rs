@@ -107,6 +107,18 @@ impl Drop for PendingFile {
     }
 }
 
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A folder beside a file to come, for what is written on the way to it; it is removed with its content when it is dropped.
+pub(crate) fn scratch_beside(path: &Path, prefix: &str) -> Result<tempfile::TempDir, EngineError> {
+    let folder = folder_of(path);
+    let scratch = tempfile::Builder::new().prefix(prefix).tempdir_in(folder);
+    scratch.map_err(EngineError::io("write to the folder", folder))
+}
+
 /// The ways of writing a batch.
 enum Sink {
     Csv(Box<csv::Writer<File>>),
@@ -126,7 +138,7 @@ impl TableFile {
     /// Opens a file at a path that [`check_name`] accepts.
     pub(crate) fn at(path: &Path, schema: SchemaRef) -> Result<Self, EngineError> {
         let (name, format) = check_name(path)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = folder_of(path);
         Ok(Self::create(directory, name, schema, format)?)
     }
 

@@ -22,7 +22,7 @@ use super::analysis::{ExperimentAnalysis, MetricAnalysis};
 use super::checks::{Check, Verdict};
 use super::comparisons::ArmsComparison;
 use super::definition::{Costs, MinimumEffect};
-use super::metric::MetricKind;
+use super::metric::{MetricKind, labelled};
 use super::options::AnalysisOptions;
 use super::plan::DEFAULT_POWER;
 use super::sample::MetricRole;
@@ -58,10 +58,7 @@ impl MetricAnalysis {
     /// Its name, with what tells it from others of the same name.
     #[must_use]
     pub fn label(&self) -> String {
-        match &self.detail {
-            Some(detail) => format!("{} ({detail})", self.metric),
-            None => self.metric.clone(),
-        }
+        labelled(&self.metric, self.detail.as_deref())
     }
 
     /// Whether the decision rests on this metric.

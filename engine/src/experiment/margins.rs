@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::decision::p_value_in_words;
 use super::exact::ExactResult;
-use super::metric::MetricKind;
+use super::metric::{MetricKind, labelled};
 use super::sample::MetricSample;
 use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::{EngineError, Result};
@@ -151,7 +151,7 @@ pub(crate) fn hold_against_margin(
         };
         by_interval(&mut test, found, direction, &fixed.comparison.method);
     }
-    let metric = named(spec, sample);
+    let metric = labelled(&spec.metric, sample.detail.as_deref());
     let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::NonInferior => format!("{arm} is not worse than {control} on {metric} by {margin} or more"),
@@ -225,7 +225,7 @@ pub(crate) fn hold_within_margin(
         )));
     }
     let test = with_arms(baseline, treated, |arms| Ok(equivalence_test(arms, spec.margin, alpha)?))?;
-    let metric = named(spec, sample);
+    let metric = labelled(&spec.metric, sample.detail.as_deref());
     let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::Equivalent => format!("{arm} and {control} are the same on {metric} within {margin}"),
@@ -234,13 +234,6 @@ pub(crate) fn hold_within_margin(
     };
     let how = test.p_value.map_or_else(|| "no test".to_owned(), |p_value| format!("p {}", p_value_in_words(p_value)));
     Ok(EquivalenceResult { margin: spec.margin, test, words: format!("{shown} ({how})") })
-}
-
-fn named(spec: &MarginSpec, sample: &MetricSample) -> String {
-    match &sample.detail {
-        Some(detail) => format!("{} ({detail})", spec.metric),
-        None => spec.metric.clone(),
-    }
 }
 
 /// Of ln(1 + value) a share of the control is a step on the scale of the logarithm, and so is the lift.

@@ -139,6 +139,11 @@ fn form_of(text: &str) -> Result<MetricForm, String> {
     }
 }
 
+/// A metric's name with what tells it from others of the same name.
+pub(crate) fn labelled(name: &str, detail: Option<&str>) -> String {
+    detail.map_or_else(|| name.to_owned(), |detail| format!("{name} ({detail})"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::metric::MetricKind;
 use crate::error::{EngineError, Result};
-use crate::facts::DAY_MICROSECONDS;
+use crate::facts::{DAY_MICROSECONDS, has_several_currencies};
 use crate::query::{QuerySession, text_literal};
 use crate::report::cell_number;
 
@@ -75,16 +75,12 @@ pub async fn past_rates(session: &QuerySession, metric: &str, campaign: Option<&
         "cost" => Some("currency"),
         _ => None,
     };
-    if let Some(currency) = currency {
-        let several = format!(
-            "SELECT 1 FROM (SELECT min({currency}) AS least, max({currency}) AS most FROM message_facts WHERE {metric} IS NOT NULL) \
-             WHERE least < most"
-        );
-        if session.has_rows(&several).await? {
-            return Err(EngineError::usage(format!(
-                "{metric} is in several currencies, which are not added up: plan by click or conversion"
-            )));
-        }
+    if let Some(currency) = currency
+        && has_several_currencies(session, metric, currency).await?
+    {
+        return Err(EngineError::usage(format!(
+            "{metric} is in several currencies, which are not added up: plan by click or conversion"
+        )));
     }
     let ripe = session.as_of.as_microsecond() - i64::from(session.settings.attribution.window_days) * DAY_MICROSECONDS;
     let which = match campaign {

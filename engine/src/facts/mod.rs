@@ -20,8 +20,8 @@ use deltalake::DeltaTable;
 pub(crate) use refresh::{DAY_MICROSECONDS, days_since_1970};
 pub use refresh::{Refreshed, refresh};
 pub(crate) use sql::{
-    IS_STOP, LATEST_FIRST, OUTCOMES, contact_periods, counted_events, latest_contacts, latest_of, latest_rows, moment,
-    owned_conversions, recipient_places,
+    IS_STOP, LATEST_FIRST, OUTCOMES, contact_periods, counted_events, has_several_currencies, latest_contacts,
+    latest_of, latest_rows, moment, owned_conversions, recipient_places,
 };
 
 use crate::error::Result;

@@ -316,6 +316,15 @@ pub(crate) fn latest_rows(log: Log, columns: &str) -> String {
     latest_of(log.name(), &event_key(log), LATEST_FIRST, columns)
 }
 
+/// Whether an amount of the facts is there in several currencies, which are never added up.
+pub(crate) async fn has_several_currencies(session: &QuerySession, amount: &str, currency: &str) -> Result<bool> {
+    let several = format!(
+        "SELECT 1 FROM (SELECT min({currency}) AS least, max({currency}) AS most FROM message_facts WHERE {amount} IS NOT NULL) \
+         WHERE least < most"
+    );
+    session.has_rows(&several).await
+}
+
 /// Where each recipient is, who is a contact or was sent to: as the contact says, else as the messages do.
 pub(crate) fn recipient_places() -> String {
     format!(

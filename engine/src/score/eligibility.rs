@@ -15,7 +15,7 @@ use crate::facts::recipient_places;
 use crate::permission::{NO_LEGAL_WINDOW, PermissionJoins, UNKNOWN_TIME_ZONE};
 use crate::query::QuerySession;
 use crate::report::cell_text;
-use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalMask, Slots};
+use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalByPlace, LegalMask, Slots};
 
 /// What is joined to recipients of `s.recipient_id` to tell the first reason not to send.
 pub(super) struct Eligibility {
@@ -85,20 +85,15 @@ async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) ->
         place_key("p"),
         recipient_places()
     );
+    let mut places = LegalByPlace::new(&mask, slots.all());
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {
             let text = |column: usize| cell_text(&batch, column, row);
             let (place, time_zone) = ((text(0)?, text(1)?), text(2)?);
-            let is_known = time_zone.as_ref().is_some_and(|zone| jiff::tz::TimeZone::get(zone).is_ok());
-            let legal = if is_known {
-                Some(mask.legal_everywhere(slots.all(), [&place]))
-            } else {
-                mask.legal_in_all_zones(slots.all(), &place)?.map(|(_, legal)| legal)
-            };
-            let reason = match legal {
+            let reason = match places.of(&place, time_zone.as_deref())? {
                 None => UNKNOWN_TIME_ZONE,
-                Some(legal) if legal.iter().any(|legal| *legal) => continue,
+                Some((_, legal)) if legal.iter().any(|legal| *legal) => continue,
                 Some(_) => NO_LEGAL_WINDOW,
             };
             found.push(text(3)?);

@@ -23,28 +23,16 @@ pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, t
         ),
         otherwise: None,
     };
-    let conversions = owned_conversions(session, "occurred_at, event").await?;
-    let converted = |event: &str| Labels {
-        query: format!(
-            "SELECT DISTINCT recipient_id, 1.0 AS outcome FROM {conversions} \
-             WHERE occurred_at > {after} AND occurred_at <= {until}{event}"
-        ),
-        otherwise: Some(0.0),
+    let event = match target {
+        Target::Click => return Ok(of_messages("first_click_at")),
+        Target::OptOut => return Ok(of_messages("opted_out_at")),
+        Target::OptOutPerMessage => return Ok(of_first_messages(&after, &until)),
+        Target::Conversion | Target::Churn => String::new(),
+        Target::Event(event) => format!(" AND event = {}", text_literal(event)),
     };
-    Ok(match target {
-        Target::Click => of_messages("first_click_at"),
-        Target::OptOut => of_messages("opted_out_at"),
-        Target::OptOutPerMessage => Labels {
-            query: format!(
-                "SELECT recipient_id, CASE WHEN opted_out_at IS NOT NULL AND opted_out_at <= {until} THEN 1.0 ELSE 0.0 END AS outcome \
-                 FROM (SELECT recipient_id, opted_out_at, row_number() OVER (PARTITION BY recipient_id ORDER BY sent_at, message_id) \
-                 AS place FROM message_facts WHERE sent_at > {after} AND sent_at <= {until}) WHERE place = 1"
-            ),
-            otherwise: None,
-        },
-        Target::Conversion => converted(""),
-        Target::Event(event) => converted(&format!(" AND event = {}", text_literal(event))),
-        Target::Churn => Labels {
+    let conversions = owned_conversions(session, "occurred_at, event").await?;
+    if *target == Target::Churn {
+        return Ok(Labels {
             query: format!(
                 "SELECT recipient_id, CASE WHEN max(occurred_at) > {after} THEN 0.0 ELSE 1.0 END AS outcome \
                  FROM {conversions} WHERE occurred_at > {} AND occurred_at <= {until} \
@@ -52,6 +40,25 @@ pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, t
                 moment(from - 2 * (to - from))
             ),
             otherwise: None,
-        },
+        });
+    }
+    Ok(Labels {
+        query: format!(
+            "SELECT DISTINCT recipient_id, 1.0 AS outcome FROM {conversions} \
+             WHERE occurred_at > {after} AND occurred_at <= {until}{event}"
+        ),
+        otherwise: Some(0.0),
     })
+}
+
+/// Whether the first message of each recipient in the period was followed by an opt-out.
+fn of_first_messages(after: &str, until: &str) -> Labels {
+    Labels {
+        query: format!(
+            "SELECT recipient_id, CASE WHEN opted_out_at IS NOT NULL AND opted_out_at <= {until} THEN 1.0 ELSE 0.0 END AS outcome \
+             FROM (SELECT recipient_id, opted_out_at, row_number() OVER (PARTITION BY recipient_id ORDER BY sent_at, message_id) \
+             AS place FROM message_facts WHERE sent_at > {after} AND sent_at <= {until}) WHERE place = 1"
+        ),
+        otherwise: None,
+    }
 }

@@ -261,16 +261,9 @@ impl Known {
             let slot = self.slots.all().get(*slot);
             slot.is_some_and(|slot| recommendation.windows.contains(&WindowName::of(slot)))
         };
-        let chosen: Vec<&Estimate> =
-            outlook.slots.iter().filter(|found| is_chosen(&found.slot)).map(|found| &found.difference).collect();
-        let mean = |end: fn(&Estimate) -> Option<f64>| -> Option<f64> {
-            #[allow(clippy::cast_precision_loss)] // Windows are few.
-            let n = chosen.len() as f64;
-            let total: Option<f64> = chosen.iter().map(|difference| end(difference)).sum();
-            total.filter(|_| n > 0.0).map(|total| total / n)
-        };
-        let (estimate, low, high) = (mean(|d| d.estimate), mean(|d| d.low), mean(|d| d.high));
-        let gain = Estimate { estimate, low, high, note: None };
+        let chosen: Vec<usize> = outlook.slots.iter().map(|found| found.slot).filter(is_chosen).collect();
+        let gain = mean_difference(outlook, &chosen);
+        let (estimate, low, high) = (gain.estimate, gain.low, gain.high);
         let practice = outlook.practice.estimate.filter(|practice| *practice != 0.0);
         let relative = |end: Option<f64>| end.zip(practice).map(|(end, practice)| end / practice.abs());
         if estimate.is_some() && !recommendation.abstained {
@@ -343,6 +336,18 @@ fn abstained(reason: &str) -> WindowsRecommendation {
         chance_of_gain: None,
         why: vec![reason.to_owned()],
     }
+}
+
+/// The mean of some windows' differences from practice, as far apart as each of them may be.
+pub(crate) fn mean_difference(outlook: &WindowOutlook, chosen: &[usize]) -> Estimate {
+    let mean = |end: fn(&Estimate) -> Option<f64>| -> Option<f64> {
+        #[allow(clippy::cast_precision_loss)] // Windows are few.
+        let n = chosen.len() as f64;
+        let differences = outlook.slots.iter().filter(|found| chosen.contains(&found.slot));
+        let total: Option<f64> = differences.map(|found| end(&found.difference)).sum();
+        total.filter(|_| n > 0.0).map(|total| total / n)
+    };
+    Estimate { estimate: mean(|d| d.estimate), low: mean(|d| d.low), high: mean(|d| d.high), note: None }
 }
 
 /// The outlook of a segment and the level of its decision: with one segment alone it is that of all.

@@ -15,7 +15,7 @@ use super::holidays::{DayKind, Holidays};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
 use crate::error::{EngineError, Result};
-use crate::facts::DAY_MICROSECONDS;
+use crate::facts::{DAY_MICROSECONDS, has_several_currencies};
 use crate::query::{QuerySession, has_column, text_literal};
 use crate::report::Grouping;
 use crate::stats::send_windows::{CampaignTiming, StratumSends, WindowAssignment, WindowCell};
@@ -210,14 +210,6 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
     let any = async |condition: &str| {
         session.has_rows(&format!("SELECT 1 FROM message_facts WHERE {condition} LIMIT 1")).await
     };
-    let several = async |column: &str, amount: &str| -> Result<bool> {
-        let query = format!("SELECT min({column}) < max({column}) FROM message_facts WHERE {amount} IS NOT NULL");
-        let found = session.collect(&query).await?;
-        Ok(found.iter().any(|batch| {
-            let column = batch.column(0).as_boolean();
-            batch.num_rows() > 0 && arrow::array::Array::is_valid(column, 0) && column.value(0)
-        }))
-    };
     let (mut known, mut notes) = (Vec::new(), Vec::new());
     if any("clicks > 0 OR machine_clicks > 0").await? {
         known.push(Objective::Click);
@@ -225,8 +217,8 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
     if any("conversions > 0").await? {
         known.push(Objective::Conversion);
     }
-    let mixed = several("revenue_currency", "revenue").await?;
-    let mixed_costs = several("currency", "cost").await?;
+    let mixed = has_several_currencies(session, "revenue", "revenue_currency").await?;
+    let mixed_costs = has_several_currencies(session, "cost", "currency").await?;
     if any("revenue IS NOT NULL").await? && !mixed {
         known.push(Objective::Revenue);
     }

@@ -108,10 +108,10 @@ impl<'a> LegalByPlace<'a> {
     }
 
     /// The zone on whose clock the windows of a recipient are, and which of them are legal: its own, or of a recipient whose
-    /// zone is not known those that are legal on all clocks it may have, on the clock of the first. None where no zone may
+    /// zone is missing or no zone at all those that are legal on all clocks it may have, on the clock of the first. None where no zone may
     /// be its.
     pub(crate) fn of<'k>(&'k mut self, place: &Place, zone: Option<&'k str>) -> Result<Option<(&'k str, &'k [bool])>> {
-        if let Some(zone) = zone {
+        if let Some(zone) = zone.filter(|zone| jiff::tz::TimeZone::get(zone).is_ok()) {
             if !self.with_zone.contains_key(place) {
                 self.with_zone.insert(place.clone(), self.mask.legal_everywhere(self.slots, [place]));
             }

@@ -44,7 +44,7 @@ pub use answer::{
 };
 pub use cells::LeftOut;
 pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
-pub(crate) use legal::LegalMask;
+pub(crate) use legal::{LegalByPlace, LegalMask};
 pub use recipients::{
     HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, write_recipient_windows,
 };

@@ -27,7 +27,7 @@ use crate::facts::DAY_MICROSECONDS;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::stats::audience::AudienceLimits;
-use crate::table_file::check_name;
+use crate::table_file::{check_name, scratch_beside};
 use crate::windows::{WindowsRequest, analyze_windows};
 use audience::{Candidates, Pending};
 use rows::{OPT_OUT_PROBABILITY, RowMaker};
@@ -41,18 +41,20 @@ pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 /// # Errors
 /// When it cannot be.
 pub async fn check_score_request(session: &QuerySession, request: &ScoreRequest) -> Result<()> {
+    request.check()?;
     let moment = Moment::of(session, request.as_of).await?;
-    checked(session, request, moment).await.map(|_| ())
+    segments_of(session, request, moment).await?;
+    if let ModelChoice::Uplift { experiment } = &request.model {
+        uplift::check_experiment(session, request, experiment.as_deref()).await?;
+    }
+    Ok(())
 }
 
-async fn checked(session: &QuerySession, request: &ScoreRequest, moment: Moment) -> Result<ScoreSegments> {
-    request.check()?;
+/// The segments that are asked for, where the condition can be told, too.
+async fn segments_of(session: &QuerySession, request: &ScoreRequest, moment: Moment) -> Result<ScoreSegments> {
     let by = ScoreSegments::of(session, &request.by, moment.as_of).await?;
     if let Some(filter) = &request.filter {
         try_out(session, moment.as_of.as_microsecond(), filter).await?;
-    }
-    if let ModelChoice::Uplift { experiment } = &request.model {
-        uplift::check_experiment(session, request, experiment.as_deref()).await?;
     }
     Ok(by)
 }
@@ -68,10 +70,12 @@ pub async fn score(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
+    request.check()?;
     check_name(out)?;
     let moment = Moment::of(session, request.as_of).await?;
     let as_of = moment.as_of;
-    let by = checked(session, request, moment).await?;
+    // What is asked for is looked at before any work is done.
+    let by = segments_of(session, request, moment).await?;
     let model = match &request.model {
         ModelChoice::Propensity => propensity::train(session, request, as_of, progress).await?,
         ModelChoice::Uplift { experiment } => {
@@ -97,11 +101,7 @@ async fn apply(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
-    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let scratch = tempfile::Builder::new()
-        .prefix(".sendlift-score-")
-        .tempdir_in(folder)
-        .map_err(EngineError::io("write to the folder", folder))?;
+    let scratch = scratch_beside(out, ".sendlift-score-")?;
     let scored = scratch.path().join("scored.parquet");
     let first = score_all(session, request, model, moment.as_of, &scored, progress).await?;
     let table = format!("scored_{}", uuid::Uuid::new_v4().simple());

@@ -4,10 +4,9 @@
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::send_windows::{
-    AbstentionCause, AnswerLevel, Identification, RecipientSpread, RecipientWindows, SendWindows, WindowDecision,
-    WindowOptions, WindowOutlook,
+    AbstentionCause, AnswerLevel, RecipientSpread, RecipientWindows, SendWindows, WindowDecision, WindowOptions,
 };
-use crate::windows::analyze::{Known, level_of, outlook_of};
+use crate::windows::analyze::{Known, level_of, mean_difference, outlook_of};
 use crate::windows::answer::WindowsLevel;
 use crate::windows::cells::{Clicks, Place};
 use crate::windows::legal::LegalByPlace;
@@ -90,7 +89,6 @@ impl<'a> Classes<'a> {
         zone: Option<&str>,
         segment: &[Option<String>],
     ) -> Result<Option<(usize, String)>> {
-        let zone = zone.filter(|zone| jiff::tz::TimeZone::get(zone).is_ok());
         let Some((zone, legal)) = self.places.of(place, zone)? else { return Ok(None) };
         // A segment that was never sent to has the answer for all.
         let segment =
@@ -121,8 +119,11 @@ impl<'a> Classes<'a> {
             WindowDecision::Recommend(found) => {
                 // What the windows found for all bring to a segment is the segment's own.
                 let own = segment.filter(|_| level == AnswerLevel::Overall);
-                let gain = own.map_or_else(|| Ends::from(&found.gain), |_| mean_difference(outlook, &found.slots));
-                (Ok((level_of(Some(level), self.request), found.slots.clone(), gain)), found.slots.as_slice())
+                let gain = own.map_or_else(|| found.gain.clone(), |_| mean_difference(outlook, &found.slots));
+                (
+                    Ok((level_of(Some(level), self.request), found.slots.clone(), Ends::from(&gain))),
+                    found.slots.as_slice(),
+                )
             }
             WindowDecision::Abstain { cause, .. } => (Err(cause_name(*cause)), [].as_slice()),
         };
@@ -150,26 +151,13 @@ impl<'a> Classes<'a> {
         }
         let objective = self.request.objective;
         let identification = self.known.identification(objective, legal)?;
-        let fit = match &identification {
-            Identification::NotIdentifiable { .. } => None,
-            other => match other.timing() {
-                Some(timing) => Some(self.known.fit(timing, objective, Clicks::Human, legal, self.request.seed)?),
-                None => None,
-            },
+        let fit = match identification.timing() {
+            Some(timing) => Some(self.known.fit(timing, objective, Clicks::Human, legal, self.request.seed)?),
+            None => None,
         };
         self.fits.push(Masked { legal: legal.to_vec(), fit });
         Ok(self.fits.len() - 1)
     }
-}
-
-/// The mean of some windows' differences from practice, as far apart as each of them may be.
-fn mean_difference(outlook: &WindowOutlook, slots: &[usize]) -> Ends {
-    let mean = |end: fn(&Estimate) -> Option<f64>| -> Option<f64> {
-        let total: Option<f64> = slots.iter().map(|slot| end(&outlook.slots[*slot].difference)).sum();
-        #[allow(clippy::cast_precision_loss)] // Windows are few.
-        total.map(|total| total / slots.len() as f64)
-    };
-    Ends { estimate: mean(|d| d.estimate), low: mean(|d| d.low), high: mean(|d| d.high) }
 }
 
 fn cause_name(cause: AbstentionCause) -> &'static str {

@@ -27,12 +27,12 @@ use super::analyze::Known;
 use super::answer::{WindowsIdentification, WindowsLevel};
 use super::request::WindowsRequest;
 use super::schedule::ReasonCount;
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::segment::ContactColumns;
 use crate::stats::send_windows::{Identification, RecipientSpread};
-use crate::table_file::check_name;
+use crate::table_file::{check_name, scratch_beside};
 use classes::Classes;
 use own::OwnMessages;
 use places::{IdRange, Places};
@@ -105,11 +105,7 @@ pub async fn write_recipient_windows(
     progress.at("comparing windows", 0, None);
     let known = Known::of(session, asked).await?;
     let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
-    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let scratch = tempfile::Builder::new()
-        .prefix(".sendlift-windows-")
-        .tempdir_in(folder)
-        .map_err(EngineError::io("write to the folder", folder))?;
+    let scratch = scratch_beside(out, ".sendlift-windows-")?;
     let own = match &identification {
         Identification::Causal(_) => {
             Some(OwnMessages::count(session, &known, asked, &scratch.path().join("own.parquet"), progress).await?)
@@ -119,19 +115,15 @@ pub async fn write_recipient_windows(
     let spread = own.as_ref().and_then(|own| own.moments.spread()).map(rounded);
     progress.at("reading recipients", 0, None);
     let places = Places::read(session, &columns, &scratch.path().join("places.parquet"), progress).await?;
-    let mut tables = vec![("places", places.path.clone())];
-    tables.extend(own.as_ref().map(|own| ("own", own.path.clone())));
-    let mut names = Vec::new();
-    for (kind, path) in tables {
-        let name = format!("{kind}_{}", uuid::Uuid::new_v4().simple());
-        let path = path.to_string_lossy().into_owned();
-        session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
-        names.push(name);
-    }
-    let differ = spread.is_some_and(|spread| spread.recipients_differ());
-    let work = Work { session, request, known: &known, places: &places, tables: &names, differ };
-    let result = work.write(&identification, spread, out, progress).await;
-    for name in names {
+    let places_table = register(session, "places", &places.path).await?;
+    let own_table = match &own {
+        Some(own) => Some(register(session, "own", &own.path).await?),
+        None => None,
+    };
+    let tables = (places_table.as_str(), own_table.as_deref());
+    let work = Work { session, request, known: &known, places: &places, tables, spread };
+    let result = work.write(&identification, out, progress).await;
+    for name in std::iter::once(&places_table).chain(&own_table) {
         session.context().deregister_table(name.as_str())?;
     }
     let mut summary = result?;
@@ -143,6 +135,14 @@ pub async fn write_recipient_windows(
     summary.notes.extend(columns.notes());
     summary.notes.extend(why_no_own(summary.identification, spread));
     Ok(summary)
+}
+
+/// Registers a file under a name of its own, which it gives.
+async fn register(session: &QuerySession, kind: &str, path: &Path) -> Result<String> {
+    let name = format!("{kind}_{}", uuid::Uuid::new_v4().simple());
+    let path = path.to_string_lossy().into_owned();
+    session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
+    Ok(name)
 }
 
 /// A spread to ten digits: those beyond hang on the order in which recipients were added up.
@@ -184,22 +184,19 @@ struct Work<'a> {
     known: &'a Known,
     places: &'a Places,
     /// The table of places, and where windows were drawn that of the recipients' own messages.
-    tables: &'a [String],
-    /// Whether recipients differ, so that their own messages are looked at.
-    differ: bool,
+    tables: (&'a str, Option<&'a str>),
+    spread: Option<RecipientSpread>,
 }
 
 impl Work<'_> {
     async fn write(
         &self,
         identification: &Identification,
-        spread: Option<RecipientSpread>,
         out: &Path,
         progress: &dyn Progress,
     ) -> Result<RecipientWindowsSummary> {
-        let mut classes = Classes::new(self.known, &self.request.windows, spread);
-        let has_messages = self.tables.len() > 1;
-        let mut writer = Writer::new(self.known, self.request, (has_messages, self.differ), out)?;
+        let mut classes = Classes::new(self.known, &self.request.windows, self.spread);
+        let mut writer = Writer::new(self.known, self.request, (self.tables.1.is_some(), self.differ()), out)?;
         for range in self.places.ranges() {
             // A range at a time: what is joined and put in order fits into memory, however many there are.
             let mut stream = self.session.sql(&self.query(&range)).await?.execute_stream().await?;
@@ -212,12 +209,17 @@ impl Work<'_> {
         writer.finish(identification)
     }
 
+    /// Whether recipients differ, so that their own messages are looked at window by window.
+    fn differ(&self) -> bool {
+        self.spread.is_some_and(|spread| spread.recipients_differ())
+    }
+
     fn query(&self, range: &IdRange) -> String {
         let keys = (0..self.request.windows.by.len()).map(|key| format!(", p.k{key}")).join("");
-        let [places, own @ ..] = self.tables else { return String::new() };
-        let (columns, join) = match own.first() {
+        let (places, own) = self.tables;
+        let (columns, join) = match own {
             Some(own) => {
-                let slots = if self.differ { self.known.slots.len() } else { 0 };
+                let slots = if self.differ() { self.known.slots.len() } else { 0 };
                 let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
                 let rows = format!("(SELECT * FROM {own} WHERE {})", range.condition("recipient_id"));
                 (format!(", o.n{each}"), format!(" LEFT JOIN {rows} AS o ON o.recipient_id = p.recipient_id"))

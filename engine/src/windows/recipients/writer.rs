@@ -14,7 +14,7 @@ use super::{LevelCount, ReasonCount, RecipientWindowsRequest, RecipientWindowsSu
 use crate::error::Result;
 use crate::permission::{NO_LEGAL_WINDOW, UNKNOWN_TIME_ZONE};
 use crate::report::cell_text;
-use crate::stats::send_windows::{Identification, RecipientCell, RecipientOutlook, WindowOutcome};
+use crate::stats::send_windows::{Identification, OUTLOOK_QUANTILE, RecipientCell, RecipientOutlook, WindowOutcome};
 use crate::table_file::TableFile;
 use crate::windows::analyze::Known;
 use crate::windows::answer::{WindowsIdentification, WindowsLevel};
@@ -22,8 +22,6 @@ use crate::windows::slots::Slot;
 
 /// What stands beside a window that is recommended.
 const RECOMMENDED: &str = "recommended";
-/// Half the width of a normal interval of 90 %, in standard deviations.
-const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
 /// Digits after the point: those beyond hang on the order in which cores add up.
 const DIGITS: f64 = 1e9;
 
@@ -107,10 +105,7 @@ impl<'a> Writer<'a> {
                     Some(known) => known.n += 1,
                     None => self.levels.push(LevelCount { level, n: 1 }),
                 },
-                None => match self.without.iter_mut().find(|known| known.reason == said.reason) {
-                    Some(known) => known.n += 1,
-                    None => self.without.push(ReasonCount { reason: said.reason, n: 1 }),
-                },
+                None => ReasonCount::count(&mut self.without, said.reason),
             }
         }
         let batch = self.batch(&read, &said)?;
@@ -266,14 +261,15 @@ fn own_figures(of_class: &WindowFigures, own: &RecipientOutlook, slot: usize, is
     let found = own.slots[slot];
     let (mean, deviation) = found.difference;
     let known = of_class.difference;
-    let spread = |ends: Ends| ends.high.zip(ends.low).map_or(0.0, |(high, low)| (high - low) / (2.0 * HALF_WIDTH));
+    let spread =
+        |ends: Ends| ends.high.zip(ends.low).map_or(0.0, |(high, low)| (high - low) / (2.0 * OUTLOOK_QUANTILE));
     let shift = mean - known.estimate.unwrap_or(0.0) + own.level;
     // What is not known of the recipient comes on top of what is not known of the rate of all.
     let more = (deviation * deviation - spread(known).powi(2)).max(0.0).sqrt();
     let around = |estimate: f64, deviation: f64| Ends {
         estimate: Some(estimate),
-        low: Some(estimate - HALF_WIDTH * deviation),
-        high: Some(estimate + HALF_WIDTH * deviation),
+        low: Some(estimate - OUTLOOK_QUANTILE * deviation),
+        high: Some(estimate + OUTLOOK_QUANTILE * deviation),
     };
     let rate = of_class.rate.estimate.map(|rate| around(rate + shift, spread(of_class.rate).hypot(more)));
     WindowFigures {

@@ -127,7 +127,7 @@ impl<'a> List<'a> {
                 let segment = (0..self.by).map(|key| text(5 + key, row)).collect::<Result<Vec<_>>>()?;
                 let kind = Kind {
                     place: (text(1, row)?, text(2, row)?),
-                    zone: text(3, row)?.filter(|zone| jiff::tz::TimeZone::get(zone).is_ok()),
+                    zone: text(3, row)?,
                     refusal: text(4, row)?.and_then(|reason| REFUSALS.into_iter().find(|known| *known == reason)),
                     segment,
                 };
@@ -141,7 +141,7 @@ impl<'a> List<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) place: Place,
-    /// The time zone, where it is known.
+    /// The time zone as it was given.
     pub(super) zone: Option<String>,
     /// Why there is no window for the recipient.
     pub(super) refusal: Option<&'static str>,

@@ -25,7 +25,7 @@ use crate::ingest::input::Input;
 use crate::permission::PermissionRules;
 use crate::query::QuerySession;
 use crate::stats::schedule::{PosteriorDraws, ScheduleOptions, plan_schedule};
-use crate::stats::send_windows::{Identification, WindowOutlook};
+use crate::stats::send_windows::{Identification, SlotOutlook, WindowOutlook};
 use crate::table_file::check_name;
 use classes::Classes;
 use list::List;
@@ -33,8 +33,6 @@ use writer::Writer;
 
 /// Draws from each posterior.
 const DRAWS: u32 = 4_000;
-/// Standard normal quantile of the 90 % intervals that the fit gives.
-const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
 
 /// A list and how it is to be scheduled.
 #[derive(Debug, Clone)]
@@ -83,6 +81,16 @@ pub struct ReasonCount {
     pub reason: &'static str,
     /// How many.
     pub n: u64,
+}
+
+impl ReasonCount {
+    /// Counts one more recipient under a reason.
+    pub(crate) fn count(counts: &mut Vec<Self>, reason: &'static str) {
+        match counts.iter_mut().find(|known| known.reason == reason) {
+            Some(known) => known.n += 1,
+            None => counts.push(Self { reason, n: 1 }),
+        }
+    }
 }
 
 /// Recipients in a window.
@@ -141,11 +149,7 @@ fn posteriors(
 /// Draws of the windows' differences from current practice. A window of which nothing is known is as good as practice,
 /// and as uncertain as the least certain of the others.
 fn draws_of(outlook: &WindowOutlook, seed: u64) -> Result<PosteriorDraws> {
-    let spread = |slot: &crate::stats::send_windows::SlotOutlook| {
-        let ends = slot.difference.low.zip(slot.difference.high)?;
-        Some((slot.difference.estimate?, (ends.1 - ends.0) / (2.0 * HALF_WIDTH)))
-    };
-    let known: Vec<Option<(f64, f64)>> = outlook.slots.iter().map(spread).collect();
+    let known: Vec<Option<(f64, f64)>> = outlook.slots.iter().map(SlotOutlook::normal_difference).collect();
     let widest = known.iter().flatten().map(|(_, spread)| *spread).fold(0.0, f64::max);
     let (means, spreads): (Vec<f64>, Vec<f64>) = known.iter().map(|slot| slot.unwrap_or((0.0, widest))).unzip();
     let squares: Vec<f64> = spreads.iter().map(|spread| spread * spread).collect();

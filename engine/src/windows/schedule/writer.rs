@@ -86,10 +86,7 @@ impl<'a> Writer<'a> {
                     texts.iter_mut().take(4).for_each(StringBuilder::append_null);
                     texts[4].append_value(reason);
                     propensities.push(None);
-                    match self.left_out.iter_mut().find(|known| known.reason == reason) {
-                        Some(known) => known.n += 1,
-                        None => self.left_out.push(ReasonCount { reason, n: 1 }),
-                    }
+                    ReasonCount::count(&mut self.left_out, reason);
                 }
             }
         }

@@ -60,7 +60,7 @@ pub use identification::{
     CampaignTiming, ContrastKind, Identification, IdentifiedTiming, StratumSends, TimingEvidence, WindowAssignment,
     identify,
 };
-pub use outlook::{SlotOutlook, WindowOutlook};
+pub use outlook::{OUTLOOK_QUANTILE, SlotOutlook, WindowOutlook};
 pub use posterior::Spread;
 pub use randomisation_plan::{PlannedResponse, RandomisationPlan, RandomisationRequest};
 pub use recipients::{

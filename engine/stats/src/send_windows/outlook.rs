@@ -42,6 +42,19 @@ pub struct SlotOutlook {
     pub expected_loss: Option<f64>,
 }
 
+/// Standard normal quantile of the ends of the 90 % intervals that the fit gives unless another level is asked for.
+pub const OUTLOOK_QUANTILE: f64 = 1.644_853_626_951_472_2;
+
+impl SlotOutlook {
+    /// The difference from current practice as a normal distribution with the same mean and interval: mean and standard
+    /// deviation, in the units of the response. None where nothing is known of the slot. Expects intervals of 90 %.
+    #[must_use]
+    pub fn normal_difference(&self) -> Option<(f64, f64)> {
+        let (low, high) = self.difference.low.zip(self.difference.high)?;
+        Some((self.difference.estimate?, (high - low) / (2.0 * OUTLOOK_QUANTILE)))
+    }
+}
+
 /// What is known of all slots, overall or in a segment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowOutlook {

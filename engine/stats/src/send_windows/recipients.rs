@@ -26,8 +26,6 @@ const DRAWS: usize = 400;
 const SHARED_STREAM: u64 = 7_001;
 const OWN_STREAM: u64 = 7_002;
 const LEVEL_STREAM: u64 = 7_003;
-/// Standard normal quantile of the 90 % intervals of the outlooks.
-const HALF_WIDTH: f64 = 1.644_853_626_951_472_2;
 
 /// Standard normal quantile that an estimated variance has to reach in its errors.
 const BEYOND_CHANCE: f64 = 2.326_347_874_040_841;
@@ -203,11 +201,8 @@ impl RecipientWindows {
     ) -> Self {
         let count = outlook.slots.len();
         let eligible: Vec<usize> = (0..count).filter(|&slot| outlook.slots[slot].chance_of_best.is_some()).collect();
-        let known = outlook.slots.iter().map(|slot| {
-            let ends = slot.difference.low.zip(slot.difference.high)?;
-            Some((slot.difference.estimate?, (ends.1 - ends.0) / (2.0 * HALF_WIDTH)))
-        });
-        let differences: Vec<(f64, f64)> = known.map(|slot| slot.unwrap_or((0.0, 0.0))).collect();
+        let differences: Vec<(f64, f64)> =
+            outlook.slots.iter().map(|slot| slot.normal_difference().unwrap_or((0.0, 0.0))).collect();
         #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
         let sends = |slot: usize| if outlook.slots[slot].legal { outlook.slots[slot].sends as f64 } else { 0.0 };
         let total: f64 = (0..count).map(sends).sum();
