@@ -18,7 +18,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::statistics::Statistics;
 use tempfile::TempDir;
 
@@ -124,8 +126,9 @@ impl ParquetPart {
         let wanted: Vec<usize> =
             self.sources.iter().filter(|(name, _)| doubtful.contains(name)).map(|(_, index)| *index).collect();
         let groups: Vec<usize> = (0..self.metadata.metadata().num_row_groups()).collect();
+        let metadata = self.with_words_as_dictionaries(log)?;
         let check = |groups: &[usize]| -> Result<bool> {
-            for batch in self.reader(groups, &wanted)? {
+            for batch in self.reader_of(metadata.clone(), groups, &wanted)? {
                 let batch = batch?;
                 for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
                     let name = self
@@ -150,14 +153,35 @@ impl ParquetPart {
         })
     }
 
-    fn reader(
+    /// The file's metadata with the columns of words read as dictionaries, so that a word is looked at once and not in each row.
+    fn with_words_as_dictionaries(&self, log: Log) -> Result<ArrowReaderMetadata> {
+        let is_word = |index: usize| {
+            let name = self.sources.iter().find(|(_, of)| *of == index).map(|(name, _)| name.as_str());
+            name.and_then(|name| log.column(name)).is_some_and(|spec| matches!(spec.kind, ColumnKind::Word(_)))
+        };
+        let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let fields = self.metadata.schema().fields().iter().enumerate().map(|(index, field)| {
+            let field = field.as_ref().clone();
+            if is_word(index) { field.with_data_type(words.clone()) } else { field }
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        Ok(ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options)?)
+    }
+
+    fn reader(&self, row_groups: &[usize], columns: &[usize]) -> Result<ParquetRecordBatchReader> {
+        self.reader_of(self.metadata.clone(), row_groups, columns)
+    }
+
+    fn reader_of(
         &self,
+        metadata: ArrowReaderMetadata,
         row_groups: &[usize],
         columns: &[usize],
-    ) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+    ) -> Result<ParquetRecordBatchReader> {
         let file = File::open(&self.path).map_err(crate::error::EngineError::io("read", &self.path))?;
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
-        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_row_groups(row_groups.to_vec())
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS)
@@ -394,19 +418,16 @@ fn is_sound(spec: &ColumnSpec, column: &ArrayRef) -> bool {
     }
     match spec.kind {
         ColumnKind::Text | ColumnKind::Word(_) => {
-            let Ok(texts) = arrow::compute::cast(column, &DataType::Utf8) else { return false };
+            // Of a dictionary all values are looked at, even those that no row has.
+            let texts = column.as_any_dictionary_opt().map_or(column, |words| words.values());
+            let Ok(texts) = arrow::compute::cast(texts, &DataType::Utf8) else { return false };
             let texts = texts.as_string::<i32>();
             if let ColumnKind::Word(list) = spec.kind {
-                let mut last = "";
-                texts.iter().flatten().all(|text| {
-                    let known = text == last || list.words.iter().any(|(_, canonical)| *canonical == text);
-                    last = text;
-                    known
-                })
+                texts.iter().flatten().all(|text| list.words.iter().any(|(_, canonical)| *canonical == text))
             } else {
-                // Whatever could be an address has one of these.
-                let no_address =
-                    spec.name != "recipient_id" || !texts.value_data().iter().any(|byte| matches!(byte, b'+' | b'@'));
+                // Whatever could be an address has one of these. Looked for without a way out, which is many bytes at a time.
+                let has_one = |bytes: &[u8]| bytes.iter().fold(false, |has, byte| has | matches!(byte, b'+' | b'@'));
+                let no_address = spec.name != "recipient_id" || !texts.value_data().chunks(4096).any(has_one);
                 let filled = |text: &str| {
                     let plain = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
                     (plain || !text.trim().is_empty()) && !(text.len() <= 4 && NULL_WORDS.contains(&text))

@@ -103,6 +103,7 @@ impl<'a> ClickReader<'a> {
         let (keys, messages) = (hashes(batch.column(0))?, hashes(batch.column(1))?);
         let [links, agents, methods, reasons] = [2, 4, 5, 8].map(|column| batch.column(column).as_string::<i32>());
         let addresses = hashes(batch.column(6))?;
+        let numbers = ids.numbers(&messages);
         let tapped = batch.column(3).as_primitive::<Int64Type>();
         let scores = batch.column(7).as_primitive::<Float64Type>();
         let orders = Orders::of(batch);
@@ -125,7 +126,7 @@ impl<'a> ClickReader<'a> {
                 NONE
             };
             let link = cell(links).map_or(NONE, |row| self.links.number(links.value(row)));
-            let number = messages[row].and_then(|message| ids.get(message)).unwrap_or(NONE);
+            let number = numbers[row];
             let Some(key) = keys[row] else { continue };
             // A click of a message that was not sent counts for nobody, but may replace an older row that does.
             let device = agent.map(|agent| agent.device);

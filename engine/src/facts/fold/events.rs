@@ -201,9 +201,8 @@ impl Events {
         let sent = sent.as_primitive::<Int64Type>();
         let channels = batch.column(3).as_string::<i32>();
         let mut found: Vec<(u32, usize)> = Vec::new();
-        for (row, hash) in hashes.iter().enumerate() {
-            let Some(recipient) = hash.and_then(|hash| recipients.get(hash)) else { continue };
-            if numbers[row].is_none() || sent.is_null(row) {
+        for (row, recipient) in recipients.numbers(&hashes).into_iter().enumerate() {
+            if recipient == NONE || numbers[row].is_none() || sent.is_null(row) {
                 continue;
             }
             let sent_at = sent.value(row);

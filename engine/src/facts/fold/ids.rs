@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::latest::ByNumber;
+use super::latest::{ByHash, ByNumber};
 use crate::error::{EngineError, Result};
 
 /// Stands for "no number".
@@ -19,6 +19,9 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// Slots for each id: fewer make searches long, more cost memory.
 const SLOTS_PER_ID: f64 = 1.4;
+
+/// Ids whose slots are asked for together: as many as the nearest cache holds.
+pub(super) const TOGETHER: usize = 128;
 
 static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("ids"));
 
@@ -39,12 +42,7 @@ pub(super) fn hashes(column: &ArrayRef) -> Result<Vec<Option<u128>>> {
 
 /// The numbers of a column of ids; [`NONE`] for one that has none.
 pub(super) fn numbers(column: &ArrayRef, ids: &Ids) -> Result<Vec<u32>> {
-    let number = |text: Option<&str>| text.and_then(|text| ids.get(hash(text))).unwrap_or(NONE);
-    if let Some(texts) = column.as_string_view_opt() {
-        return Ok(texts.iter().map(number).collect());
-    }
-    let texts = arrow::compute::cast(column, &DataType::Utf8)?;
-    Ok(texts.as_string::<i32>().iter().map(number).collect())
+    Ok(ids.numbers(&hashes(column)?))
 }
 
 /// A batch whose texts are plain ones, save for the ids in its first column.
@@ -134,6 +132,27 @@ impl Ids {
         }
     }
 
+    /// The numbers of several ids, once all have been inserted; [`NONE`] for one that has none.
+    pub(super) fn numbers(&self, hashes: &[Option<u128>]) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunks(TOGETHER) {
+            self.fetch(hashes);
+            numbers.extend(hashes.iter().map(|hash| hash.and_then(|hash| self.get(hash)).unwrap_or(NONE)));
+        }
+        numbers
+    }
+
+    /// Brings the slots of several ids into the processor's cache. Memory answers in its own time, and a search cannot go on
+    /// before; these reads wait for nothing, so that many are under way at once.
+    pub(super) fn fetch(&self, hashes: &[Option<u128>]) {
+        let read = hashes.iter().flatten().fold(0, |read, hash| {
+            let (place, _) = self.start(*hash);
+            read ^ self.fingerprints[place].load(Ordering::Relaxed)
+                ^ u64::from(self.numbers[place].load(Ordering::Relaxed))
+        });
+        std::hint::black_box(read);
+    }
+
     fn after(&self, place: usize) -> usize {
         if place + 1 == self.fingerprints.len() { 0 } else { place + 1 }
     }
@@ -196,7 +215,7 @@ impl<T: Default> Sparse<T> {
 /// Texts that repeat, each kept once.
 #[derive(Default)]
 pub(super) struct Texts {
-    numbers: std::collections::HashMap<Box<str>, u32>,
+    numbers: ByHash<u32>,
     texts: Vec<Box<str>>,
 }
 
@@ -204,12 +223,11 @@ impl Texts {
     /// The number of a text.
     #[allow(clippy::cast_possible_truncation)] // Memory ends long before 2^32 different texts.
     pub(super) fn number(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
+        let next = self.texts.len() as u32;
+        let number = *self.numbers.entry(hash(text)).or_insert(next);
+        if number == next {
+            self.texts.push(text.into());
         }
-        let number = self.texts.len() as u32;
-        self.numbers.insert(text.into(), number);
-        self.texts.push(text.into());
         number
     }
 

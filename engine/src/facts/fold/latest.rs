@@ -54,6 +54,8 @@ pub(super) struct Latest<T> {
     places: ByHash<u32>,
     orders: Vec<Order>,
     files: Texts,
+    /// The number of the file that the last row came from: the next one's, mostly.
+    last_file: u32,
 }
 
 /// The columns that tell the order of reception of a batch's rows.
@@ -77,13 +79,23 @@ impl Orders {
 
 impl<T> Latest<T> {
     pub(super) fn new() -> Self {
-        Self { rows: Vec::new(), places: ByHash::default(), orders: Vec::new(), files: Texts::default() }
+        Self {
+            rows: Vec::new(),
+            places: ByHash::default(),
+            orders: Vec::new(),
+            files: Texts::default(),
+            last_file: NONE,
+        }
     }
 
     /// Takes in a row, unless a later one of its key is there.
     #[allow(clippy::cast_possible_truncation)] // Memory ends long before 2^32 events.
     pub(super) fn add(&mut self, key: u128, orders: &Orders, place: usize, row: T) {
-        let file = if orders.files.is_null(place) { NONE } else { self.files.number(orders.files.value(place)) };
+        let file = orders.files.is_valid(place).then(|| orders.files.value(place));
+        if file != self.files.text(self.last_file) {
+            self.last_file = file.map_or(NONE, |file| self.files.number(file));
+        }
+        let file = self.last_file;
         let order = Order { received: orders.received.value(place), file, row: orders.rows.value(place) };
         let next = self.rows.len() as u32;
         match *self.places.entry(key).or_insert(next) {

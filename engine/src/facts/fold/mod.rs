@@ -30,7 +30,7 @@ use futures::StreamExt as _;
 use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::events::{Credited, Events, Kind};
-use self::ids::{Ids, NONE, hashes, id_text, numbers, with_plain_texts};
+use self::ids::{Ids, NONE, TOGETHER, hashes, id_text, numbers, with_plain_texts};
 use self::receipts::{FoldedReceipts, Receipts, SendDays};
 pub(super) use self::table::FoldedTable;
 use super::sql::{self, Inputs, Range};
@@ -217,18 +217,11 @@ impl FoldedMessages {
         done("sends");
         let ids = Arc::new(ids);
         // A click soon after its delivery is a machine's, so clicks want the receipts too.
-        let receipts = if wants_receipts { Some(self.receipts(&ids, days, wanted.told).await?) } else { None };
-        done("receipts");
-        let clicks = if self.inputs.has_clicks && wanted.clicks {
-            let mut reader = ClickReader::new(self.inputs.machine_clicks())?;
-            let mut batches = self.logs.sql(&sql::taps()).await?.execute_stream().await?;
-            while let Some(batch) = batches.next().await {
-                reader.add(&ids, &with_plain_texts(&batch?)?)?;
-            }
-            Some(reader.judge(&ids, receipts.as_ref()))
-        } else {
-            None
-        };
+        let receipts =
+            async { if wants_receipts { Ok(Some(self.receipts(&ids, days, wanted.told).await?)) } else { Ok(None) } };
+        let (receipts, clicks) = futures::future::try_join(receipts, self.clicks(&ids, wanted)).await?;
+        done("receipts and clicks");
+        let clicks = clicks.map(|clicks| clicks.judge(&ids, receipts.as_ref()));
         done("clicks");
         let contacts = if wanted.contacts && self.inputs.has_contacts() { Some(self.contacts().await?) } else { None };
         done("contacts");
@@ -342,6 +335,9 @@ impl FoldedMessages {
             let sent = sent.as_ref().map(arrow::array::AsArray::as_primitive::<Int64Type>);
             let mut numbers = Vec::with_capacity(batch.num_rows());
             for (row, id) in hashes.iter().enumerate() {
+                if row % TOGETHER == 0 {
+                    numbering.fetch(&hashes[row..hashes.len().min(row + TOGETHER)]);
+                }
                 let Some(id) = *id else {
                     numbers.push(None);
                     continue;
@@ -388,6 +384,18 @@ impl FoldedMessages {
         })
         .await?;
         Arc::into_inner(receipts).ok_or_else(stopped)?.finish()
+    }
+
+    async fn clicks(&self, ids: &Ids, wanted: Wanted) -> Result<Option<ClickReader<'_>>> {
+        if !self.inputs.has_clicks || !wanted.clicks {
+            return Ok(None);
+        }
+        let mut reader = ClickReader::new(self.inputs.machine_clicks())?;
+        let mut batches = self.logs.sql(&sql::taps()).await?.execute_stream().await?;
+        while let Some(batch) = batches.next().await {
+            reader.add(ids, &with_plain_texts(&batch?)?)?;
+        }
+        Ok(Some(reader))
     }
 
     async fn contacts(&self) -> Result<Contacts> {

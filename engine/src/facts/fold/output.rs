@@ -1,5 +1,6 @@
 //! The rows of `folded_messages`: the columns of the sends, and beside them what was folded.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,6 +11,7 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::clicks::Clicked;
 use super::contacts::Place;
+use super::events::{Converted, Earned};
 use super::ids::{NONE, hashes, numbers, with_plain_texts};
 use super::{Folded, column, orders};
 use crate::error::{EngineError, Result};
@@ -33,7 +35,7 @@ impl Folded {
             return Err(EngineError::refused("the sends log changed while it was read: try again"));
         }
         let sent = arrow::compute::cast(batch.column(2), &DataType::Int64)?;
-        let rows = Rows { folded: self, numbers, sent: sent.as_primitive::<Int64Type>().clone() };
+        let rows = Rows::new(self, numbers, sent.as_primitive::<Int64Type>().clone());
         let places = self.places(&batch, &rows, schema)?;
         let columns = schema
             .fields()
@@ -69,44 +71,63 @@ struct Rows<'a> {
     folded: &'a Folded,
     numbers: Vec<u32>,
     sent: Int64Array,
+    /// By row: what is there of few messages is looked for once, not for each column.
+    clicked: Vec<Option<&'a Clicked>>,
+    converted: Vec<Option<&'a Converted>>,
+    /// By row, where money is asked for.
+    earned: OnceCell<Vec<Option<Earned<'a>>>>,
 }
 
 impl<'a> Rows<'a> {
+    fn new(folded: &'a Folded, numbers: Vec<u32>, sent: Int64Array) -> Self {
+        let clicked = |number: &u32| folded.clicks.as_ref()?.get(*number);
+        let clicked = numbers.iter().map(clicked).collect();
+        let converted = numbers.iter().map(|number| folded.credited.conversions.get(*number)).collect();
+        Self { folded, numbers, sent, clicked, converted, earned: OnceCell::new() }
+    }
+
+    fn earned(&self) -> &[Option<Earned<'a>>] {
+        self.earned.get_or_init(|| {
+            let earned = |converted: &Option<&'a Converted>| converted.map(|of| self.folded.credited.earned(of));
+            self.converted.iter().map(earned).collect()
+        })
+    }
+
     fn column(&self, name: &str, places: &[Place<'_>]) -> Result<ArrayRef> {
         let folded = self.folded;
         let receipts = folded.receipts.as_ref();
-        let converted = |number: u32| folded.credited.conversions.get(number);
-        let earned = |number: u32| converted(number).map(|converted| folded.credited.earned(converted));
+        let clicks = |value: fn(&Clicked) -> i64| counts(self.clicked.iter().map(|of| of.map_or(0, value)));
+        let sent = self.sent.values().iter();
         Ok(match name {
-            column::RANK => self.numbers_of(|number, _| receipts?.resolved(number)),
-            column::RECEIPTS => self.numbers_of(|number, _| Some(receipts.map_or(0, |of| of.count(number)))),
-            column::DELIVERED_AT => self.moments(|number| receipts?.delivered_at(number)),
-            column::ERROR_CODE => self.texts(|number| receipts?.error_code(number)),
-            column::CARRIER => self.texts(|number| receipts?.carrier(number)),
-            column::PRICE_CURRENCY => self.texts(|number| receipts?.currency(number)),
-            column::PRICE => self.money(|number| receipts?.price(number)),
-            column::CLICKS => self.numbers_of(|number, _| Some(self.clicked(number).map_or(0, |of| of.clicks))),
-            column::MACHINE_CLICKS => {
-                self.numbers_of(|number, _| Some(self.clicked(number).map_or(0, |of| of.machine_clicks)))
+            column::RANK => {
+                Arc::new(self.numbers.iter().map(|number| receipts?.resolved(*number)).collect::<Int64Array>())
             }
-            column::FIRST_CLICK_AT => self.moments(|number| self.clicked(number)?.first_click_at),
-            column::FIRST_CLICK_DEVICE => self.texts(|number| self.clicked(number)?.first_click_device),
-            column::MACHINE_CLICK_REASON => self.texts(|number| self.clicked(number)?.reason.as_deref()),
-            column::CONVERSIONS => self.numbers_of(|number, _| Some(converted(number).map_or(0, |of| of.conversions))),
-            column::OUTSIDE => self
-                .numbers_of(|number, sent| Some(converted(number).map_or(0, |of| folded.credited.outside(of, sent)))),
-            column::CONVERTED_AT => self.moments(|number| converted(number)?.converted_at),
-            column::REVENUE => self.money(|number| earned(number)?.revenue),
-            column::MARGIN => self.money(|number| earned(number)?.margin),
-            column::REVENUE_CURRENCY => self.texts(|number| earned(number)?.currency),
-            column::REVENUE_OTHER => {
-                let mut texts = StringBuilder::new();
-                self.numbers.iter().for_each(|number| texts.append_option(earned(*number).and_then(|of| of.other)));
-                Arc::new(texts.finish())
+            column::RECEIPTS => counts(self.numbers.iter().map(|number| receipts.map_or(0, |of| of.count(*number)))),
+            column::DELIVERED_AT => moments(self.numbers.iter().map(|number| receipts?.delivered_at(*number))),
+            column::ERROR_CODE => texts(self.numbers.iter().map(|number| receipts?.error_code(*number))),
+            column::CARRIER => texts(self.numbers.iter().map(|number| receipts?.carrier(*number))),
+            column::PRICE_CURRENCY => texts(self.numbers.iter().map(|number| receipts?.currency(*number))),
+            column::PRICE => money(self.numbers.iter().map(|number| receipts?.price(*number))),
+            column::CLICKS => clicks(|of| of.clicks),
+            column::MACHINE_CLICKS => clicks(|of| of.machine_clicks),
+            column::FIRST_CLICK_AT => moments(self.clicked.iter().map(|of| (*of)?.first_click_at)),
+            column::FIRST_CLICK_DEVICE => texts(self.clicked.iter().map(|of| (*of)?.first_click_device)),
+            column::MACHINE_CLICK_REASON => texts(self.clicked.iter().map(|of| (*of)?.reason.as_deref())),
+            column::CONVERSIONS => counts(self.converted.iter().map(|of| of.map_or(0, |of| of.conversions))),
+            column::OUTSIDE => {
+                let outside =
+                    |(of, sent): (&Option<&Converted>, &i64)| of.map_or(0, |of| folded.credited.outside(of, *sent));
+                counts(self.converted.iter().zip(sent).map(outside))
             }
-            column::OPTED_OUT_AT => self.moments(|number| *folded.credited.refusals.get(number)?),
+            column::CONVERTED_AT => moments(self.converted.iter().map(|of| (*of)?.converted_at)),
+            column::REVENUE => money(self.earned().iter().map(|of| of.as_ref()?.revenue)),
+            column::MARGIN => money(self.earned().iter().map(|of| of.as_ref()?.margin)),
+            column::REVENUE_CURRENCY => texts(self.earned().iter().map(|of| of.as_ref()?.currency)),
+            column::REVENUE_OTHER => texts(self.earned().iter().map(|of| of.as_ref()?.other.as_deref())),
+            column::OPTED_OUT_AT => moments(self.numbers.iter().map(|number| *folded.credited.refusals.get(*number)?)),
             column::REPLIES => {
-                self.numbers_of(|number, _| Some(folded.credited.answers.get(number).copied().unwrap_or(0)))
+                let replies = |number: &u32| folded.credited.answers.get(*number).copied().unwrap_or(0);
+                counts(self.numbers.iter().map(replies))
             }
             column::COUNTRY => texts(places.iter().map(|place| place.country)),
             column::REGION => texts(places.iter().map(|place| place.region)),
@@ -114,29 +135,18 @@ impl<'a> Rows<'a> {
             other => return Err(EngineError::usage(format!("there is no column \"{other}\""))),
         })
     }
+}
 
-    fn clicked(&self, number: u32) -> Option<&'a Clicked> {
-        self.folded.clicks.as_ref()?.get(number)
-    }
+fn counts(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(values))
+}
 
-    fn numbers_of(&self, value: impl Fn(u32, i64) -> Option<i64>) -> ArrayRef {
-        let rows = self.numbers.iter().zip(self.sent.values());
-        Arc::new(rows.map(|(number, sent)| value(*number, *sent)).collect::<Int64Array>())
-    }
+fn moments(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+}
 
-    fn moments(&self, value: impl Fn(u32) -> Option<i64>) -> ArrayRef {
-        let moments: TimestampMicrosecondArray = self.numbers.iter().map(|number| value(*number)).collect();
-        Arc::new(moments.with_timezone("UTC"))
-    }
-
-    fn money(&self, value: impl Fn(u32) -> Option<i128>) -> ArrayRef {
-        let amounts: Decimal128Array = self.numbers.iter().map(|number| value(*number)).collect();
-        Arc::new(amounts.with_data_type(MONEY_SUM))
-    }
-
-    fn texts<'t>(&self, value: impl Fn(u32) -> Option<&'t str>) -> ArrayRef {
-        texts(self.numbers.iter().map(|number| value(*number)))
-    }
+fn money(values: impl Iterator<Item = Option<i128>>) -> ArrayRef {
+    Arc::new(values.collect::<Decimal128Array>().with_data_type(MONEY_SUM))
 }
 
 fn texts<'t>(values: impl Iterator<Item = Option<&'t str>>) -> ArrayRef {

@@ -30,7 +30,20 @@ struct State {
 /// The parts that a summary has room for: 1 to this one. Hardly any text has more.
 const INLINE_PARTS: usize = 5;
 
-/// The summary of a state, as its bits: the number of receipts, and ranks of four bits each.
+/// Places among a summary's ranks: those of all receipts, of those without a part, of the parts, and whether there are others.
+const ALL: usize = 0;
+const WHOLE: usize = 1;
+const FIRST_PART: usize = 2;
+const OTHERS: usize = FIRST_PART + INLINE_PARTS;
+
+/// The bits of a summary with the rank at a place at least so high.
+fn raised(bits: u64, place: usize, rank: Rank) -> u64 {
+    let shift = 32 + 4 * place;
+    let known = bits >> shift & 15;
+    bits + (u64::from(rank).saturating_sub(known) << shift)
+}
+
+/// The summary of a state, taken out of its bits: the number of receipts in the lower half, then ranks of four bits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Summary {
     receipts: u32,
@@ -50,18 +63,11 @@ impl Summary {
         let rank = |place: usize| (bits >> (32 + 4 * place) & 15) as Rank;
         Self {
             receipts: bits as u32,
-            all: rank(0),
-            whole: rank(1),
-            parts: std::array::from_fn(|part| rank(2 + part)),
-            has_others: rank(2 + INLINE_PARTS) != 0,
+            all: rank(ALL),
+            whole: rank(WHOLE),
+            parts: std::array::from_fn(|part| rank(FIRST_PART + part)),
+            has_others: rank(OTHERS) != 0,
         }
-    }
-
-    fn bits(self) -> u64 {
-        let ranks = [self.all, self.whole].into_iter().chain(self.parts).chain([u8::from(self.has_others)]);
-        ranks
-            .enumerate()
-            .fold(u64::from(self.receipts), |bits, (place, rank)| bits | u64::from(rank) << (32 + 4 * place))
     }
 }
 
@@ -95,16 +101,13 @@ impl State {
 
     fn add(&self, rank: Rank, part: Part) {
         let mut bits = self.summary.load(Ordering::Relaxed);
+        let (place, at_place) = match part {
+            Part::Whole => (WHOLE, rank),
+            Part::Inline(place) => (FIRST_PART + place, rank),
+            Part::Other => (OTHERS, 1),
+        };
         loop {
-            let mut summary = Summary::of(bits);
-            summary.receipts += 1;
-            summary.all = summary.all.max(rank);
-            match part {
-                Part::Whole => summary.whole = summary.whole.max(rank),
-                Part::Inline(place) => summary.parts[place] = summary.parts[place].max(rank),
-                Part::Other => summary.has_others = true,
-            }
-            let added = summary.bits();
+            let added = raised(raised(bits + 1, ALL, rank), place, at_place);
             match self.summary.compare_exchange_weak(bits, added, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(changed) => bits = changed,
@@ -338,10 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_its_bits() {
-        let parts = [15, 0, 11, 1, 2];
-        let summary = Summary { receipts: u32::MAX, all: 11, whole: 10, parts, has_others: true };
-        assert_eq!(Summary::of(summary.bits()), summary);
+    fn a_state_keeps_the_highest_rank_of_each_part() {
         let state = State::new();
         state.add(3, Part::of(Some(1)));
         state.add(9, Part::of(None));
