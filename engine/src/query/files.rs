@@ -28,6 +28,9 @@ use crate::ingest::read;
 use crate::ingest::validate::{Validator, ValidatorOptions};
 use crate::store::log_schema;
 
+/// The column of ids that nearly all rows of nearly all logs have: views of them are hashed where they are, without a copy.
+const MESSAGE_ID: &str = "message_id";
+
 /// The files of one log.
 #[derive(Debug, Clone)]
 pub struct LogFiles {
@@ -79,7 +82,11 @@ impl LogFiles {
             };
             parts.extend(self.validated_parts(input, now, spool.path(), parts.len())?);
         }
+        let parts = parts.into_iter().map(|part| part.with_views(MESSAGE_ID)).collect::<Result<Vec<_>>>()?;
         let mut fields: Vec<Field> = log_schema(self.log).fields().iter().map(|field| field.as_ref().clone()).collect();
+        for field in fields.iter_mut().filter(|field| field.name() == MESSAGE_ID) {
+            field.set_data_type(DataType::Utf8View);
+        }
         for name in parts.iter().flat_map(ParquetPart::columns) {
             if !fields.iter().any(|field| field.name() == name) {
                 fields.push(Field::new(name, DataType::Utf8, true));

@@ -8,7 +8,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -155,18 +157,15 @@ impl ParquetPart {
 
     /// The file's metadata with the columns of words read as dictionaries, so that a word is looked at once and not in each row.
     fn with_words_as_dictionaries(&self, log: Log) -> Result<ArrowReaderMetadata> {
-        let is_word = |index: usize| {
-            let name = self.sources.iter().find(|(_, of)| *of == index).map(|(name, _)| name.as_str());
-            name.and_then(|name| log.column(name)).is_some_and(|spec| matches!(spec.kind, ColumnKind::Word(_)))
-        };
         let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let fields = self.metadata.schema().fields().iter().enumerate().map(|(index, field)| {
-            let field = field.as_ref().clone();
-            if is_word(index) { field.with_data_type(words.clone()) } else { field }
-        });
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let options = ArrowReaderOptions::new().with_schema(schema);
-        Ok(ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options)?)
+        let is_word = |name: &str| log.column(name).is_some_and(|spec| matches!(spec.kind, ColumnKind::Word(_)));
+        read_as(&self.metadata, &self.sources, is_word, &words)
+    }
+
+    /// The same file with a column as views of its texts, which are then not copied on the way.
+    pub(super) fn with_views(self, column: &str) -> Result<Self> {
+        let metadata = read_as(&self.metadata, &self.sources, |name| name == column, &DataType::Utf8View)?;
+        Ok(Self { metadata, ..self })
     }
 
     fn reader(&self, row_groups: &[usize], columns: &[usize]) -> Result<ParquetRecordBatchReader> {
@@ -247,15 +246,39 @@ fn load_metadata(path: &Path) -> Result<ArrowReaderMetadata> {
     })
 }
 
+/// A file's metadata with some columns of texts in another type of Arrow.
+fn read_as(
+    metadata: &ArrowReaderMetadata,
+    sources: &Sources,
+    is_meant: impl Fn(&str) -> bool,
+    kind: &DataType,
+) -> Result<ArrowReaderMetadata> {
+    let fields = metadata.schema().fields().iter().enumerate().map(|(index, field)| {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+        let field = field.as_ref().clone();
+        let is_meant = is_text && sources.iter().any(|(name, of)| *of == index && is_meant(name));
+        if is_meant { field.with_data_type(kind.clone()) } else { field }
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
+}
+
 /// A column in the type of the table. Blank texts are nothing, as everywhere.
 fn canonical(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     let column = arrow::compute::cast(column, wanted)?;
+    // Only a text that starts with a space, or a letter that may be an exotic one, can be blank.
+    let may_be_blank = |text: &str| text.as_bytes().first().is_none_or(|byte| *byte <= b' ' || !byte.is_ascii());
+    if let Some(texts) = column.as_string_view_opt() {
+        if !texts.iter().flatten().any(|text| may_be_blank(text) && text.trim().is_empty()) {
+            return Ok(column);
+        }
+        let kept: StringViewArray = texts.iter().map(|text| text.filter(|text| !text.trim().is_empty())).collect();
+        return Ok(Arc::new(kept));
+    }
     if wanted == &DataType::Utf8 {
         let texts = column.as_string::<i32>();
-        // Only a text that starts with a space, or a letter that may be an exotic one, can be blank.
-        let suspicious = texts.iter().flatten().any(|text| text.as_bytes().first().is_none_or(|byte| *byte <= b' '))
-            || (!texts.is_ascii() && texts.iter().flatten().any(|text| text.trim().is_empty()));
-        if suspicious {
+        if texts.iter().flatten().any(|text| may_be_blank(text) && text.trim().is_empty()) {
             let kept: StringArray = texts.iter().map(|text| text.filter(|text| !text.trim().is_empty())).collect();
             return Ok(Arc::new(kept));
         }

@@ -34,11 +34,12 @@ struct Tap {
     number: u32,
     link: u32,
     tapped: i64,
-    device: Option<&'static str>,
+    /// The user agent, or [`NONE`].
+    agent: u32,
     /// What the click itself says of a machine, as a number of a text.
     reason: u32,
-    /// The address, by hash; zero for none.
-    address: u128,
+    /// The address and the hour, by hash; zero without an address.
+    visit: u64,
 }
 
 /// What a user agent says.
@@ -74,15 +75,17 @@ pub(super) struct ClickReader<'a> {
     links: Texts,
     reasons: Texts,
     taps: Latest<Tap>,
-    /// Address, hour and message of every row.
-    visits: Vec<(u128, i64, u128)>,
+    /// Address and hour, and message, of every row, each by 64 bits of a hash: that two addresses fall together matters only
+    /// where both bring nearly a crowd.
+    visits: Vec<(u64, u64)>,
 }
 
 /// The clicks of all messages.
 pub(super) type Clicks = Sparse<Clicked>;
 
 impl<'a> ClickReader<'a> {
-    pub(super) fn new(rules: &'a MachineClicks) -> Result<Self> {
+    /// For about so many rows.
+    pub(super) fn new(rules: &'a MachineClicks, rows: usize) -> Result<Self> {
         let preview = RegexBuilder::new(&rules.user_agents).case_insensitive(true).build().map_err(|error| {
             EngineError::usage(format!("machine_clicks.user_agents is not a regular expression: {error}"))
         })?;
@@ -93,8 +96,8 @@ impl<'a> ClickReader<'a> {
             agent_texts: Texts::default(),
             links: Texts::default(),
             reasons: Texts::default(),
-            taps: Latest::new(),
-            visits: Vec::new(),
+            taps: Latest::with_room(rows),
+            visits: Vec::with_capacity(rows),
         })
     }
 
@@ -109,16 +112,16 @@ impl<'a> ClickReader<'a> {
         let orders = Orders::of(batch);
         for row in 0..batch.num_rows() {
             let cell = |column: &'_ StringArray| column.is_valid(row).then_some(row);
-            let address = addresses[row].unwrap_or(0);
             let at = tapped.value(row);
-            if let (Some(message), true) = (messages[row], address != 0) {
-                self.visits.push((address, at.div_euclid(HOUR), message));
+            let visit = addresses[row].map_or(0, |address| visit(address, at.div_euclid(HOUR)));
+            if let (Some(message), true) = (messages[row], visit != 0) {
+                self.visits.push((visit, message as u64));
             }
-            let agent = cell(agents).map(|row| self.agent(agents.value(row)));
+            let agent = cell(agents).map_or(NONE, |row| self.agent(agents.value(row)));
             let reason = if scores.is_valid(row) && scores.value(row) >= self.rules.bot_score {
                 let told = cell(reasons).map_or("score of the source", |row| reasons.value(row));
                 self.reasons.number(told)
-            } else if agent.is_some_and(|agent| agent.is_preview) {
+            } else if self.agents.get(agent as usize).is_some_and(|agent| agent.is_preview) {
                 self.reasons.number("preview user agent")
             } else if cell(methods).is_some_and(|row| methods.value(row).eq_ignore_ascii_case("HEAD")) {
                 self.reasons.number("HEAD request")
@@ -129,24 +132,24 @@ impl<'a> ClickReader<'a> {
             let number = numbers[row];
             let Some(key) = keys[row] else { continue };
             // A click of a message that was not sent counts for nobody, but may replace an older row that does.
-            let device = agent.map(|agent| agent.device);
-            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, device, reason, address });
+            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, agent, reason, visit });
         }
         Ok(())
     }
 
-    fn agent(&mut self, agent: &str) -> Agent {
-        let number = self.agent_texts.number(agent) as usize;
-        if number == self.agents.len() {
+    /// The number of a user agent.
+    fn agent(&mut self, agent: &str) -> u32 {
+        let number = self.agent_texts.number(agent);
+        if number as usize == self.agents.len() {
             self.agents.push(Agent { is_preview: self.preview.is_match(agent), device: device(agent) });
         }
-        self.agents[number]
+        number
     }
 
     /// Tells machines from people.
     pub(super) fn judge(mut self, ids: &Ids, receipts: Option<&FoldedReceipts>) -> Clicks {
         let crowds = crowds(std::mem::take(&mut self.visits), self.rules.messages_per_address_and_hour);
-        let mut taps = std::mem::replace(&mut self.taps, Latest::new()).into_rows();
+        let mut taps = std::mem::replace(&mut self.taps, Latest::with_room(0)).into_rows();
         taps.retain(|tap| tap.number != NONE);
         let limit = microseconds(self.rules.all_links_within_seconds);
         let bursts = bursts(&taps, limit);
@@ -163,20 +166,21 @@ impl<'a> ClickReader<'a> {
                 Some("within seconds of delivery")
             } else if bursts.get(&tap.number).is_some_and(|start| tap.tapped - start <= limit) {
                 Some("every link within a second")
-            } else if crowds.contains(&(tap.address, tap.tapped.div_euclid(HOUR))) {
+            } else if crowds.contains(&tap.visit) {
                 Some("many recipients behind one address")
             } else {
                 None
             };
+            let device = self.agents.get(tap.agent as usize).map(|agent| agent.device);
             let clicked = clicks.entry(tap.number);
             match reason {
                 None => {
                     clicked.clicks += 1;
                     let known = clicked.first_click_at.map(|at| (at, clicked.first_click_device.unwrap_or(NO_DEVICE)));
-                    let this = (tap.tapped, tap.device.unwrap_or(NO_DEVICE));
+                    let this = (tap.tapped, device.unwrap_or(NO_DEVICE));
                     if known.is_none_or(|known| this < known) {
                         clicked.first_click_at = Some(tap.tapped);
-                        clicked.first_click_device = tap.device;
+                        clicked.first_click_device = device;
                     }
                 }
                 Some(reason) => {
@@ -191,12 +195,18 @@ impl<'a> ClickReader<'a> {
     }
 }
 
+/// An address and an hour as a number, which is not zero.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Half of a good hash is a good hash.
+fn visit(address: u128, hour: i64) -> u64 {
+    (address as u64 ^ (hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+}
+
 /// Addresses and hours with clicks of so many messages.
-fn crowds(mut visits: Vec<(u128, i64, u128)>, messages: u32) -> HashSet<(u128, i64)> {
+fn crowds(mut visits: Vec<(u64, u64)>, messages: u32) -> HashSet<u64> {
     visits.sort_unstable();
     visits.dedup();
-    let of_one_hour = visits.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1));
-    of_one_hour.filter(|visits| visits.len() >= messages as usize).map(|visits| (visits[0].0, visits[0].1)).collect()
+    let of_one_hour = visits.chunk_by(|one, other| one.0 == other.0);
+    of_one_hour.filter(|visits| visits.len() >= messages as usize).map(|visits| visits[0].0).collect()
 }
 
 /// Messages whose links, several of them, were all first followed within the limit, with the first of these moments.

@@ -109,7 +109,7 @@ impl Events {
         kind: impl Fn(bool) -> Option<Kind>,
         within: std::ops::Range<i64>,
     ) -> Result<()> {
-        let mut latest = Latest::new();
+        let mut latest = Latest::with_room(0);
         while let Some(batch) = batches.next().await {
             self.add(&mut latest, &kind, &with_plain_texts(&batch?)?)?;
         }

@@ -78,11 +78,12 @@ impl Orders {
 }
 
 impl<T> Latest<T> {
-    pub(super) fn new() -> Self {
+    /// For about so many rows.
+    pub(super) fn with_room(rows: usize) -> Self {
         Self {
-            rows: Vec::new(),
-            places: ByHash::default(),
-            orders: Vec::new(),
+            rows: Vec::with_capacity(rows),
+            places: ByHash::with_capacity_and_hasher(rows, BuildHasherDefault::default()),
+            orders: Vec::with_capacity(rows),
             files: Texts::default(),
             last_file: NONE,
         }

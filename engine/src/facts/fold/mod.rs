@@ -10,6 +10,7 @@
 
 mod clicks;
 mod contacts;
+mod converted;
 mod events;
 mod ids;
 mod latest;
@@ -29,6 +30,7 @@ use futures::StreamExt as _;
 
 use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
+use self::converted::Converted;
 use self::events::{Credited, Events, Kind};
 use self::ids::{Ids, NONE, TOGETHER, hashes, id_text, numbers, with_plain_texts};
 use self::receipts::{FoldedReceipts, Receipts, SendDays};
@@ -146,6 +148,8 @@ pub(super) struct FoldedMessages {
     range: Option<Range>,
     schema: SchemaRef,
     folded: tokio::sync::Mutex<Option<Arc<Folded>>>,
+    /// Of the last reading that went to its end.
+    converted: Mutex<Option<Converted>>,
 }
 
 impl fmt::Debug for FoldedMessages {
@@ -191,7 +195,7 @@ impl FoldedMessages {
         ];
         add(&mut fields, &texts, &DataType::Utf8);
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { logs, inputs, range, schema, folded: tokio::sync::Mutex::new(None) })
+        Ok(Self { logs, inputs, range, schema, folded: tokio::sync::Mutex::new(None), converted: Mutex::new(None) })
     }
 
     /// What was folded before if it has all that is wanted, else anew with that too.
@@ -390,7 +394,8 @@ impl FoldedMessages {
         if !self.inputs.has_clicks || !wanted.clicks {
             return Ok(None);
         }
-        let mut reader = ClickReader::new(self.inputs.machine_clicks())?;
+        let rows = super::touched::count_rows(&self.logs, "SELECT 1 FROM clicks").await?;
+        let mut reader = ClickReader::new(self.inputs.machine_clicks(), usize::try_from(rows).unwrap_or(0))?;
         let mut batches = self.logs.sql(&sql::taps()).await?.execute_stream().await?;
         while let Some(batch) = batches.next().await {
             reader.add(ids, &with_plain_texts(&batch?)?)?;

@@ -71,32 +71,38 @@ struct Rows<'a> {
     folded: &'a Folded,
     numbers: Vec<u32>,
     sent: Int64Array,
-    /// By row: what is there of few messages is looked for once, not for each column.
-    clicked: Vec<Option<&'a Clicked>>,
-    converted: Vec<Option<&'a Converted>>,
-    /// By row, where money is asked for.
+    // By row, for the columns that ask: what is there of few messages is looked for once, not for each column.
+    clicked: OnceCell<Vec<Option<&'a Clicked>>>,
+    converted: OnceCell<Vec<Option<&'a Converted>>>,
     earned: OnceCell<Vec<Option<Earned<'a>>>>,
 }
 
 impl<'a> Rows<'a> {
     fn new(folded: &'a Folded, numbers: Vec<u32>, sent: Int64Array) -> Self {
-        let clicked = |number: &u32| folded.clicks.as_ref()?.get(*number);
-        let clicked = numbers.iter().map(clicked).collect();
-        let converted = numbers.iter().map(|number| folded.credited.conversions.get(*number)).collect();
-        Self { folded, numbers, sent, clicked, converted, earned: OnceCell::new() }
+        Self { folded, numbers, sent, clicked: OnceCell::new(), converted: OnceCell::new(), earned: OnceCell::new() }
     }
 
-    fn earned(&self) -> &[Option<Earned<'a>>] {
-        self.earned.get_or_init(|| {
-            let earned = |converted: &Option<&'a Converted>| converted.map(|of| self.folded.credited.earned(of));
-            self.converted.iter().map(earned).collect()
-        })
+    fn clicked(&self) -> impl Iterator<Item = Option<&'a Clicked>> {
+        let clicks = self.folded.clicks.as_ref();
+        let of = self.clicked.get_or_init(|| self.numbers.iter().map(|number| clicks?.get(*number)).collect());
+        of.iter().copied()
+    }
+
+    fn converted(&self) -> impl Iterator<Item = Option<&'a Converted>> {
+        let conversions = &self.folded.credited.conversions;
+        let of = self.converted.get_or_init(|| self.numbers.iter().map(|number| conversions.get(*number)).collect());
+        of.iter().copied()
+    }
+
+    fn earned(&self) -> impl Iterator<Item = Option<&Earned<'a>>> {
+        let earned = |converted: Option<&'a Converted>| converted.map(|of| self.folded.credited.earned(of));
+        self.earned.get_or_init(|| self.converted().map(earned).collect()).iter().map(Option::as_ref)
     }
 
     fn column(&self, name: &str, places: &[Place<'_>]) -> Result<ArrayRef> {
         let folded = self.folded;
         let receipts = folded.receipts.as_ref();
-        let clicks = |value: fn(&Clicked) -> i64| counts(self.clicked.iter().map(|of| of.map_or(0, value)));
+        let clicks = |value: fn(&Clicked) -> i64| counts(self.clicked().map(|of| of.map_or(0, value)));
         let sent = self.sent.values().iter();
         Ok(match name {
             column::RANK => {
@@ -110,20 +116,20 @@ impl<'a> Rows<'a> {
             column::PRICE => money(self.numbers.iter().map(|number| receipts?.price(*number))),
             column::CLICKS => clicks(|of| of.clicks),
             column::MACHINE_CLICKS => clicks(|of| of.machine_clicks),
-            column::FIRST_CLICK_AT => moments(self.clicked.iter().map(|of| (*of)?.first_click_at)),
-            column::FIRST_CLICK_DEVICE => texts(self.clicked.iter().map(|of| (*of)?.first_click_device)),
-            column::MACHINE_CLICK_REASON => texts(self.clicked.iter().map(|of| (*of)?.reason.as_deref())),
-            column::CONVERSIONS => counts(self.converted.iter().map(|of| of.map_or(0, |of| of.conversions))),
+            column::FIRST_CLICK_AT => moments(self.clicked().map(|of| of?.first_click_at)),
+            column::FIRST_CLICK_DEVICE => texts(self.clicked().map(|of| of?.first_click_device)),
+            column::MACHINE_CLICK_REASON => texts(self.clicked().map(|of| of?.reason.as_deref())),
+            column::CONVERSIONS => counts(self.converted().map(|of| of.map_or(0, |of| of.conversions))),
             column::OUTSIDE => {
                 let outside =
-                    |(of, sent): (&Option<&Converted>, &i64)| of.map_or(0, |of| folded.credited.outside(of, *sent));
-                counts(self.converted.iter().zip(sent).map(outside))
+                    |(of, sent): (Option<&Converted>, &i64)| of.map_or(0, |of| folded.credited.outside(of, *sent));
+                counts(self.converted().zip(sent).map(outside))
             }
-            column::CONVERTED_AT => moments(self.converted.iter().map(|of| (*of)?.converted_at)),
-            column::REVENUE => money(self.earned().iter().map(|of| of.as_ref()?.revenue)),
-            column::MARGIN => money(self.earned().iter().map(|of| of.as_ref()?.margin)),
-            column::REVENUE_CURRENCY => texts(self.earned().iter().map(|of| of.as_ref()?.currency)),
-            column::REVENUE_OTHER => texts(self.earned().iter().map(|of| of.as_ref()?.other.as_deref())),
+            column::CONVERTED_AT => moments(self.converted().map(|of| of?.converted_at)),
+            column::REVENUE => money(self.earned().map(|of| of?.revenue)),
+            column::MARGIN => money(self.earned().map(|of| of?.margin)),
+            column::REVENUE_CURRENCY => texts(self.earned().map(|of| of?.currency)),
+            column::REVENUE_OTHER => texts(self.earned().map(|of| of?.other.as_deref())),
             column::OPTED_OUT_AT => moments(self.numbers.iter().map(|number| *folded.credited.refusals.get(*number)?)),
             column::REPLIES => {
                 let replies = |number: &u32| folded.credited.answers.get(*number).copied().unwrap_or(0);
