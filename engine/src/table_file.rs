@@ -21,6 +21,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::error::EngineError;
 use crate::generate::OutputFormat;
+use crate::ingest::input::{Input, Origin};
 
 /// Columns whose values hardly repeat within a file: a dictionary of them would only be built to be thrown away.
 const UNREPEATED: [&str; 7] =
@@ -210,6 +211,18 @@ impl TableFile {
         }
         Ok((file, rows))
     }
+}
+
+/// Refuses to write over the file that is read.
+pub(crate) fn check_not_input(out: &Path, input: &Input) -> Result<(), EngineError> {
+    if let Origin::File(path) = &input.origin
+        && let (Ok(read), Ok(written)) = (path.canonicalize(), out.canonicalize())
+        && read == written
+    {
+        let out = out.display();
+        return Err(EngineError::usage(format!("{out} is the file that is read: name another one to write")));
+    }
+    Ok(())
 }
 
 /// The name of a file without its ending, and the format that this says: `.csv`, `.ndjson` or `.parquet`.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use sendlift_engine::settings::Settings;
+use sendlift_engine::windows::{OwnFile, OwnRules};
 use sendlift_engine::{EngineError, Result};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,10 @@ pub(super) struct Config {
     pub(super) hash_key_file: Option<PathBuf>,
     /// Country of phone numbers without a country code.
     pub(super) default_country: Option<String>,
+    /// TOML file of legal hours, laid over those that are built in.
+    pub(super) legal_hours: Option<PathBuf>,
+    /// TOML file of holidays, laid over those that are built in.
+    pub(super) holidays: Option<PathBuf>,
     /// The HTTP server.
     pub(super) serve: ServeSection,
     /// Attribution and machine clicks.
@@ -46,6 +51,14 @@ pub(super) struct ServeSection {
 }
 
 impl Config {
+    /// The rules of windows that the file names.
+    pub(super) fn rules(&self) -> Result<OwnRules> {
+        Ok(OwnRules {
+            legal_hours: self.legal_hours.as_deref().map(own_file).transpose()?,
+            holidays: self.holidays.as_deref().map(own_file).transpose()?,
+        })
+    }
+
     pub(super) fn load(path: Option<&Path>) -> Result<Self> {
         let path = match path {
             Some(path) => path,
@@ -54,6 +67,15 @@ impl Config {
         };
         let text = std::fs::read_to_string(path).map_err(EngineError::io("read the configuration", path))?;
         toml::from_str(&text).map_err(|error| EngineError::usage(format!("{}: {error}", path.display())))
+    }
+}
+
+/// A file of rules.
+pub(super) fn own_file(path: &Path) -> Result<OwnFile> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(OwnFile { name, text }),
+        Err(error) => Err(EngineError::usage(format!("{name} cannot be read: {error}"))),
     }
 }
 

@@ -11,10 +11,10 @@ use sendlift_engine::stats::Estimate;
 use sendlift_engine::stats::population_stability::StabilityVerdict;
 use sendlift_engine::stats::prediction_quality::PredictionQuality;
 use sendlift_engine::store::At;
-use sendlift_engine::windows::OwnFile;
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
+use super::config::own_file;
 use super::experiment::one_file;
 use super::long_work::{Bar, unless_stopped};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
@@ -72,7 +72,10 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
             purpose: arguments.purpose.clone(),
             frequency_cap: arguments.at_most,
             frequency_days: arguments.in_days,
-            legal_hours: arguments.legal_hours.as_deref().map(own_file).transpose()?,
+            legal_hours: match &arguments.legal_hours {
+                Some(path) => Some(own_file(path)?),
+                None => context.config.rules()?.legal_hours,
+            },
         },
         include_ineligible: arguments.include_ineligible,
         seed: arguments.seed,
@@ -89,12 +92,6 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
         Format::Csv => print_csv_of(&[&summary.model]),
         Format::Table => print_summary(&session_model(context, &summary.model).await?, &summary, &arguments.out),
     }
-}
-
-fn own_file(path: &Path) -> Result<OwnFile> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| EngineError::usage(format!("{} cannot be read: {error}", path.display())))?;
-    Ok(OwnFile { name: path.display().to_string(), text })
 }
 
 async fn session_model(context: &Context, model: &ModelSummary) -> Result<ScoreModel> {

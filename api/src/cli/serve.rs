@@ -22,7 +22,8 @@ pub(super) async fn run(context: &Context, arguments: &ServeArguments) -> anyhow
     }
     let execution = Execution::at(section.cluster.as_deref())?;
     let state = AppState::new(context.store()?, context.settings().clone(), context.hasher(None, None)?)
-        .with_execution(execution);
+        .with_execution(execution)
+        .with_rules(context.config.rules()?);
     config.check()?;
     eprintln!("sendlift serves {} on http://{} (pages: /docs; stop with ctrl-c)", context.store, config.listen);
     serve(state, &config, shutdown_signal()).await

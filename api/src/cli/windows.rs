@@ -1,17 +1,17 @@
 //! `sendlift windows`: when to send, a schedule that learns, and what a schedule would have brought.
 
-use std::path::Path;
-
 use sendlift_engine::permission::PermissionRules;
 use sendlift_engine::stats::Estimate;
 use sendlift_engine::windows::{
-    DayGroups, EvaluationRequest, Objective, OwnFile, RecipientWindowsRequest, ScheduleRequest, WindowName,
+    DayGroups, EvaluationRequest, Objective, RecipientWindowsRequest, ScheduleRequest, WindowName, WindowOfWeek,
     WindowsAnswer, WindowsIdentification, WindowsLevel, WindowsRequest, analyze_windows, evaluate_schedule,
     schedule_list, write_recipient_windows,
 };
 use sendlift_engine::{EngineError, Result};
+use serde::Serialize;
 
 use super::Context;
+use super::config::own_file;
 use super::experiment::one_file;
 use super::long_work::{Bar, unless_stopped};
 use super::output::{Cell, Format, Rows, print_csv_of, print_json, say};
@@ -39,8 +39,8 @@ pub(super) async fn run(context: &Context, arguments: &WindowsArguments) -> anyh
     }
 }
 
-fn request(question: &WindowsQuestion) -> Result<WindowsRequest> {
-    Ok(WindowsRequest {
+fn request(context: &Context, question: &WindowsQuestion) -> Result<WindowsRequest> {
+    let request = WindowsRequest {
         campaign: question.campaign.clone(),
         by: question.by.clone(),
         objective: question.objective.parse::<Objective>()?,
@@ -48,29 +48,22 @@ fn request(question: &WindowsQuestion) -> Result<WindowsRequest> {
         days: if question.each_day { DayGroups::Days } else { DayGroups::Week },
         horizon_days: question.horizon,
         opt_out_cost: question.opt_out_cost,
-        legal_hours: question.legal_hours.as_deref().map(read).transpose()?,
-        holidays: question.holidays.as_deref().map(read).transpose()?,
+        legal_hours: question.legal_hours.as_deref().map(own_file).transpose()?,
+        holidays: question.holidays.as_deref().map(own_file).transpose()?,
         seed: question.seed,
-    })
-}
-
-fn read(path: &Path) -> Result<OwnFile> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(OwnFile { name, text }),
-        Err(error) => Err(EngineError::usage(format!("{name} cannot be read: {error}"))),
-    }
+    };
+    Ok(context.config.rules()?.over(request))
 }
 
 async fn analyze(context: &Context, question: &WindowsQuestion) -> anyhow::Result<()> {
-    let request = request(question)?;
+    let request = request(context, question)?;
     let session = context.session_on(question.cluster.as_deref(), None).await?;
     let answers = analyze_windows(&session, &request).await?;
     match context.output()? {
         Format::Json if request.by.is_empty() => print_json(&answers.first()),
         Format::Json => print_json(&answers),
         Format::Csv => {
-            let rows: Vec<_> = answers.iter().flat_map(|answer| answer.windows.iter()).collect();
+            let rows: Vec<_> = answers.iter().flat_map(csv_rows).collect();
             print_csv_of(&rows)
         }
         Format::Table => {
@@ -80,6 +73,40 @@ async fn analyze(context: &Context, question: &WindowsQuestion) -> anyhow::Resul
             Ok(())
         }
     }
+}
+
+/// A row of the table of windows.
+#[derive(Serialize)]
+struct CsvRow<'a> {
+    /// The columns of the segment.
+    #[serde(flatten)]
+    by: &'a serde_json::Map<String, serde_json::Value>,
+    identification: WindowsIdentification,
+    /// Nothing where hours cannot be compared.
+    #[serde(flatten)]
+    window: Option<&'a WindowOfWeek>,
+    recommended: bool,
+    /// Why nothing is recommended.
+    why_none: Option<&'a str>,
+}
+
+/// The windows of an answer, or one row without a window.
+fn csv_rows<'a>(answer: &'a WindowsAnswer) -> Vec<CsvRow<'a>> {
+    let found = &answer.recommendation;
+    let why_none = found.why.first().filter(|_| found.abstained).map(String::as_str);
+    let is_recommended = |window: &WindowOfWeek| {
+        let same =
+            |name: &WindowName| (name.weekday, &name.start, &name.end) == (window.weekday, &window.start, &window.end);
+        found.windows.iter().any(same)
+    };
+    let row = |window: Option<&'a WindowOfWeek>| CsvRow {
+        by: &answer.by,
+        identification: answer.identification,
+        window,
+        recommended: window.is_some_and(is_recommended),
+        why_none,
+    };
+    answer.windows.iter().map(Some).chain(answer.windows.is_empty().then_some(None)).map(row).collect()
 }
 
 fn print_answer(answer: &WindowsAnswer) -> anyhow::Result<()> {
@@ -132,6 +159,7 @@ fn print_answer(answer: &WindowsAnswer) -> anyhow::Result<()> {
         (left_out.immature, "whose time to respond has not run out"),
         (left_out.without_time_zone, "of recipients without a known time zone"),
         (left_out.held_back, "that were held back after they were scheduled"),
+        (left_out.without_propensity, "without a propensity, of campaigns whose windows were drawn,"),
     ] {
         if n > 0 {
             say!("note: {n} messages {why} are left out");
@@ -226,7 +254,7 @@ async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Re
     let request = ScheduleRequest {
         list: one_file(&arguments.list)?,
         unit: arguments.unit.clone(),
-        windows: request(&arguments.question)?,
+        windows: request(context, &arguments.question)?,
         propensity_floor: arguments.floor,
         uniform_share: arguments.uniform,
         capacity: arguments.capacity,
@@ -264,8 +292,10 @@ async fn plan(context: &Context, arguments: &WindowsPlanArguments) -> anyhow::Re
 }
 
 async fn recipients(context: &Context, arguments: &WindowsRecipientsArguments) -> anyhow::Result<()> {
-    let asked =
-        RecipientWindowsRequest { windows: request(&arguments.question)?, every_window: arguments.every_window };
+    let asked = RecipientWindowsRequest {
+        windows: request(context, &arguments.question)?,
+        every_window: arguments.every_window,
+    };
     let session = context.session(None).await?;
     let bar = Bar::new();
     let summary = unless_stopped(write_recipient_windows(&session, &asked, &arguments.out, &bar)).await?;
@@ -322,14 +352,20 @@ async fn evaluate(context: &Context, arguments: &WindowsEvaluateArguments) -> an
     }
     let request = EvaluationRequest {
         schedule: one_file(&arguments.schedule)?,
-        windows: request(&arguments.question)?,
+        windows: request(context, &arguments.question)?,
         alpha: arguments.alpha,
     };
     let session = context.session(None).await?;
     let found = evaluate_schedule(&session, &request).await?;
     let format = context.output()?;
+    // A refusal is an answer in JSON, and in any format an exit status of its own.
+    let refused = || match found.evaluation.refusals.as_slice() {
+        [] => Ok(()),
+        reasons => Err(EngineError::refused(reasons.join("; ")).into()),
+    };
     if format == Format::Json {
-        return print_json(&found);
+        print_json(&found)?;
+        return refused();
     }
     let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.5}"));
     let estimate =
@@ -353,12 +389,9 @@ async fn evaluate(context: &Context, arguments: &WindowsEvaluateArguments) -> an
             overlap.recipients,
             overlap.effective_sends.map_or_else(|| "-".to_owned(), |size| format!("{size:.0}"))
         );
-        for refusal in &found.evaluation.refusals {
-            say!("refused: {refusal}");
-        }
         for warning in &found.evaluation.warnings {
             say!("note: {warning}");
         }
     }
-    Ok(())
+    refused()
 }

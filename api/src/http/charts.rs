@@ -22,6 +22,7 @@ use super::params::{AnalysisParams, PointParams, ReportParams};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::segments::{behind_analysis, behind_groups};
+use super::windows::rules_mark;
 
 /// The header that says what a picture leaves out: a JSON array of texts in ASCII.
 const WARNINGS: &str = "x-sendlift-warnings";
@@ -150,8 +151,12 @@ pub(super) async fn draw_chart(
     Path(file): Path<String>,
     reading: Reading<ChartParams>,
 ) -> Result<Response, Problem> {
-    let drawing = Drawing::asked(&file, &reading.params)?;
-    let behind = drawing.picture.behind(&state).await?;
+    let mut drawing = Drawing::asked(&file, &reading.params)?;
+    let mut behind = drawing.picture.behind(&state).await?;
+    if let Picture::Windows(request, _) = &mut drawing.picture {
+        *request = state.rules.over(request.clone());
+        behind.push_str(&rules_mark(&state.rules));
+    }
     let reading = reading.depending_on(&behind);
     let make = move |session: QuerySession| {
         let drawing = drawing.clone();

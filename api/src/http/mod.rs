@@ -55,6 +55,7 @@ use sendlift_engine::ingest::identity::IdentityHasher;
 use sendlift_engine::query::Execution;
 use sendlift_engine::settings::Settings;
 use sendlift_engine::store::Store;
+use sendlift_engine::windows::OwnRules;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -137,6 +138,8 @@ pub struct AppState {
     store: Store,
     settings: Arc<Settings>,
     hasher: Option<IdentityHasher>,
+    /// Legal hours and holidays of one's own.
+    rules: Arc<OwnRules>,
     /// Where queries run.
     execution: Execution,
     commits: Arc<Commits>,
@@ -160,6 +163,7 @@ impl AppState {
             store,
             settings: Arc::new(settings),
             hasher,
+            rules: Arc::default(),
             execution: Execution::default(),
             answers: Arc::default(),
             jobs: Arc::new(Jobs::new()),
@@ -174,6 +178,13 @@ impl AppState {
     #[must_use]
     pub fn with_execution(mut self, execution: Execution) -> Self {
         self.execution = execution;
+        self
+    }
+
+    /// The same with rules of windows that are laid over those that are built in.
+    #[must_use]
+    pub fn with_rules(mut self, rules: OwnRules) -> Self {
+        self.rules = Arc::new(rules);
         self
     }
 

@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::windows::{DayGroups, WindowsRequest, analyze_windows};
+use sendlift_engine::windows::{DayGroups, OwnFile, OwnRules, WindowsRequest, analyze_windows};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AppState;
 use super::answers::Made;
+use super::auth::hash_api_key;
 use super::params::{PointParams, flag, list};
 use super::problem::Problem;
 use super::reading::Reading;
@@ -47,6 +48,13 @@ pub(super) struct WindowsParams {
     #[serde(flatten)]
     #[param(ignore)]
     point: PointParams,
+}
+
+/// What answers under rules of one's own hang on.
+pub(super) fn rules_mark(rules: &OwnRules) -> String {
+    let text = |file: &Option<OwnFile>| file.as_ref().map(|file| file.text.clone()).unwrap_or_default();
+    let own = format!("{}\0{}", text(&rules.legal_hours), text(&rules.holidays));
+    if own.len() == 1 { String::new() } else { hash_api_key(&own) }
 }
 
 impl WindowsParams {
@@ -99,8 +107,8 @@ pub(super) async fn windows(
     State(state): State<AppState>,
     reading: Reading<WindowsParams>,
 ) -> Result<Response, Problem> {
-    let request = reading.params.request()?;
-    let behind = behind_groups(&state, &request.by).await?;
+    let request = state.rules.over(reading.params.request()?);
+    let behind = format!("{} {}", behind_groups(&state, &request.by).await?, rules_mark(&state.rules));
     let reading = reading.depending_on(&behind);
     let at = reading.params.point.at()?;
     let make = move |session: QuerySession| {

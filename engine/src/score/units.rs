@@ -25,13 +25,13 @@ use super::request::Target;
 use super::uplift::Randomised;
 use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
-use crate::ingest::input::{Input, Origin};
+use crate::ingest::input::Input;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
 use crate::report::{cell_number, cell_text};
 use crate::stats::FeatureMatrix;
 use crate::store::{Store, Versions};
-use crate::table_file::{TableFile, check_name};
+use crate::table_file::{TableFile, check_name, check_not_input};
 
 /// Every so manieth unit is kept to judge by.
 const JUDGED: usize = 4;
@@ -88,15 +88,7 @@ pub async fn score_units(
 ) -> Result<(UnitScoreSummary, ScoreModel)> {
     check_name(out)?;
     for input in [Some(&request.units), request.apply.as_ref()].into_iter().flatten() {
-        if let Origin::File(path) = &input.origin
-            && let (Ok(read), Ok(written)) = (path.canonicalize(), out.canonicalize())
-            && read == written
-        {
-            return Err(EngineError::usage(format!(
-                "{} is the table itself: name another file to write",
-                out.display()
-            )));
-        }
+        check_not_input(out, input)?;
     }
     let model = match (&request.model, store) {
         (Some(id), Some(store)) => ScoreModel::of(store, id).await?,

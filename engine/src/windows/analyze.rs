@@ -25,6 +25,10 @@ use crate::stats::send_windows::{
 /// Assumed of a plan where nothing is known of the response yet.
 const USUAL_CLICK_RATE: f64 = 0.08;
 
+/// Said of a segment that took no part in any comparison.
+const NOTHING_OF_SEGMENT: &str = "no message of this segment went out in a window that was drawn, or that can be compared \
+                                  with others: what holds for other segments need not hold for it";
+
 /// The answer for all recipients, or one for each segment.
 ///
 /// # Errors
@@ -39,6 +43,8 @@ pub(crate) struct Known {
     pub(crate) slots: Slots,
     pub(crate) table: Table,
     pub(crate) legal: LegalMask,
+    /// Whether one campaign alone was asked about.
+    is_of_one_campaign: bool,
 }
 
 impl Known {
@@ -51,13 +57,13 @@ impl Known {
         }
         let legal = LegalMask::new(request.legal_hours.as_ref())?;
         let table = count(session, request, &slots, &holidays).await?;
-        Ok(Self { slots, table, legal })
+        Ok(Self { slots, table, legal, is_of_one_campaign: request.campaign.is_some() })
     }
 
     /// Which windows are legal for the recipients of a segment (or of all).
     pub(crate) fn legal_for(&self, segment: Option<usize>) -> Vec<bool> {
-        let cells = self.table.cells.iter().filter(|cell| segment.is_none_or(|segment| cell.segment == segment));
-        let mut places: Vec<usize> = cells.map(|cell| cell.place).collect();
+        let of_segment = self.table.places_of.iter().filter(|(of, _)| segment.is_none_or(|segment| *of == segment));
+        let mut places: Vec<usize> = of_segment.map(|(_, place)| *place).collect();
         places.sort_unstable();
         places.dedup();
         let places = places.into_iter().filter_map(|place| self.table.places.get(place));
@@ -117,8 +123,19 @@ impl Known {
         seed: u64,
     ) -> Result<SendWindows> {
         let cells: Vec<_> = self.table.cells.iter().map(|cell| cell.of(objective, clicks)).collect();
-        let options = WindowOptions { outcome: objective.outcome(), seed, ..WindowOptions::default() };
+        let usual = WindowOptions::default();
+        // Who asks about one campaign asks what that one showed; of all, one campaign shows only its own effects.
+        let fewest_campaigns = if self.is_of_one_campaign { 1 } else { usual.fewest_campaigns };
+        let options = WindowOptions { outcome: objective.outcome(), seed, fewest_campaigns, ..usual };
         Ok(fit(timing, &self.positions(legal), &cells, &options)?)
+    }
+
+    /// Whether some of a segment's own messages let hours be compared. What holds for others need not hold for a segment of
+    /// which nothing is known.
+    pub(crate) fn speaks(&self, timing: &IdentifiedTiming, segment: Option<usize>) -> bool {
+        let Some(segment) = segment else { return true };
+        let mut own = self.table.cells.iter().filter(|cell| cell.segment == segment);
+        own.any(|cell| timing.campaigns().contains(&cell.campaign))
     }
 
     async fn answers(&self, session: &QuerySession, request: &WindowsRequest) -> Result<Vec<WindowsAnswer>> {
@@ -137,7 +154,17 @@ impl Known {
                 None => None,
             };
             for segment in segments {
-                let mut answer = self.answer(request, segment, &legal, &identification, fitted.as_ref());
+                let told = identification.timing().filter(|timing| !self.speaks(timing, segment)).map(|timing| {
+                    Identification::NotIdentifiable {
+                        reason: NOTHING_OF_SEGMENT.to_owned(),
+                        evidence: timing.evidence(),
+                        plan: None,
+                    }
+                });
+                let mut answer = match &told {
+                    Some(unknown) => self.answer(request, segment, &legal, unknown, None),
+                    None => self.answer(request, segment, &legal, &identification, fitted.as_ref()),
+                };
                 if segment.is_none() && !answer.recommendation.abstained && request.objective == Objective::Click {
                     answer.sooner_or_more =
                         sooner_or_more(session, request, self, &answer.recommendation.windows).await?;
@@ -216,6 +243,12 @@ impl Known {
         if legal.iter().all(|legal| !legal) {
             notes.push(
                 "no window is legal wherever these recipients live: ask by country (--by country), or give your own rules"
+                    .to_owned(),
+            );
+        }
+        if self.is_of_one_campaign {
+            notes.push(
+                "this is what one campaign showed: how far its hours are those of others, one campaign cannot tell"
                     .to_owned(),
             );
         }

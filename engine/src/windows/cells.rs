@@ -11,6 +11,8 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::datasource::MemTable;
 use serde::Serialize;
 
+use super::country::code;
+use super::drawn::{Drawn, drawn};
 use super::holidays::{DayKind, Holidays};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
@@ -40,7 +42,15 @@ pub struct LeftOut {
     pub without_time_zone: u64,
     /// They were held back after the moment they were scheduled for.
     pub held_back: u64,
+    /// Their window was not drawn, while those of the other messages of their campaign were.
+    pub without_propensity: u64,
 }
+
+/// SQL for a message whose window was drawn, among others, with a probability that was logged.
+pub(super) const WITH_PROPENSITY: &str = "(f.send_propensity > 0 AND f.send_propensity < 1)";
+/// SQL for the clock and the place of a message's recipient: where they differ, so may the windows that were drawn from.
+pub(super) const PLACE: &str =
+    "concat(coalesce(f.time_zone, ''), '|', coalesce(f.country, ''), '|', coalesce(f.region, ''))";
 
 /// Where a recipient lives, as far as the law goes.
 pub(crate) type Place = (Option<String>, Option<String>);
@@ -51,11 +61,13 @@ pub(crate) struct Cell {
     pub(crate) campaign: usize,
     pub(crate) stratum: usize,
     pub(crate) segment: usize,
-    pub(crate) place: usize,
     pub(crate) slot: usize,
     pub(crate) day_kind: usize,
+    /// Messages.
     pub(crate) n: u64,
-    /// Sum and sum of squares by objective, and those of clicks with the suspected ones.
+    /// Messages that say as much as these, each weighted by one over its propensity: as many where these are alike.
+    effective: u64,
+    /// Sum and sum of squares of so many by objective, and those of clicks with the suspected ones.
     sums: [(f64, f64); 5],
 }
 
@@ -83,7 +95,7 @@ impl Cell {
             segment: self.segment,
             slot: self.slot,
             day_kind: self.day_kind,
-            n: self.n,
+            n: self.effective,
             sum,
             sum_of_squares,
         }
@@ -97,8 +109,12 @@ pub(crate) struct Table {
     pub(crate) campaigns: Vec<String>,
     pub(crate) segments: Vec<Vec<Option<String>>>,
     pub(crate) places: Vec<Place>,
-    /// The time zones that strata are.
-    pub(crate) zones: Vec<String>,
+    /// What strata are: the clock, and where windows were drawn the place ([`PLACE`]).
+    pub(crate) strata: Vec<String>,
+    /// Every place of a segment's recipients, whether or not their messages could be counted.
+    pub(crate) places_of: Vec<(usize, usize)>,
+    /// Whether hours were drawn and not windows.
+    pub(crate) drawn_by_hour: bool,
     pub(crate) assignments: Vec<WindowAssignment>,
     pub(crate) left_out: LeftOut,
     /// Days from the first to the last message, both included.
@@ -186,7 +202,8 @@ pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> S
 fn outcome_columns(request: &WindowsRequest, horizon: i64) -> [String; 5] {
     let within = |moment: &str| {
         let (at, sent) = (format!("arrow_cast(f.{moment}, 'Int64')"), "arrow_cast(f.sent_at, 'Int64')");
-        format!("f.{moment} IS NOT NULL AND {at} - {sent} <= {horizon}")
+        // What came before the message is not its doing: a clock is wrong.
+        format!("f.{moment} IS NOT NULL AND {at} >= {sent} AND {at} - {sent} <= {horizon}")
     };
     let yes_or_no = |condition: String| format!("CASE WHEN {condition} THEN 1.0 ELSE 0.0 END");
     let amount = |column: &str| {
@@ -217,12 +234,27 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
     if any("conversions > 0").await? {
         known.push(Objective::Conversion);
     }
+    let whole = session.settings.attribution.window_days;
+    let cut = request.horizon_days.is_some_and(|days| days < whole);
+    let is_amount = matches!(request.objective, Objective::Revenue | Objective::Profit);
+    if cut && is_amount {
+        return Err(EngineError::usage(format!(
+            "{} is known of the whole attribution window of {whole} days, not of a shorter horizon: leave --horizon out, or ask for \
+             click or conversion",
+            request.objective.name()
+        )));
+    }
+    if cut {
+        notes.push(format!(
+            "revenue and profit are known of the whole attribution window of {whole} days alone: they are not looked at"
+        ));
+    }
     let mixed = has_several_currencies(session, "revenue", "revenue_currency").await?;
     let mixed_costs = has_several_currencies(session, "cost", "currency").await?;
-    if any("revenue IS NOT NULL").await? && !mixed {
+    if any("revenue IS NOT NULL").await? && !mixed && !cut {
         known.push(Objective::Revenue);
     }
-    if any("margin IS NOT NULL").await? && !mixed && !mixed_costs {
+    if any("margin IS NOT NULL").await? && !mixed && !mixed_costs && !cut {
         known.push(Objective::Profit);
     }
     if mixed {
@@ -231,7 +263,6 @@ async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64
                 .to_owned(),
         );
     }
-    let is_amount = matches!(request.objective, Objective::Revenue | Objective::Profit);
     if is_amount && (mixed || (request.objective == Objective::Profit && mixed_costs)) {
         return Err(EngineError::usage(format!(
             "amounts are in several currencies, which are not added up: there is no {} to compare windows by; ask for click or \
@@ -276,10 +307,11 @@ pub(crate) async fn count(
     read_left_out(session, &mut table, &campaign, ripe, ZONED, &held_sql()).await?;
 
     let takes_part = takes_part(session, request);
-    read_campaigns(session, &mut table, propensity, &takes_part).await?;
+    read_campaigns(session, &mut table, propensity, &takes_part, slots).await?;
+    let drawn = register_drawn(session, &table)?;
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
-    let dates = register_holidays(session, holidays)?;
+    let dates = register_holidays(session, holidays).await?;
     // The local day is the UTC day, the one before or the one after: that which has the local day of the week.
     let local_date = "arrow_cast(f.sent_date, 'Int32') + ((f.local_weekday - CASE date_part('dow', f.sent_date) WHEN 0 THEN 7 \
                       ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
@@ -292,13 +324,20 @@ pub(crate) async fn count(
         "coalesce(h.kind, 0)".to_owned(),
     ]
     .into_iter()
-    .chain(keys)
+    .chain(keys.iter().cloned())
     .collect();
-    let sums: String = outcomes.sql.iter().map(|value| format!(", sum({value}), sum(({value}) * ({value}))")).collect();
+    // Within a campaign and place windows may still be drawn by more than is asked about here: one over the propensity makes
+    // the messages of each window stand for all.
+    let weight = format!("CASE WHEN d.campaign IS NULL THEN 1.0 ELSE 1.0 / {propensity} END");
+    let amounts =
+        outcomes.sql.iter().map(|value| format!("{weight} * ({value})), sum({weight} * ({value}) * ({value})"));
+    let sums: String =
+        amounts.chain([format!("{weight}), sum({weight} * {weight}")]).map(|sum| format!(", sum({sum})")).collect();
     let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
     let query = format!(
         "SELECT {}, count(*){sums} FROM message_facts AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
-         WHERE {takes_part} GROUP BY {} ORDER BY {}",
+         LEFT JOIN {drawn} AS d ON d.campaign = coalesce(f.campaign_id, '') \
+         WHERE {takes_part} AND (d.campaign IS NULL OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {} ORDER BY {}",
         groups.join(", "),
         grouping.join(),
         positions.join(", "),
@@ -306,7 +345,9 @@ pub(crate) async fn count(
         positions.join(", ")
     );
     let counted = session.collect(&query).await;
-    session.context().deregister_table(dates.as_str())?;
+    for table in [&dates, &drawn] {
+        session.context().deregister_table(table.as_str())?;
+    }
     let by = request.by.len();
     let (mut strata, mut places, mut segments) = (Numbers::default(), Numbers::default(), Numbers::default());
     for batch in counted? {
@@ -317,36 +358,77 @@ pub(crate) async fn count(
         for row in 0..batch.num_rows() {
             let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
             let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
-            let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
             if segments.names.len() > MOST_SEGMENTS {
-                return Err(EngineError::usage(format!(
-                    "{} has more than {MOST_SEGMENTS} values: windows are found for segments, not for each recipient; choose a \
-                     column with fewer values",
-                    request.by.join(", ")
-                )));
+                return Err(too_many_segments(request));
             }
             let segment =
                 (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
+            let of = table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0);
+            let is_drawn = table.assignments.get(of) == Some(&WindowAssignment::Randomised);
+            let stratum = match is_drawn {
+                true => format!("{}|{}|{}", zone.value(row), country.value(row), region.value(row)),
+                false => zone.value(row).to_owned(),
+            };
+            // Weighted, so many messages alike would say as much (Kish 1965): all of them where weights are alike.
+            let (weights, squares) = (amount(10), amount(11));
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most the messages of the cell.
+            let effective = ((weights * weights / squares).round() as u64).max(1);
+            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+            let share = effective as f64 / weights;
             table.cells.push(Cell {
-                campaign: table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0),
-                stratum: strata.of(zone.value(row).to_owned()),
+                campaign: of,
+                stratum: strata.of(stratum),
                 segment: segments.of(segment),
-                place: places.of((text(country.value(row)), text(region.value(row)))),
                 slot: whole(&slot),
                 day_kind: whole(&kind),
                 n: batch.column(6 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
-                sums: std::array::from_fn(|place| (amount(2 * place), amount(2 * place + 1))),
+                effective,
+                sums: std::array::from_fn(|place| (share * amount(2 * place), share * amount(2 * place + 1))),
             });
         }
     }
+    // The law binds wherever recipients are, also those of whom nothing could be counted.
+    let query = format!(
+        "SELECT DISTINCT coalesce(f.country, ''), coalesce(f.region, ''){} FROM message_facts AS f{} WHERE {campaign} ORDER BY {}",
+        keys.iter().map(|key| format!(", {key}")).collect::<String>(),
+        grouping.join(),
+        (1..=2 + by).map(|position| position.to_string()).collect::<Vec<_>>().join(", ")
+    );
+    for batch in session.collect(&query).await? {
+        let (country, region) = (texts(&batch, 0)?, texts(&batch, 1)?);
+        for row in 0..batch.num_rows() {
+            let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+            let segment =
+                (0..by).map(|key| crate::report::cell_text(&batch, 2 + key, row)).collect::<Result<Vec<_>>>()?;
+            let place = places.of((text(country.value(row)), text(region.value(row))));
+            table.places_of.push((segments.of(segment), place));
+        }
+    }
+    if segments.names.len() > MOST_SEGMENTS {
+        return Err(too_many_segments(request));
+    }
     table.places = places.names;
-    table.zones = strata.names;
+    table.strata = strata.names;
     table.segments = segments.names;
     Ok(table)
 }
 
+fn too_many_segments(request: &WindowsRequest) -> EngineError {
+    EngineError::usage(format!(
+        "{} has more than {MOST_SEGMENTS} values: windows are found for segments, not for each recipient; choose a column with \
+         fewer values",
+        request.by.join(", ")
+    ))
+}
+
 /// How the windows of each campaign came about, and over how many days.
-async fn read_campaigns(session: &QuerySession, table: &mut Table, propensity: &str, takes_part: &str) -> Result<()> {
+async fn read_campaigns(
+    session: &QuerySession,
+    table: &mut Table,
+    propensity: &str,
+    takes_part: &str,
+    slots: &Slots,
+) -> Result<()> {
     let sent = "arrow_cast(f.sent_at, 'Int64')";
     let campaigns = format!(
         "SELECT coalesce(f.campaign_id, ''), count(*), count(*) FILTER (WHERE {propensity} > 0 AND {propensity} < 1), \
@@ -354,6 +436,7 @@ async fn read_campaigns(session: &QuerySession, table: &mut Table, propensity: &
          GROUP BY coalesce(f.campaign_id, '') ORDER BY 1"
     );
     let (mut first, mut last) = (i64::MAX, i64::MIN);
+    let (mut said, mut without_propensity) = (Vec::new(), Vec::new());
     for batch in session.collect(&campaigns).await? {
         let names = texts(&batch, 0)?;
         for row in 0..batch.num_rows() {
@@ -361,9 +444,11 @@ async fn read_campaigns(session: &QuerySession, table: &mut Table, propensity: &
             #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
             let with_propensity = number(2) as f64 / number(1) as f64;
             (first, last) = (first.min(number(3)), last.max(number(4)));
-            let assignment = if with_propensity >= SHARE_WITH_PROPENSITY {
-                WindowAssignment::Randomised
-            } else if number(4) - number(3) <= INSTANT_SECONDS * 1_000_000 {
+            if with_propensity >= SHARE_WITH_PROPENSITY {
+                said.push(names.value(row).to_owned());
+                without_propensity.push((number(1) - number(2)).unsigned_abs());
+            }
+            let assignment = if number(4) - number(3) <= INSTANT_SECONDS * 1_000_000 {
                 WindowAssignment::OneInstant
             } else {
                 WindowAssignment::Chosen
@@ -371,6 +456,23 @@ async fn read_campaigns(session: &QuerySession, table: &mut Table, propensity: &
             table.campaigns.push(names.value(row).to_owned());
             table.assignments.push(assignment);
         }
+    }
+    let found = drawn(session, slots, &said).await?;
+    for (campaign, without) in said.iter().zip(without_propensity) {
+        let Ok(place) = table.campaigns.binary_search(campaign) else { continue };
+        if found.contains_key(campaign) {
+            table.assignments[place] = WindowAssignment::Randomised;
+            table.left_out.without_propensity += without;
+        }
+    }
+    table.drawn_by_hour = found.values().any(|what| *what == Drawn::Hours);
+    let others = said.len() - found.len();
+    if others > 0 {
+        table.notes.push(format!(
+            "{others} campaigns log a probability as send_propensity that is not that of these windows (one over it does not add up \
+             to the messages of each window): they count as not drawn at random. It has to be the probability of the window, or \
+             of the hour, and windows finer than those that were drawn cannot be compared"
+        ));
     }
     #[allow(clippy::cast_precision_loss)] // Days are few.
     if first <= last {
@@ -394,7 +496,8 @@ async fn read_left_out(
     );
     if let Some(batch) = session.collect(&query).await?.first() {
         let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0).unsigned_abs();
-        table.left_out = LeftOut { immature: number(0), without_time_zone: number(1), held_back: number(2) };
+        table.left_out =
+            LeftOut { immature: number(0), without_time_zone: number(1), held_back: number(2), without_propensity: 0 };
     }
     Ok(())
 }
@@ -403,17 +506,27 @@ async fn read_left_out(
 const EPOCH: jiff::civil::Date = jiff::civil::date(1970, 1, 1);
 
 /// Registers the holidays and their eves as a small table of country, date and kind, and gives its name.
-fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<String> {
+async fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<String> {
+    let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let query = "SELECT DISTINCT country FROM message_facts WHERE country IS NOT NULL ORDER BY 1";
+    for batch in session.collect(query).await? {
+        for country in texts(&batch, 0)?.iter().flatten() {
+            written.entry(code(country)).or_default().push(country.to_owned());
+        }
+    }
     let (mut countries, mut dates, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
     for (country, date, kind) in holidays.dates() {
-        countries.push(country);
-        // Days since 1970, as the facts count them.
-        dates.push(i64::from(EPOCH.until(date).map_or(0, |span| span.get_days())));
-        kinds.push(match kind {
-            DayKind::Ordinary => 0,
-            DayKind::Holiday => 1,
-            DayKind::Eve => 2,
-        });
+        // In every spelling that the logs have of the country.
+        for country in written.get(&code(country)).into_iter().flatten() {
+            countries.push(country.as_str());
+            // Days since 1970, as the facts count them.
+            dates.push(i64::from(EPOCH.until(date).map_or(0, |span| span.get_days())));
+            kinds.push(match kind {
+                DayKind::Ordinary => 0,
+                DayKind::Holiday => 1,
+                DayKind::Eve => 2,
+            });
+        }
     }
     let schema = Arc::new(Schema::new(vec![
         Field::new("country", DataType::Utf8, false),
@@ -427,6 +540,18 @@ fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<Stri
     ];
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     let name = format!("holidays_{}", uuid::Uuid::new_v4().simple());
+    session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
+    Ok(name)
+}
+
+/// Registers the campaigns whose windows were drawn, and gives the name of the table.
+fn register_drawn(session: &QuerySession, table: &Table) -> Result<String> {
+    let drawn = table.campaigns.iter().zip(&table.assignments);
+    let drawn = drawn.filter(|(_, assignment)| **assignment == WindowAssignment::Randomised);
+    let schema = Arc::new(Schema::new(vec![Field::new("campaign", DataType::Utf8, false)]));
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values(drawn.map(|(name, _)| name)));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
+    let name = format!("drawn_{}", uuid::Uuid::new_v4().simple());
     session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
     Ok(name)
 }
@@ -456,6 +581,6 @@ impl<T: Ord + Clone> Numbers<T> {
     }
 }
 
-fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
+pub(super) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
     Ok(arrow::compute::cast(batch.column(column), &DataType::Utf8)?.as_string::<i32>().clone())
 }

@@ -22,10 +22,11 @@ use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, 
 use crate::stats::off_policy::{
     EvaluationOptions, LoggedSend, PolicyEvaluation, Predictions, RecipientSums, evaluate_policy,
 };
+use crate::stats::send_windows::WindowAssignment;
 use crate::store::MESSAGE_FACTS;
 
-/// Windows whose propensities add up to less were drawn by the hour.
-const DRAWN_BY_WINDOW: f64 = 0.9;
+/// More than a rounding beyond one: the probabilities of a recipient's windows.
+const ROUNDING: f64 = 1e-6;
 
 /// A schedule and how it is judged.
 #[derive(Debug, Clone)]
@@ -74,9 +75,21 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     let expected = expectations(&known, request)?;
     let campaign = request.windows.campaign.as_deref();
     let campaign = campaign.map(|id| format!(" AND f.campaign_id = {}", text_literal(id))).unwrap_or_default();
-    let takes_part =
-        format!("f.send_propensity IS NOT NULL AND f.local_hour IS NOT NULL AND NOT {}{campaign}", held_sql());
-    let (by_hour, hours_used) = granularity(session, &known, &takes_part).await?;
+    // Campaigns that say nothing of propensities were not drawn; of those that do, a send that lacks its own is a gap.
+    let takes_part = format!(
+        "coalesce(f.campaign_id, '') IN (SELECT coalesce(campaign_id, '') FROM message_facts WHERE send_propensity IS NOT NULL) \
+         AND f.local_hour IS NOT NULL AND NOT {}{campaign}",
+        held_sql()
+    );
+    let hours_used = hours_used(session, &known, &format!("f.send_propensity IS NOT NULL AND {takes_part}")).await?;
+    let by_hour = known.table.drawn_by_hour;
+    if !known.table.assignments.contains(&WindowAssignment::Randomised) {
+        let why = known.table.notes.join("; ");
+        return Err(EngineError::refused(format!(
+            "of no campaign with propensities the windows were drawn as they say, in messages whose time has run out{}{why}",
+            if why.is_empty() { "" } else { ": " }
+        )));
+    }
     let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let reward = outcome_sql(session, &request.windows);
     let horizon_days = request.windows.horizon_days.unwrap_or(session.settings.attribution.window_days);
@@ -151,26 +164,23 @@ fn expectations(known: &Known, request: &EvaluationRequest) -> Result<Option<Vec
     Ok(Some(fit.overall.slots.iter().map(|slot| slot.response.estimate).collect()))
 }
 
-/// Whether hours were drawn and not windows, and in how many of its hours each window was used.
-async fn granularity(session: &QuerySession, known: &Known, takes_part: &str) -> Result<(bool, Vec<f64>)> {
+/// In how many of its hours each window was used.
+async fn hours_used(session: &QuerySession, known: &Known, takes_part: &str) -> Result<Vec<f64>> {
     let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let query = format!(
-        "SELECT slot, arrow_cast(count(DISTINCT hour), 'Float64'), avg(propensity) FROM (SELECT {slot} AS slot, f.local_hour AS hour, \
-         arrow_cast(f.send_propensity, 'Float64') AS propensity FROM message_facts AS f WHERE {takes_part}) GROUP BY slot"
+        "SELECT {slot}, arrow_cast(count(DISTINCT f.local_hour), 'Float64') FROM message_facts AS f WHERE {takes_part} GROUP BY 1"
     );
     let mut hours = vec![0.0; known.slots.len()];
-    let mut by_day: HashMap<&str, f64> = HashMap::new();
     for batch in session.collect(&query).await? {
         let slots = arrow::compute::cast(batch.column(0), &DataType::Int64)?;
         for row in 0..batch.num_rows() {
-            let Ok(slot) = usize::try_from(slots.as_primitive::<Int64Type>().value(row)) else { continue };
-            let Some(window) = known.slots.all().get(slot) else { continue };
-            hours[slot] = batch.column(1).as_primitive::<Float64Type>().value(row);
-            *by_day.entry(window.day).or_default() += batch.column(2).as_primitive::<Float64Type>().value(row);
+            let slot = usize::try_from(slots.as_primitive::<Int64Type>().value(row)).ok();
+            if let Some(hours) = slot.and_then(|slot| hours.get_mut(slot)) {
+                *hours = batch.column(1).as_primitive::<Float64Type>().value(row);
+            }
         }
     }
-    let total: f64 = by_day.values().sum();
-    Ok((total < DRAWN_BY_WINDOW && by_day.values().all(|sum| *sum < DRAWN_BY_WINDOW), hours))
+    Ok(hours)
 }
 
 async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {
@@ -187,9 +197,9 @@ async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {
         }
     }
     let probability = if has_column(&schema, "probability") {
-        format!("arrow_cast({}, 'Float64')", quoted("probability"))
+        format!("arrow_cast({}, 'Utf8')", quoted("probability"))
     } else {
-        "1.0".to_owned()
+        "'1'".to_owned()
     };
     let context = new_context()?;
     context.register_table("schedule", table)?;
@@ -198,6 +208,7 @@ async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {
          arrow_cast(window_end, 'Utf8'), {probability} FROM schedule WHERE recipient_id IS NOT NULL AND weekday IS NOT NULL"
     );
     let mut choices = Choices::new();
+    let mut totals: HashMap<u64, f64> = HashMap::new();
     let mut stream = context.sql(&query).await?.execute_stream().await?;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -209,13 +220,37 @@ async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {
             let Some(slot) = slots.all().iter().position(named) else {
                 let known: Vec<String> = slots.all().iter().map(Slot::name).collect();
                 return Err(EngineError::usage(format!(
-                    "{}: there is no window {day} {start}–{end}; with these --slots and --days there are {}",
+                    "{}: there is no window {day} {start}–{end}; with these --slots (and --each-day) there are {}",
                     input.name,
                     known.join(", ")
                 )));
             };
-            let share = batch.column(4).as_primitive::<Float64Type>().value(row);
-            choices.entry(xxh3_64(text(0, row)?.as_bytes())).or_default().push((slot, share));
+            let (recipient, written) = (text(0, row)?, text(4, row)?);
+            let share = written.trim().parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+            let Some(share) = share else {
+                return Err(EngineError::usage(format!(
+                    "{}: recipient {recipient}, {day} {start}–{end}: the probability \"{written}\" is no number from 0 to 1",
+                    input.name
+                )));
+            };
+            let hash = xxh3_64(recipient.as_bytes());
+            let of_recipient = choices.entry(hash).or_default();
+            if of_recipient.iter().any(|(known, _)| *known == slot) {
+                return Err(EngineError::usage(format!(
+                    "{}: recipient {recipient} has the window {day} {start}–{end} twice: one row each",
+                    input.name
+                )));
+            }
+            of_recipient.push((slot, share));
+            let total = totals.entry(hash).or_default();
+            *total += share;
+            if *total > 1.0 + ROUNDING {
+                return Err(EngineError::usage(format!(
+                    "{}: the probabilities of recipient {recipient} add up to {total:.3}: several windows of one recipient want \
+                     the column probability, whose values add up to 1 at most",
+                    input.name
+                )));
+            }
         }
     }
     Ok(choices)

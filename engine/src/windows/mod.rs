@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | [`slots`] | the windows of the week |
 //! | [`request`], [`answer`] | what is asked and answered |
-//! | [`cells`] | the one query over the facts |
+//! | [`cells`], [`drawn`] | the one query over the facts; whether logged propensities are those of the windows |
 //! | [`analyze`], [`timing`] | from counts to the answer; sooner or more |
 //! | [`holidays`] | public holidays and their eves, days of their own |
 //! | [`legal`], [`legal_hours`] | when promotion may be sent |
@@ -25,6 +25,7 @@ mod analyze;
 mod answer;
 mod cells;
 mod country;
+mod drawn;
 mod evaluate;
 pub mod holidays;
 mod legal;
@@ -48,6 +49,6 @@ pub(crate) use legal::{LegalByPlace, LegalMask};
 pub use recipients::{
     HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, write_recipient_windows,
 };
-pub use request::{Objective, OwnFile, WindowsRequest};
+pub use request::{Objective, OwnFile, OwnRules, WindowsRequest};
 pub use schedule::{ReasonCount, ScheduleRequest, ScheduleSummary, WindowLoad, schedule_list};
 pub use slots::{DEFAULT_PER_DAY, DayGroups, Slot, Slots};

@@ -75,6 +75,27 @@ pub struct OwnFile {
     pub text: String,
 }
 
+/// The rules that a sender lays over those that are built in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnRules {
+    /// Legal hours.
+    pub legal_hours: Option<OwnFile>,
+    /// Holidays.
+    pub holidays: Option<OwnFile>,
+}
+
+impl OwnRules {
+    /// A request under these rules, unless it has its own.
+    #[must_use]
+    pub fn over(&self, request: WindowsRequest) -> WindowsRequest {
+        WindowsRequest {
+            legal_hours: request.legal_hours.or_else(|| self.legal_hours.clone()),
+            holidays: request.holidays.or_else(|| self.holidays.clone()),
+            ..request
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowsRequest {

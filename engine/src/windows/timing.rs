@@ -1,10 +1,13 @@
 //! Sooner or more: do the recommended windows bring clicks that would not have come, or the same ones earlier?
 
+use std::collections::BTreeMap;
+
 use arrow::array::AsArray as _;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::analyze::Known;
 use super::answer::WindowName;
+use super::cells::{PLACE, WITH_PROPENSITY, held_sql, texts};
 use super::request::WindowsRequest;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
@@ -71,39 +74,99 @@ pub(super) async fn sooner_or_more(
     };
     let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
-        "SELECT w, c, o, count(*) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o FROM message_facts AS f \
-         WHERE f.local_hour IS NOT NULL AND f.campaign_id IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe}) GROUP BY w, c, o",
+        "SELECT w, c, o, stratum, sum(weight), sum(weight * weight) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, \
+         concat(f.campaign_id, '|', {PLACE}) AS stratum, 1 / f.send_propensity AS weight FROM message_facts AS f \
+         WHERE f.local_hour IS NOT NULL AND f.campaign_id IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe} \
+         AND {WITH_PROPENSITY} AND NOT {}) GROUP BY w, c, o, stratum ORDER BY w, c, o, stratum",
         chosen.join(", "),
         place("first_click_at"),
         place("opted_out_at"),
         campaigns.join(", "),
-        allowed.join(", ")
+        allowed.join(", "),
+        held_sql()
     );
-    let mut groups =
-        [vec![IntervalCounts::default(); intervals.len()], vec![IntervalCounts::default(); intervals.len()]];
+    let mut strata: BTreeMap<String, [Vec<Fate>; 2]> = BTreeMap::new();
     for batch in session.collect(&query).await? {
         let numbers = |column: usize| arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Int64);
-        let (clicked, opted) = (numbers(1)?, numbers(2)?);
+        let (clicked, opted, names) = (numbers(1)?, numbers(2)?, texts(&batch, 3)?);
         for row in 0..batch.num_rows() {
-            let group = &mut groups[usize::from(batch.column(0).as_boolean().value(row))];
             let at =
                 |column: &arrow::array::ArrayRef| usize::try_from(column.as_primitive::<Int64Type>().value(row)).ok();
-            let n = batch.column(3).as_primitive::<Int64Type>().value(row).unsigned_abs();
             // What comes first counts; in one interval the click.
             let (click, opt_out) = match (at(&clicked), at(&opted)) {
                 (Some(click), Some(opt_out)) if opt_out < click => (None, Some(opt_out)),
                 (Some(click), _) => (Some(click), None),
                 (None, opt_out) => (None, opt_out),
             };
-            let until = click.or(opt_out).unwrap_or(intervals.len() - 1);
-            for (place, counts) in group.iter_mut().enumerate().take(until + 1) {
-                counts.at_risk += n;
-                counts.clicks += if click == Some(place) { n } else { 0 };
-                counts.opt_outs += if opt_out == Some(place) { n } else { 0 };
-            }
+            let weight = |column: usize| batch.column(column).as_primitive::<Float64Type>().value(row);
+            let fate = Fate { click, opt_out, weight: weight(4), squares: weight(5) };
+            let group = usize::from(batch.column(0).as_boolean().value(row));
+            strata.entry(names.value(row).to_owned()).or_default()[group].push(fate);
         }
     }
+    let groups = standardised(strata.values(), intervals.len());
     let [others, window] = groups;
     let options = TimingOptions { alpha: 0.1, share_margin: SHARE_MARGIN, time_margin: TIME_MARGIN };
     Ok(Some(compare_timing(&intervals, &others, &window, options)?))
+}
+
+/// Messages with one fate.
+struct Fate {
+    click: Option<usize>,
+    opt_out: Option<usize>,
+    /// One over their propensities, and its squares, added up.
+    weight: f64,
+    squares: f64,
+}
+
+/// Both groups as they would be with the same campaigns and places in each: what differs between campaigns is not the
+/// windows' doing. Each stratum counts by the messages that both groups have in it; a group's counts are as many as say so
+/// much (Kish 1965).
+fn standardised<'a>(strata: impl Iterator<Item = &'a [Vec<Fate>; 2]>, intervals: usize) -> [Vec<IntervalCounts>; 2] {
+    let total = |fates: &[Fate], of: fn(&Fate) -> f64| fates.iter().map(of).sum::<f64>();
+    let mut shared: Vec<(f64, [(f64, f64); 2], &[Vec<Fate>; 2])> = Vec::new();
+    for groups in strata {
+        let sums = [0, 1].map(|group| {
+            let weights = total(&groups[group], |fate| fate.weight);
+            (weights, weights * weights / total(&groups[group], |fate| fate.squares))
+        });
+        if sums.iter().all(|(weights, _)| *weights > 0.0) {
+            let [one, other] = sums.map(|(_, effective)| effective);
+            shared.push((one * other / (one + other), sums, groups));
+        }
+    }
+    let all: f64 = shared.iter().map(|(share, _, _)| share).sum();
+    [0, 1].map(|group| {
+        // Variance of a mean over strata that count by their shares, as that of so many messages.
+        let variance: f64 = shared.iter().map(|(share, sums, _)| (share / all).powi(2) / sums[group].1).sum();
+        let mut counts = vec![[0.0; 3]; intervals];
+        for (share, sums, groups) in &shared {
+            for fate in &groups[group] {
+                let messages = share / all / variance * fate.weight / sums[group].0;
+                let until = fate.click.or(fate.opt_out).unwrap_or(intervals - 1);
+                for (place, counts) in counts.iter_mut().enumerate().take(until + 1) {
+                    counts[0] += messages;
+                    counts[1] += if fate.click == Some(place) { messages } else { 0.0 };
+                    counts[2] += if fate.opt_out == Some(place) { messages } else { 0.0 };
+                }
+            }
+        }
+        // Rounded so that who is at risk is who was before, less those with an event.
+        let mut at_risk = None;
+        let whole = |number: f64| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most the messages.
+            let whole = number.round() as u64;
+            whole
+        };
+        counts
+            .into_iter()
+            .map(|[risk, clicks, opt_outs]| {
+                let risk = at_risk.unwrap_or_else(|| whole(risk));
+                let clicks = whole(clicks).min(risk);
+                let opt_outs = whole(opt_outs).min(risk - clicks);
+                at_risk = Some(risk - clicks - opt_outs);
+                IntervalCounts { at_risk: risk, clicks, opt_outs }
+            })
+            .collect()
+    })
 }

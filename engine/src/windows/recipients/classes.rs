@@ -4,7 +4,8 @@
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::send_windows::{
-    AbstentionCause, AnswerLevel, RecipientSpread, RecipientWindows, SendWindows, WindowDecision, WindowOptions,
+    AbstentionCause, AnswerLevel, IdentifiedTiming, RecipientSpread, RecipientWindows, SendWindows, WindowDecision,
+    WindowOptions,
 };
 use crate::windows::analyze::{Known, level_of, mean_difference, outlook_of};
 use crate::windows::answer::WindowsLevel;
@@ -63,7 +64,8 @@ pub(super) struct Class {
 /// The fit under one mask.
 struct Masked {
     legal: Vec<bool>,
-    fit: Option<SendWindows>,
+    /// With the proof that hours can be compared.
+    fit: Option<(IdentifiedTiming, SendWindows)>,
 }
 
 /// The classes that occur, each made when it first does.
@@ -109,7 +111,8 @@ impl<'a> Classes<'a> {
 
     fn class(&mut self, segment: Option<usize>, legal: Vec<bool>) -> Result<Class> {
         let masked = self.fit(&legal)?;
-        let Some(fit) = &self.fits[masked].fit else {
+        let found = self.fits[masked].fit.as_ref().filter(|(timing, _)| self.known.speaks(timing, segment));
+        let Some((_, fit)) = found else {
             let windows = legal.iter().map(|legal| WindowFigures { is_legal: *legal, ..WindowFigures::default() });
             let windows = windows.collect();
             return Ok(Class { segment, legal, answer: Err(NOT_IDENTIFIABLE), windows, own: None });
@@ -152,7 +155,10 @@ impl<'a> Classes<'a> {
         let objective = self.request.objective;
         let identification = self.known.identification(objective, legal)?;
         let fit = match identification.timing() {
-            Some(timing) => Some(self.known.fit(timing, objective, Clicks::Human, legal, self.request.seed)?),
+            Some(timing) => {
+                let fit = self.known.fit(timing, objective, Clicks::Human, legal, self.request.seed)?;
+                Some((timing.clone(), fit))
+            }
             None => None,
         };
         self.fits.push(Masked { legal: legal.to_vec(), fit });

@@ -18,7 +18,7 @@ use crate::report::Grouping;
 use crate::stats::send_windows::{RecipientCell, RecipientMoments, WindowAssignment};
 use crate::table_file::TableFile;
 use crate::windows::analyze::Known;
-use crate::windows::cells::{Clicks, outcome_sql, takes_part};
+use crate::windows::cells::{Clicks, PLACE, WITH_PROPENSITY, outcome_sql, takes_part};
 use crate::windows::request::WindowsRequest;
 
 /// Stands for a value that is missing, which no text of a log is.
@@ -50,7 +50,7 @@ impl OwnMessages {
     }
 }
 
-/// For each campaign whose windows were drawn, zone, window and segment the mean of what a message brought. A message's
+/// For each campaign whose windows were drawn, place, window and segment the mean of what a message brought. A message's
 /// residual against the mean of the others is its distance from the mean of all, stretched by n / (n - 1).
 fn cell_means(known: &Known, request: &WindowsRequest) -> Result<RecordBatch> {
     let table = &known.table;
@@ -68,19 +68,19 @@ fn cell_means(known: &Known, request: &WindowsRequest) -> Result<RecordBatch> {
     let text = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let name = |names: &'_ [String], place: usize| names.get(place).map_or("", String::as_str).to_owned();
     let campaigns: Vec<String> = sums.keys().map(|key| name(&table.campaigns, key.0)).collect();
-    let zones: Vec<String> = sums.keys().map(|key| name(&table.zones, key.1)).collect();
+    let strata: Vec<String> = sums.keys().map(|key| name(&table.strata, key.1)).collect();
     #[allow(clippy::cast_possible_wrap)] // Windows of a week.
     let slots: Vec<i64> = sums.keys().map(|key| key.2 as i64).collect();
     let mut fields = vec![
         Field::new("campaign", DataType::Utf8, false),
-        Field::new("zone", DataType::Utf8, false),
+        Field::new("stratum", DataType::Utf8, false),
         Field::new("slot", DataType::Int64, false),
         Field::new("mean", DataType::Float64, false),
         Field::new("stretch", DataType::Float64, false),
     ];
     let mut columns: Vec<ArrayRef> = vec![
         text(campaigns.iter().map(String::as_str).collect()),
-        text(zones.iter().map(String::as_str).collect()),
+        text(strata.iter().map(String::as_str).collect()),
         Arc::new(Int64Array::from(slots)),
         Arc::new(Float64Array::from_iter_values(sums.values().map(|(n, sum)| sum / n))),
         Arc::new(Float64Array::from_iter_values(sums.values().map(|(n, _)| n / (n - 1.0)))),
@@ -121,8 +121,8 @@ async fn count(
     let query = format!(
         "SELECT recipient_id, arrow_cast(count(*), 'Float64') AS n, {}, sum(residual * residual) AS squares FROM (\
          SELECT f.recipient_id, c.slot, ({} - c.mean) * c.stretch AS residual FROM message_facts AS f{} INNER JOIN {means} AS c \
-         ON c.campaign = coalesce(f.campaign_id, '') AND c.zone = coalesce(f.time_zone, '') AND c.slot = arrow_cast({}, 'Int64'){} \
-         WHERE f.recipient_id IS NOT NULL AND {}) GROUP BY recipient_id",
+         ON c.campaign = coalesce(f.campaign_id, '') AND c.stratum = {PLACE} AND c.slot = arrow_cast({}, 'Int64'){} \
+         WHERE f.recipient_id IS NOT NULL AND {WITH_PROPENSITY} AND {}) GROUP BY recipient_id",
         sums.collect_vec().join(", "),
         outcome_sql(session, request),
         grouping.join(),

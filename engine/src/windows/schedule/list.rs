@@ -25,6 +25,8 @@ pub(super) struct List<'a> {
     pub(super) by: usize,
     /// Rows that name a recipient again.
     pub(super) repeated: u64,
+    /// Rows without a recipient.
+    pub(super) unnamed: u64,
 }
 
 impl<'a> List<'a> {
@@ -97,12 +99,13 @@ impl<'a> List<'a> {
             permission.branches,
             permission.joins,
         );
-        let repeated = format!("SELECT count(*) - count(DISTINCT {unit}) FROM {name} AS l {named}");
-        let repeated = session.collect(&repeated).await?;
-        let repeated = match repeated.iter().find(|batch| batch.num_rows() > 0) {
-            Some(batch) => batch.column(0).as_primitive::<Int64Type>().value(0).unsigned_abs(),
-            None => 0,
+        let counted = async |query: String| -> Result<u64> {
+            let counted = session.collect(&query).await?;
+            let found = counted.iter().find(|batch| batch.num_rows() > 0);
+            Ok(found.map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0).unsigned_abs()))
         };
+        let repeated = counted(format!("SELECT count(*) - count(DISTINCT {unit}) FROM {name} AS l {named}")).await?;
+        let unnamed = counted(format!("SELECT count(*) FROM {name} AS l WHERE {unit} IS NULL OR {unit} = ''")).await?;
         if repeated > 0 {
             // Nobody gets two messages of one schedule.
             query = format!(
@@ -111,7 +114,7 @@ impl<'a> List<'a> {
                 keys = (0..request.windows.by.len()).map(|key| format!(", k{key}")).collect::<String>()
             );
         }
-        Ok(Self { session, table: name, query, by: request.windows.by.len(), repeated })
+        Ok(Self { session, table: name, query, by: request.windows.by.len(), repeated, unnamed })
     }
 
     pub(super) fn close(self) -> Result<()> {

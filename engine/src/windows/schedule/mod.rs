@@ -26,7 +26,7 @@ use crate::permission::PermissionRules;
 use crate::query::QuerySession;
 use crate::stats::schedule::{PosteriorDraws, ScheduleOptions, plan_schedule};
 use crate::stats::send_windows::{Identification, SlotOutlook, WindowOutlook};
-use crate::table_file::check_name;
+use crate::table_file::{check_name, check_not_input};
 use classes::Classes;
 use list::List;
 use writer::Writer;
@@ -109,6 +109,7 @@ pub struct WindowLoad {
 /// When the list cannot be read or has no such column, a share is none, or the file cannot be written.
 pub async fn schedule_list(session: &QuerySession, request: &ScheduleRequest, out: &Path) -> Result<ScheduleSummary> {
     check_name(out)?;
+    check_not_input(out, &request.list)?;
     let known = Known::of(session, &request.windows).await?;
     let all = vec![true; known.slots.len()];
     let identification = known.identification(request.windows.objective, &all)?;
@@ -217,6 +218,9 @@ async fn schedule(
             "{} rows of the list name a recipient again: each has one row in the schedule",
             list.repeated
         ));
+    }
+    if list.unnamed > 0 {
+        summary.notes.push(format!("{} rows of the list name nobody: they are not in the schedule", list.unnamed));
     }
     if kind == WindowsIdentification::NotIdentifiable {
         summary.notes.push(

@@ -85,7 +85,8 @@ pub enum Reason {
 pub struct Assignment {
     /// The slot, from zero.
     pub slot: usize,
-    /// Probability of this slot for this recipient, both parts together and caps allowed for: what to log.
+    /// Probability of this slot for this recipient among those of its class who get one, both parts together and caps
+    /// allowed for: what to log, since who got none is not in the log.
     pub propensity: f64,
     /// From which part it came.
     pub reason: Reason,
@@ -150,7 +151,8 @@ impl Schedule {
             (false, true) => Reason::Uniform,
             (false, false) => Reason::Thompson,
         };
-        Some(Assignment { slot, propensity: class.propensities[slot], reason })
+        let scheduled = 1.0 - class.unscheduled;
+        Some(Assignment { slot, propensity: class.propensities[slot] / scheduled, reason })
     }
 }
 
