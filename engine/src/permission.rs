@@ -127,12 +127,17 @@ impl PermissionRules {
              SELECT recipient_id, arrow_cast(requested_at, 'Int64') AS refused FROM {} WHERE ({} OR lower(btrim(scope)) IN ('all', 'global', 'any'))\n  \
              UNION ALL SELECT recipient_id, arrow_cast(received_at, 'Int64') AS refused FROM {} WHERE recipient_id IS NOT NULL AND {IS_STOP}\n  \
              UNION ALL SELECT recipient_id, arrow_cast(opted_out_at, 'Int64') AS refused FROM message_facts \
-             WHERE opted_out_at IS NOT NULL AND {}) GROUP BY recipient_id)",
+             WHERE opted_out_at IS NOT NULL AND {}\n  \
+             UNION ALL SELECT f.recipient_id, arrow_cast(o.received_at, 'Int64') AS refused FROM (\
+             SELECT message_id, received_at FROM {} WHERE recipient_id IS NULL AND {IS_STOP}) AS o \
+             INNER JOIN message_facts AS f ON f.message_id = o.message_id WHERE {}) GROUP BY recipient_id)",
             latest_rows(Log::OptOuts, "recipient_id, requested_at, channel, scope"),
             self.concerns("channel"),
             latest_rows(Log::Replies, "recipient_id, received_at, text, keyword_class"),
-            // A reply that names only its message is credited there.
             self.concerns("channel"),
+            // The facts have the first refusal of a message; a later one may come after a new consent.
+            latest_rows(Log::Replies, "message_id, recipient_id, received_at, text, keyword_class"),
+            self.concerns("f.channel"),
         )
     }
 

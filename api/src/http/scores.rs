@@ -59,7 +59,8 @@ pub(super) async fn ask_for_scores(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let key = idempotency_key(&headers)?;
-    let (request, format) = asked(&body)?;
+    let (mut request, format) = asked(&body)?;
+    request.eligibility.legal_hours = request.eligibility.legal_hours.or_else(|| state.rules.legal_hours.clone());
     let wanted = request.clone();
     let job = ScoreJob::new(request, format, key.as_deref(), state.now())?;
     let accepting = state.clone();

@@ -156,16 +156,27 @@ pub(super) fn micros(column: &str) -> String {
     format!("arrow_cast({column}, 'Int64')")
 }
 
+/// SQL for the text of a reply in plain capitals, without white space and punctuation around it.
+macro_rules! plain_reply {
+    () => {
+        "regexp_replace(upper(translate(text, 'ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ　', \
+         'ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ ')), \
+         '^[\\s.!?,;:…。！？，、\"“”]+|[\\s.!?,;:…。！？，、\"“”]+$', '', 'g')"
+    };
+}
+
 /// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it, white space, full
 /// stops and full-width letters aside. A letter that routes in China end with (T, TD, N, R) counts only where nobody gave the
 /// reply a class: it may as well be the answer to a question. The words are those of the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of
 /// Chinese routes.
-pub(crate) const IS_STOP: &str = "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(regexp_replace(\
-    upper(translate(text, 'ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ', \
-    'ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ')), '^[\\s.!。！\"“”]+|[\\s.!。！\"“”]+$', '', 'g') IN \
-    ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT', '退订', '拒收', \
-    '回复T', '退订T') OR (keyword_class IS NULL AND upper(btrim(translate(text, 'ＴＤＮＲｔｄｎｒ　', 'TDNRTDNR '))) IN ('TD', 'T', 'N', 'R')), \
-    FALSE))";
+pub(crate) const IS_STOP: &str = concat!(
+    "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(",
+    plain_reply!(),
+    " IN ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPT-OUT', 'OPTOUT', \
+     '退订', '拒收', '取消订阅', '回复T', '回复TD', '回复退订', '退订T', 'T退订', 'TD退订') OR (keyword_class IS NULL AND ",
+    plain_reply!(),
+    " IN ('TD', 'T', 'N', 'R')), FALSE))"
+);
 
 /// The columns of the order of reception.
 const ORDER: &str = "ingested_at, source_file, source_row";
@@ -303,8 +314,12 @@ pub(super) fn event_key(log: Log) -> String {
     match log {
         Log::Conversions => "conversion_id".to_owned(),
         Log::Replies => format!("coalesce(reply_id, concat(coalesce(recipient_id, message_id), '|', {time}))"),
+        // At one moment somebody may agree to one purpose and withdraw from another.
         Log::OptOuts | Log::Consents => {
-            format!("coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', {time}))")
+            let of = if log == Log::OptOuts { "scope" } else { "purpose" };
+            format!(
+                "coalesce(id, concat(recipient_id, '|', coalesce(channel, ''), '|', coalesce({of}, ''), '|', {time}))"
+            )
         }
         // A click without an id is told by its message, moment and link.
         _ => format!("coalesce(click_id, concat(message_id, '|', {time}, '|', coalesce(link, '')))"),

@@ -21,15 +21,14 @@ pub(super) struct Sides {
 
 /// The arms of an experiment.
 pub(super) struct Arms {
-    /// A query of `recipient_id`, `treated` and `assigned` (microseconds), crossed recipients left out.
+    /// A query of `recipient_id`, `treated`, `assigned` (microseconds) and `probability` (of the treatment, for this unit),
+    /// crossed recipients left out.
     pub(super) query: String,
     pub(super) sides: Sides,
     pub(super) units: u64,
     /// The first and the last assignment (microseconds since 1970).
     pub(super) first: i64,
     pub(super) last: i64,
-    /// With which a unit is treated.
-    pub(super) probability: f64,
     pub(super) notes: Vec<String>,
 }
 
@@ -79,15 +78,27 @@ impl Arms {
         let sum = |arms: &[&Arm]| arms.iter().map(|arm| arm.n).sum::<f64>();
         let planned = |arms: &[&Arm]| arms.iter().map(|arm| arm.propensity).sum::<Option<f64>>();
         let mut notes = Vec::new();
+        let differ = controls.iter().chain(&treatments).all(|arm| arm.differing);
+        if differ && arms.len() > 2 {
+            return Err(EngineError::refused(format!(
+                "the units of \"{experiment}\" were drawn with probabilities that differ from unit to unit, into {} arms: what \
+                 the others' probabilities were is not in the log, without which two of the arms cannot be compared",
+                arms.len()
+            )));
+        }
         let probability = match (planned(&treatments), planned(&controls)) {
-            (Some(treated), Some(control)) if treated > 0.0 && control > 0.0 => treated / (treated + control),
+            (Some(treated), Some(control)) if treated > 0.0 && control > 0.0 => {
+                format!("{:?}", treated / (treated + control))
+            }
+            // Of two arms who was not drawn into one was drawn into the other.
+            _ if differ => "CASE WHEN treated THEN propensity ELSE 1 - propensity END".to_owned(),
             _ => {
                 notes.push(
                     "the log of assignments has no probability that is the same throughout an arm: the share of the units in \
                      the arm stands for it"
                         .to_owned(),
                 );
-                sum(&treatments) / (sum(&treatments) + sum(&controls))
+                format!("{:?}", sum(&treatments) / (sum(&treatments) + sum(&controls)))
             }
         };
         let all: Vec<&Arm> = controls.iter().chain(&treatments).copied().collect();
@@ -101,7 +112,8 @@ impl Arms {
         }
         let in_arms = |arms: &[&Arm]| arms.iter().map(|arm| text_literal(&arm.name)).collect::<Vec<_>>().join(", ");
         let query = format!(
-            "SELECT recipient_id, assigned, arm IN ({}) AS treated FROM ({latest}) WHERE arm IN ({}, {})",
+            "SELECT recipient_id, assigned, treated, arrow_cast({probability}, 'Float64') AS probability FROM (\
+             SELECT *, arm IN ({}) AS treated FROM ({latest}) WHERE arm IN ({}, {}))",
             in_arms(&treatments),
             in_arms(&treatments),
             in_arms(&controls)
@@ -113,7 +125,6 @@ impl Arms {
             units: (sum(&treatments) + sum(&controls)) as u64,
             first: first as i64,
             last: last as i64,
-            probability,
             notes,
         })
     }
@@ -121,9 +132,10 @@ impl Arms {
     /// How many messages a unit of the treatment got within the horizon beyond those of the control.
     pub(super) async fn messages(&self, session: &QuerySession, horizon: i64) -> Result<f64> {
         let query = format!(
-            "SELECT (sum(n) FILTER (WHERE treated)) / (count(*) FILTER (WHERE treated)) \
-             - (sum(n) FILTER (WHERE NOT treated)) / (count(*) FILTER (WHERE NOT treated)) FROM (\
-             SELECT a.recipient_id, a.treated, count(f.message_id) * 1.0 AS n FROM ({}) AS a \
+            "SELECT (sum(w * n) FILTER (WHERE treated)) / (sum(w) FILTER (WHERE treated)) \
+             - (sum(w * n) FILTER (WHERE NOT treated)) / (sum(w) FILTER (WHERE NOT treated)) FROM (\
+             SELECT a.recipient_id, a.treated, count(f.message_id) * 1.0 AS n, \
+             min(CASE WHEN a.treated THEN 1 / a.probability ELSE 1 / (1 - a.probability) END) AS w FROM ({}) AS a \
              LEFT JOIN message_facts AS f ON f.recipient_id = a.recipient_id AND arrow_cast(f.sent_at, 'Int64') >= a.assigned \
              AND arrow_cast(f.sent_at, 'Int64') <= a.assigned + {horizon} GROUP BY a.recipient_id, a.treated)",
             self.query
@@ -162,27 +174,29 @@ struct Arm {
     assigned: (f64, f64),
     /// With which its units were drawn into it, where that is the same for all.
     propensity: Option<f64>,
+    /// Whether it is known of all of them, and differs.
+    differing: bool,
 }
 
 async fn read_arms(session: &QuerySession, assignments: &str) -> Result<Vec<Arm>> {
     let query = format!(
         "SELECT arm, bool_or(held_out), count(*) * 1.0, min(assigned) * 1.0, max(assigned) * 1.0, min(propensity), \
-         max(propensity) FROM ({assignments}) GROUP BY arm ORDER BY arm"
+         max(propensity), count(*) FILTER (WHERE propensity > 0 AND propensity < 1) = count(*) FROM ({assignments}) GROUP BY arm ORDER BY arm"
     );
     let mut arms = Vec::new();
     for batch in session.collect(&query).await? {
         for row in 0..batch.num_rows() {
             let number = |column: usize| cell_number(&batch, column, row);
-            let held_out = batch.column(1).as_boolean();
+            let (held_out, all_known) = (batch.column(1).as_boolean(), batch.column(7).as_boolean().value(row));
+            let ends = number(5)?.zip(number(6)?);
+            let is_one = |(least, most): &(f64, f64)| most - least < 1e-9;
             arms.push(Arm {
                 name: cell_text(&batch, 0, row)?.unwrap_or_default(),
                 held_out: held_out.is_valid(row) && held_out.value(row),
                 n: number(2)?.unwrap_or(0.0),
                 assigned: (number(3)?.unwrap_or(0.0), number(4)?.unwrap_or(0.0)),
-                propensity: number(5)?
-                    .zip(number(6)?)
-                    .filter(|(least, most)| most - least < 1e-9)
-                    .map(|(least, _)| least),
+                propensity: ends.filter(is_one).map(|(least, _)| least),
+                differing: all_known && ends.is_some_and(|ends| !is_one(&ends)),
             });
         }
     }

@@ -251,10 +251,18 @@ impl ScoreJob {
     pub async fn remove(&self, store: &Store) -> Result<()> {
         // In this order what is left of a removal that is cut off can be removed again.
         self.remove_result(store).await?;
+        // A process that was killed left half a file, and nobody tried again.
+        if let Some(folder) = store.folder() {
+            remove_folder(&folder.join(FOLDER).join(self.work_folder_name()))?;
+        }
         if let Some(objects) = store.side_files(FOLDER, false)? {
             unless_missing(objects.delete(&record_path(&self.id)).await)?;
         }
         Ok(())
+    }
+
+    fn work_folder_name(&self) -> String {
+        format!(".{}", self.id)
     }
 
     fn result_name(&self) -> String {
@@ -272,15 +280,20 @@ impl ScoreJob {
             let made = tempfile::Builder::new().prefix("sendlift-job-").tempdir();
             return made.map_err(EngineError::io("create a folder in", std::env::temp_dir()));
         };
-        let name = format!(".{}", self.id);
-        let left = folder.join(&name);
-        if let Err(error) = std::fs::remove_dir_all(&left)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(EngineError::io("remove the folder", left)(error));
-        }
+        let name = self.work_folder_name();
+        remove_folder(&folder.join(&name))?;
         let made = tempfile::Builder::new().prefix(name.as_str()).rand_bytes(0).tempdir_in(folder);
         made.map_err(EngineError::io("create a folder in", folder))
+    }
+}
+
+/// Removes a folder with all that is in it, if it is there.
+fn remove_folder(folder: &FilePath) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::io("remove the folder", folder)(error))
+        }
+        _ => Ok(()),
     }
 }
 

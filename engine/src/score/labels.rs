@@ -1,8 +1,9 @@
 //! What became of recipients after a moment: the units and outcomes that a model of propensity learns from.
 
-use crate::error::Result;
-use crate::facts::{moment, owned_conversions};
+use crate::error::{EngineError, Result};
+use crate::facts::{counted_events, moment, owned_conversions};
 use crate::query::{QuerySession, text_literal};
+use crate::report::cell_text;
 
 use super::request::Target;
 
@@ -27,7 +28,7 @@ pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, t
         Target::Click => return Ok(of_messages("first_click_at")),
         Target::OptOut => return Ok(of_messages("opted_out_at")),
         Target::OptOutPerMessage => return Ok(of_first_messages(&after, &until)),
-        Target::Conversion | Target::Churn => String::new(),
+        Target::Conversion | Target::Churn => format!(" AND {}", counted_events(&session.settings)),
         Target::Event(event) => format!(" AND event = {}", text_literal(event)),
     };
     let conversions = owned_conversions(session, "occurred_at, event").await?;
@@ -35,7 +36,7 @@ pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, t
         return Ok(Labels {
             query: format!(
                 "SELECT recipient_id, CASE WHEN max(occurred_at) > {after} THEN 0.0 ELSE 1.0 END AS outcome \
-                 FROM {conversions} WHERE occurred_at > {} AND occurred_at <= {until} \
+                 FROM {conversions} WHERE occurred_at > {} AND occurred_at <= {until}{event} \
                  GROUP BY recipient_id HAVING min(occurred_at) <= {after}",
                 moment(from - 2 * (to - from))
             ),
@@ -49,6 +50,27 @@ pub(super) async fn labels(session: &QuerySession, target: &Target, from: i64, t
         ),
         otherwise: Some(0.0),
     })
+}
+
+/// Refuses an event that no conversion has.
+pub(super) async fn check_event(session: &QuerySession, target: &Target) -> Result<()> {
+    let Target::Event(event) = target else { return Ok(()) };
+    let named = format!("SELECT 1 FROM conversions WHERE event = {} LIMIT 1", text_literal(event));
+    if session.has_rows(&named).await? {
+        return Ok(());
+    }
+    let mut known = Vec::new();
+    for batch in
+        session.collect("SELECT DISTINCT event FROM conversions WHERE event IS NOT NULL ORDER BY 1 LIMIT 20").await?
+    {
+        for row in 0..batch.num_rows() {
+            known.extend(cell_text(&batch, 0, row)?);
+        }
+    }
+    let known = if known.is_empty() { "none has one".to_owned() } else { format!("they have {}", known.join(", ")) };
+    Err(EngineError::usage(format!(
+        "no conversion has the event \"{event}\"; {known}. Ask for one of these, or for click, conversion, churn or opt_out"
+    )))
 }
 
 /// Whether the first message of each recipient in the period was followed by an opt-out.

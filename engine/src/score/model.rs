@@ -3,6 +3,7 @@
 //! A model is one JSON file of the folder `_models`, named by its id. The id holds a hash of the content: another training
 //! range, table or option is another model, and a file that was changed by hand is noticed.
 
+use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 
 use deltalake::Path as ObjectPath;
@@ -335,7 +336,8 @@ impl ScoreModel {
         let files: Vec<_> = objects.list(None).try_collect().await.map_err(deltalake::DeltaTableError::from)?;
         let mut found = BTreeMap::new();
         for file in files {
-            if let Some(id) = file.location.filename().and_then(|name| name.strip_suffix(".json")) {
+            let name = file.location.filename().map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned());
+            if let Some(id) = name.as_deref().and_then(|name| name.strip_suffix(".json")) {
                 found.insert(id.to_owned(), Self::of(store, id).await);
             }
         }

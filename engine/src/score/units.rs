@@ -18,7 +18,7 @@ use super::arms::Sides;
 use super::data::Draw;
 use super::deciles::Deciles;
 use super::drift::{Drift, DriftCounts, DriftReference};
-use super::features::Encoding;
+use super::features::{Encoding, UnknownValues};
 use super::model::{MODEL_FORMAT, ModelSummary, ScoreModel, Scorer, Training};
 use super::propensity::{check_classes, encode_all};
 use super::request::Target;
@@ -35,6 +35,8 @@ use crate::table_file::{TableFile, check_name, check_not_input};
 
 /// Every so manieth unit is kept to judge by.
 const JUDGED: usize = 4;
+/// Columns of the file of scores, after that of the unit.
+const OUT_COLUMNS: [&str; 5] = ["score", "decile", "uplift", "reasons", "model_id"];
 /// An area under the curve that hardly any feature from before the outcome brings.
 const TOO_GOOD: f64 = 0.99;
 
@@ -87,6 +89,12 @@ pub async fn score_units(
     progress: &dyn Progress,
 ) -> Result<(UnitScoreSummary, ScoreModel)> {
     check_name(out)?;
+    if OUT_COLUMNS.contains(&request.unit.as_str()) {
+        return Err(EngineError::usage(format!(
+            "the file of scores has a column \"{}\" of its own: name the units' column otherwise",
+            request.unit
+        )));
+    }
     for input in [Some(&request.units), request.apply.as_ref()].into_iter().flatten() {
         check_not_input(out, input)?;
     }
@@ -389,7 +397,7 @@ async fn apply(
     );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
     let mut counts = DriftCounts::new(&model.reference);
-    let mut unknown = vec![0_u64; model.encoding.columns.len()];
+    let mut unknown = UnknownValues::default();
     let (mut ids, mut scores, mut told): (Vec<ArrayRef>, Vec<f64>, Vec<StringArray>) = Default::default();
     let names = model.encoding.names();
     while let Some(batch) = stream.next().await {
@@ -398,9 +406,7 @@ async fn apply(
         let encoded = model.encoding.encode(&batch)?;
         let part = model.scores(&encoded.matrix);
         told.push(reasons(&names, &model.moved(&encoded.matrix)));
-        for (sum, more) in unknown.iter_mut().zip(&encoded.unknown) {
-            *sum += more;
-        }
+        unknown.add(&encoded.unknown);
         counts.add(&model.reference, &encoded.matrix, &part);
         ids.push(cast(batch.column(0), &DataType::Utf8)?);
         scores.extend(part);
@@ -410,12 +416,13 @@ async fn apply(
     let is_uplift = matches!(model.scorer, Scorer::Uplift(_));
     let schema = Arc::new(Schema::new(vec![
         Field::new(&request.unit, DataType::Utf8, true),
-        Field::new("score", DataType::Float64, true),
-        Field::new("decile", DataType::Int32, true),
-        Field::new("uplift", DataType::Float64, true),
-        Field::new("reasons", DataType::Utf8, true),
-        Field::new("model_id", DataType::Utf8, true),
+        Field::new(OUT_COLUMNS[0], DataType::Float64, true),
+        Field::new(OUT_COLUMNS[1], DataType::Int32, true),
+        Field::new(OUT_COLUMNS[2], DataType::Float64, true),
+        Field::new(OUT_COLUMNS[3], DataType::Utf8, true),
+        Field::new(OUT_COLUMNS[4], DataType::Utf8, true),
     ]));
+    let of_values = unknown.notes(&model.encoding, "units")?;
     let mut file = TableFile::at(out, Arc::clone(&schema))?;
     let mut place = 0;
     for (ids, told) in ids.into_iter().zip(told) {
@@ -436,11 +443,7 @@ async fn apply(
     }
     file.finish()?.0.keep()?;
     let mut notes = model.notes.clone();
-    for (name, n) in names.iter().zip(unknown).filter(|(_, n)| *n > 0) {
-        notes.push(format!(
-            "{n} units have a value of {name} that too few had, or nobody, where the model was trained: they count as \"any other\""
-        ));
-    }
+    notes.extend(of_values);
     #[allow(clippy::cast_precision_loss)] // Units held in memory.
     let mean_score = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
     Ok(UnitScoreSummary {

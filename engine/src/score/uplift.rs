@@ -17,6 +17,7 @@ use super::model::{MODEL_FORMAT, OtherUplift, ScoreModel, Scorer, Training, Upli
 use super::propensity::{check_classes, encode_all, train_on};
 use super::request::{ModelChoice, ScoreRequest, Target};
 use crate::error::{EngineError, Result};
+use crate::facts::counted_events;
 use crate::facts::{DAY_MICROSECONDS, owned_conversions};
 use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, text_literal};
@@ -39,6 +40,10 @@ const FOLDS: u32 = 5;
 const GROUPS: u32 = 5;
 /// More messages than one in so many recipients' second are told.
 const MORE_THAN_ONE: f64 = 1.05;
+/// Probabilities below this count as much in the check of the draw.
+const LEAST_OF_WEIGHTS: f64 = 0.05;
+/// With fewer units of an arm in either half the draw cannot be checked.
+const FEWEST_OF_AN_ARM: usize = 10;
 /// An arm that features tell better than this was not drawn at random.
 const ARM_TOLD: f64 = 0.55;
 
@@ -61,7 +66,7 @@ pub(super) async fn train(
     progress: &dyn Progress,
 ) -> Result<ScoreModel> {
     let event = match &request.target {
-        Target::Conversion => String::new(),
+        Target::Conversion => format!(" AND {}", counted_events(&session.settings)),
         Target::Event(event) => format!(" AND event = {}", text_literal(event)),
         other => {
             return Err(EngineError::usage(format!(
@@ -94,7 +99,7 @@ pub(super) async fn train(
         _ => format!("unit_draw({id}, 'score {}') % 1000000 < {share}", request.seed),
     };
     let query = format!(
-        "SELECT q.*, a.treated AS \"=treated\", CASE WHEN c.recipient_id IS NULL THEN 0.0 ELSE 1.0 END AS \"=outcome\" FROM ({}) AS q \
+        "SELECT q.*, a.probability AS \"=probability\", a.treated AS \"=treated\", CASE WHEN c.recipient_id IS NULL THEN 0.0 ELSE 1.0 END AS \"=outcome\" FROM ({}) AS q \
          INNER JOIN ({}) AS a ON a.recipient_id = q.recipient_id \
          LEFT JOIN (SELECT DISTINCT v.recipient_id FROM {} AS v INNER JOIN ({}) AS w ON w.recipient_id = v.recipient_id \
          WHERE arrow_cast(v.occurred_at, 'Int64') > w.assigned AND arrow_cast(v.occurred_at, 'Int64') <= w.assigned + {horizon}{event}) AS c \
@@ -105,9 +110,10 @@ pub(super) async fn train(
         arms.query,
     );
     let batches = session.collect(&query).await?;
-    let (mut treated, mut outcome) = (Vec::new(), Vec::new());
+    let (mut treated, mut outcome, mut probabilities) = (Vec::new(), Vec::new(), Vec::new());
     for batch in &batches {
         let columns = batch.num_columns();
+        probabilities.extend(batch.column(columns - 3).as_primitive::<Float64Type>().values());
         treated.extend(batch.column(columns - 2).as_boolean().iter().map(|treated| treated == Some(true)));
         outcome.extend(batch.column(columns - 1).as_primitive::<Float64Type>().values());
     }
@@ -115,7 +121,6 @@ pub(super) async fn train(
     notes.extend(arms.notes.iter().cloned());
     let features = encode_all(&encoding, &batches)?;
     drop(batches);
-    let probabilities = vec![arms.probability; outcome.len()];
     let data = Randomised { features: &features, outcome: &outcome, treated: &treated, probabilities: &probabilities };
     let (mut scorer, effects) = fit(&data, &request.target, arms.sides.clone(), request.seed, progress)?;
     let messages = arms.messages(session, horizon).await?;
@@ -293,8 +298,27 @@ pub(super) fn fit(
 fn check_randomised(data: &Randomised<'_>, sides: &Sides) -> Result<()> {
     // By a hash: arms that alternate along the ids would leave each half with one of them.
     let is_first = |row: usize| xxhash_rust::xxh3::xxh3_64(&(row as u64).to_le_bytes()) & 1 == 0;
-    let half = |first: bool| -> Vec<usize> { (0..data.treated.len()).filter(|row| is_first(*row) == first).collect() };
+    // Where probabilities differ, what they hang on tells the arms: among units that are kept by one over their own they do not.
+    let differ = data.probabilities.windows(2).any(|pair| (pair[0] - pair[1]).abs() > 1e-9);
+    let own = |row: usize| if data.treated[row] { data.probabilities[row] } else { 1.0 - data.probabilities[row] };
+    // A single unit that was hardly ever to be drawn so must not leave all others out.
+    let least = (0..data.treated.len()).map(own).fold(1.0, f64::min).max(LEAST_OF_WEIGHTS);
+    #[allow(clippy::cast_precision_loss)] // A share of the hash.
+    let is_kept = |row: usize| {
+        let drawn = xxhash_rust::xxh3::xxh3_64_with_seed(&(row as u64).to_le_bytes(), 1) as f64 / u64::MAX as f64;
+        !differ || drawn * own(row) <= least
+    };
+    let half = |first: bool| -> Vec<usize> {
+        (0..data.treated.len()).filter(|row| is_first(*row) == first && is_kept(*row)).collect()
+    };
     let (learnt, judged) = (half(true), half(false));
+    let has_both = |rows: &[usize]| {
+        let treated = rows.iter().filter(|row| data.treated[**row]).count();
+        treated.min(rows.len() - treated) >= FEWEST_OF_AN_ARM
+    };
+    if !has_both(&learnt) || !has_both(&judged) {
+        return Ok(());
+    }
     let arm = |rows: &[usize]| -> Vec<f64> { rows.iter().map(|row| f64::from(u8::from(data.treated[*row]))).collect() };
     let model = ClassifierLearner(BaseLearner::Ridge).fit(&data.features.select(&learnt), &arm(&learnt), None)?;
     let is_treated: Vec<bool> = judged.iter().map(|row| data.treated[*row]).collect();

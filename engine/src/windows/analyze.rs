@@ -126,7 +126,15 @@ impl Known {
         let usual = WindowOptions::default();
         // Who asks about one campaign asks what that one showed; of all, one campaign shows only its own effects.
         let fewest_campaigns = if self.is_of_one_campaign { 1 } else { usual.fewest_campaigns };
-        let options = WindowOptions { outcome: objective.outcome(), seed, fewest_campaigns, ..usual };
+        // Practice is what was sent; where messages are weighted, their effective numbers are others.
+        let is_weighted = self.table.cells.iter().any(|cell| cell.effective < cell.n);
+        let practice = (is_weighted && self.table.segments.len() < 2).then(|| {
+            let mut sends = vec![0.0; self.slots.len()];
+            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+            self.table.cells.iter().for_each(|cell| sends[cell.slot] += cell.n as f64);
+            sends
+        });
+        let options = WindowOptions { outcome: objective.outcome(), seed, fewest_campaigns, practice, ..usual };
         Ok(fit(timing, &self.positions(legal), &cells, &options)?)
     }
 
@@ -224,9 +232,12 @@ impl Known {
                 expected_gain: Some(found.gain.clone()),
                 relative_gain: Some(found.relative_gain.clone()),
                 chance_of_gain: Some(found.chance_of_gain),
+                cause: None,
                 why: vec![found.reason.clone()],
             },
-            Some(WindowDecision::Abstain { reason, .. }) => abstained(reason),
+            Some(WindowDecision::Abstain { cause, reason }) => {
+                WindowsRecommendation { cause: Some(*cause), ..abstained(reason) }
+            }
             None => abstained(reason),
         };
         let recommendation = self.of_segment(recommendation, outlook, segment);
@@ -264,7 +275,7 @@ impl Known {
             left_out: self.table.left_out,
             evidence,
             practice: outlook.map(|(outlook, _)| outlook.practice.clone()),
-            windows: outlook.map_or_else(Vec::new, |(outlook, _)| self.windows(outlook)),
+            windows: outlook.map_or_else(Vec::new, |(outlook, _)| self.windows(outlook, segment)),
             objectives: fitted
                 .map(|fits| fits.others.iter().map(|(objective, fit)| other(*objective, fit)).collect())
                 .unwrap_or_default(),
@@ -310,7 +321,11 @@ impl Known {
         recommendation
     }
 
-    fn windows(&self, outlook: &WindowOutlook) -> Vec<WindowOfWeek> {
+    fn windows(&self, outlook: &WindowOutlook, segment: Option<usize>) -> Vec<WindowOfWeek> {
+        let sends = |slot: usize| {
+            let cells = self.table.cells.iter().filter(|cell| cell.slot == slot);
+            cells.filter(|cell| segment.is_none_or(|segment| cell.segment == segment)).map(|cell| cell.n).sum()
+        };
         let slots = outlook.slots.iter().filter_map(|found| Some((found, self.slots.all().get(found.slot)?)));
         slots
             .map(|(found, slot)| {
@@ -321,7 +336,7 @@ impl Known {
                     end: name.end,
                     legal: found.legal,
                     supported: found.supported,
-                    sends: found.sends,
+                    sends: sends(found.slot),
                     rate: found.response.clone(),
                     difference: found.difference.clone(),
                     chance_of_best: found.chance_of_best,
@@ -367,6 +382,7 @@ fn abstained(reason: &str) -> WindowsRecommendation {
         expected_gain: None,
         relative_gain: None,
         chance_of_gain: None,
+        cause: None,
         why: vec![reason.to_owned()],
     }
 }

@@ -7,7 +7,7 @@ use super::cells::LeftOut;
 use super::request::Objective;
 use super::slots::Slot;
 use crate::stats::Estimate;
-use crate::stats::send_windows::{Identification, RandomisationPlan, TimingEvidence};
+use crate::stats::send_windows::{AbstentionCause, Identification, RandomisationPlan, TimingEvidence};
 use crate::stats::time_to_click::TimingComparison;
 
 /// Whether hours can be told from what else made campaigns differ.
@@ -169,6 +169,9 @@ pub struct WindowsRecommendation {
     /// Probability that these windows are better than what is done now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chance_of_gain: Option<f64>,
+    /// Why nothing is recommended, where hours can be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<AbstentionCause>,
     /// Why, in words.
     pub why: Vec<String>,
 }

@@ -66,7 +66,7 @@ pub(crate) struct Cell {
     /// Messages.
     pub(crate) n: u64,
     /// Messages that say as much as these, each weighted by one over its propensity: as many where these are alike.
-    effective: u64,
+    pub(crate) effective: u64,
     /// Sum and sum of squares of so many by objective, and those of clicks with the suspected ones.
     sums: [(f64, f64); 5],
 }
@@ -113,8 +113,8 @@ pub(crate) struct Table {
     pub(crate) strata: Vec<String>,
     /// Every place of a segment's recipients, whether or not their messages could be counted.
     pub(crate) places_of: Vec<(usize, usize)>,
-    /// Whether hours were drawn and not windows.
-    pub(crate) drawn_by_hour: bool,
+    /// What was drawn, by campaign; of the others nothing.
+    pub(crate) drawn: BTreeMap<String, Drawn>,
     pub(crate) assignments: Vec<WindowAssignment>,
     pub(crate) left_out: LeftOut,
     /// Days from the first to the last message, both included.
@@ -312,6 +312,75 @@ pub(crate) async fn count(
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
     let dates = register_holidays(session, holidays).await?;
+    let query = cells_query(&grouping, &keys, slots, &outcomes.sql, propensity, (&dates, &drawn), &takes_part);
+    let counted = session.collect(&query).await;
+    for table in [&dates, &drawn] {
+        session.context().deregister_table(table.as_str())?;
+    }
+    let by = request.by.len();
+    let mut numbers = NumbersOf::default();
+    for batch in counted? {
+        let (campaign, zone, country, region) =
+            (texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?, texts(&batch, 3)?);
+        let integers = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Int64);
+        let (slot, kind) = (integers(4)?, integers(5)?);
+        for row in 0..batch.num_rows() {
+            let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
+            let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
+            if numbers.segments.names.len() > MOST_SEGMENTS {
+                return Err(too_many_segments(request));
+            }
+            let segment =
+                (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
+            let of = table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0);
+            let is_drawn = table.assignments.get(of) == Some(&WindowAssignment::Randomised);
+            let stratum = if is_drawn {
+                format!("{}|{}|{}", zone.value(row), country.value(row), region.value(row))
+            } else {
+                zone.value(row).to_owned()
+            };
+            // Weighted, so many messages alike would say as much (Kish 1965): all of them where weights are alike.
+            let (weights, squares) = (amount(10), amount(11));
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most the messages of the cell.
+            let effective = ((weights * weights / squares).round() as u64).max(1);
+            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+            let share = effective as f64 / weights;
+            table.cells.push(Cell {
+                campaign: of,
+                stratum: numbers.strata.of(stratum),
+                segment: numbers.segments.of(segment),
+                slot: whole(&slot),
+                day_kind: whole(&kind),
+                n: batch.column(6 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
+                effective,
+                sums: std::array::from_fn(|place| {
+                    (rounded(share * amount(2 * place)), rounded(share * amount(2 * place + 1)))
+                }),
+            });
+        }
+    }
+    let keys = keys.iter().map(|key| format!(", {key}")).collect::<String>();
+    read_places(session, &mut table, &mut numbers, &grouping, (&keys, by), &campaign).await?;
+    if numbers.segments.names.len() > MOST_SEGMENTS {
+        return Err(too_many_segments(request));
+    }
+    table.places = numbers.places.names;
+    table.strata = numbers.strata.names;
+    table.segments = numbers.segments.names;
+    Ok(table)
+}
+
+/// The query of the cells: campaign, zone, country, region, slot, kind of day and the segment's columns, the number of messages,
+/// and the weighted sums and sums of squares of each outcome, of the weights and of their squares.
+fn cells_query(
+    grouping: &Grouping,
+    keys: &[String],
+    slots: &Slots,
+    outcomes: &[String],
+    propensity: &str,
+    (dates, drawn): (&str, &str),
+    takes_part: &str,
+) -> String {
     // The local day is the UTC day, the one before or the one after: that which has the local day of the week.
     let local_date = "arrow_cast(f.sent_date, 'Int32') + ((f.local_weekday - CASE date_part('dow', f.sent_date) WHEN 0 THEN 7 \
                       ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
@@ -329,12 +398,11 @@ pub(crate) async fn count(
     // Within a campaign and place windows may still be drawn by more than is asked about here: one over the propensity makes
     // the messages of each window stand for all.
     let weight = format!("CASE WHEN d.campaign IS NULL THEN 1.0 ELSE 1.0 / {propensity} END");
-    let amounts =
-        outcomes.sql.iter().map(|value| format!("{weight} * ({value})), sum({weight} * ({value}) * ({value})"));
+    let amounts = outcomes.iter().map(|value| format!("{weight} * ({value})), sum({weight} * ({value}) * ({value})"));
     let sums: String =
         amounts.chain([format!("{weight}), sum({weight} * {weight}")]).map(|sum| format!(", sum({sum})")).collect();
     let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
-    let query = format!(
+    format!(
         "SELECT {}, count(*){sums} FROM message_facts AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
          LEFT JOIN {drawn} AS d ON d.campaign = coalesce(f.campaign_id, '') \
          WHERE {takes_part} AND (d.campaign IS NULL OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {} ORDER BY {}",
@@ -343,54 +411,28 @@ pub(crate) async fn count(
         positions.join(", "),
         // Segments and zones have their numbers by this order, and random numbers by theirs.
         positions.join(", ")
-    );
-    let counted = session.collect(&query).await;
-    for table in [&dates, &drawn] {
-        session.context().deregister_table(table.as_str())?;
-    }
-    let by = request.by.len();
-    let (mut strata, mut places, mut segments) = (Numbers::default(), Numbers::default(), Numbers::default());
-    for batch in counted? {
-        let (campaign, zone, country, region) =
-            (texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?, texts(&batch, 3)?);
-        let integers = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Int64);
-        let (slot, kind) = (integers(4)?, integers(5)?);
-        for row in 0..batch.num_rows() {
-            let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
-            let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
-            if segments.names.len() > MOST_SEGMENTS {
-                return Err(too_many_segments(request));
-            }
-            let segment =
-                (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
-            let of = table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0);
-            let is_drawn = table.assignments.get(of) == Some(&WindowAssignment::Randomised);
-            let stratum = match is_drawn {
-                true => format!("{}|{}|{}", zone.value(row), country.value(row), region.value(row)),
-                false => zone.value(row).to_owned(),
-            };
-            // Weighted, so many messages alike would say as much (Kish 1965): all of them where weights are alike.
-            let (weights, squares) = (amount(10), amount(11));
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most the messages of the cell.
-            let effective = ((weights * weights / squares).round() as u64).max(1);
-            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-            let share = effective as f64 / weights;
-            table.cells.push(Cell {
-                campaign: of,
-                stratum: strata.of(stratum),
-                segment: segments.of(segment),
-                slot: whole(&slot),
-                day_kind: whole(&kind),
-                n: batch.column(6 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
-                effective,
-                sums: std::array::from_fn(|place| (share * amount(2 * place), share * amount(2 * place + 1))),
-            });
-        }
-    }
-    // The law binds wherever recipients are, also those of whom nothing could be counted.
+    )
+}
+
+/// Strata, places and segments by their numbers.
+#[derive(Debug, Default)]
+struct NumbersOf {
+    strata: Numbers<String>,
+    places: Numbers<Place>,
+    segments: Numbers<Vec<Option<String>>>,
+}
+
+/// Where the recipients of each segment are: the law binds there, also for those of whom nothing could be counted.
+async fn read_places(
+    session: &QuerySession,
+    table: &mut Table,
+    numbers: &mut NumbersOf,
+    grouping: &Grouping,
+    (keys, by): (&str, usize),
+    campaign: &str,
+) -> Result<()> {
     let query = format!(
-        "SELECT DISTINCT coalesce(f.country, ''), coalesce(f.region, ''){} FROM message_facts AS f{} WHERE {campaign} ORDER BY {}",
-        keys.iter().map(|key| format!(", {key}")).collect::<String>(),
+        "SELECT DISTINCT coalesce(f.country, ''), coalesce(f.region, ''){keys} FROM message_facts AS f{} WHERE {campaign} ORDER BY {}",
         grouping.join(),
         (1..=2 + by).map(|position| position.to_string()).collect::<Vec<_>>().join(", ")
     );
@@ -400,17 +442,21 @@ pub(crate) async fn count(
             let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
             let segment =
                 (0..by).map(|key| crate::report::cell_text(&batch, 2 + key, row)).collect::<Result<Vec<_>>>()?;
-            let place = places.of((text(country.value(row)), text(region.value(row))));
-            table.places_of.push((segments.of(segment), place));
+            let place = numbers.places.of((text(country.value(row)), text(region.value(row))));
+            table.places_of.push((numbers.segments.of(segment), place));
         }
     }
-    if segments.names.len() > MOST_SEGMENTS {
-        return Err(too_many_segments(request));
+    Ok(())
+}
+
+/// A sum to ten digits: those beyond hang on the order in which rows were added up.
+fn rounded(sum: f64) -> f64 {
+    if sum == 0.0 || !sum.is_finite() {
+        return sum;
     }
-    table.places = places.names;
-    table.strata = strata.names;
-    table.segments = segments.names;
-    Ok(table)
+    #[allow(clippy::cast_possible_truncation)] // An exponent.
+    let scale = 10.0_f64.powi(9 - sum.abs().log10().floor() as i32);
+    (sum * scale).round() / scale
 }
 
 fn too_many_segments(request: &WindowsRequest) -> EngineError {
@@ -465,8 +511,8 @@ async fn read_campaigns(
             table.left_out.without_propensity += without;
         }
     }
-    table.drawn_by_hour = found.values().any(|what| *what == Drawn::Hours);
     let others = said.len() - found.len();
+    table.drawn = found;
     if others > 0 {
         table.notes.push(format!(
             "{others} campaigns log a probability as send_propensity that is not that of these windows (one over it does not add up \

@@ -21,13 +21,49 @@ use crate::query::{QuerySession, text_literal};
 /// What was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drawn {
+    /// Windows of the week.
     Windows,
-    /// Single hours, and with them windows.
+    /// Windows of a day, where several days share their windows here.
+    WindowsOfDays,
+    /// Hours of the clock.
     Hours,
+    /// Hours of a day.
+    HoursOfDays,
+}
+
+impl Drawn {
+    const ALL: [Self; 4] = [Self::Windows, Self::WindowsOfDays, Self::Hours, Self::HoursOfDays];
+
+    /// What is one and the same to the lottery, as a number.
+    fn key(self, slot: i64, weekday: i64, hour: i64) -> i64 {
+        match self {
+            Self::Windows => slot,
+            Self::WindowsOfDays => slot * 8 + weekday,
+            Self::Hours => slot * 24 + hour,
+            Self::HoursOfDays => (slot * 8 + weekday) * 24 + hour,
+        }
+    }
+
+    /// The same as SQL, within a window.
+    pub(super) fn within_window(self) -> &'static str {
+        match self {
+            Self::Windows => "1",
+            Self::WindowsOfDays => "f.local_weekday",
+            Self::Hours => "f.local_hour",
+            Self::HoursOfDays => "f.local_weekday * 24 + f.local_hour",
+        }
+    }
+
+    /// Whether hours were drawn and not windows.
+    pub(super) fn is_of_hours(self) -> bool {
+        matches!(self, Self::Hours | Self::HoursOfDays)
+    }
 }
 
 /// Messages of one campaign and place that a window would have to get before it speaks.
 const FEWEST_EXPECTED: f64 = 10.0;
+/// How far from one the totals may come, in the middle of all windows: a share.
+const FROM_ONE: f64 = 0.1;
 /// What adds up to less than this share of the messages was not drawn so: half a window's days or hours, a habit.
 const LEAST_SHARE: f64 = 0.8;
 /// How far windows may be from one another, as a share.
@@ -46,7 +82,8 @@ struct Total {
 /// By campaign, place and moment: a window, or an hour of a day.
 type Totals = BTreeMap<String, BTreeMap<String, BTreeMap<i64, Total>>>;
 
-/// Asks each of some campaigns what was drawn; one of which nothing was is not among the answers.
+/// Asks each of some campaigns what was drawn; one of which nothing was is not among the answers. Too small a campaign to
+/// be told goes by what the others together show.
 pub(super) async fn drawn(
     session: &QuerySession,
     slots: &Slots,
@@ -57,63 +94,93 @@ pub(super) async fn drawn(
     }
     let named: Vec<String> = campaigns.iter().map(|name| text_literal(name)).collect();
     let query = format!(
-        "SELECT coalesce(f.campaign_id, ''), {PLACE}, arrow_cast({}, 'Int64'), arrow_cast(f.local_weekday * 24 + f.local_hour, 'Int64'), \
-         arrow_cast(count(*), 'Float64'), sum(1 / f.send_propensity), \
+        "SELECT coalesce(f.campaign_id, ''), {PLACE}, arrow_cast({}, 'Int64'), arrow_cast(f.local_weekday, 'Int64'), \
+         arrow_cast(f.local_hour, 'Int64'), arrow_cast(count(*), 'Float64'), sum(1 / f.send_propensity), \
          sum((1 - f.send_propensity) / (f.send_propensity * f.send_propensity)) FROM message_facts AS f \
-         WHERE coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {} AND {WITH_PROPENSITY} GROUP BY 1, 2, 3, 4",
+         WHERE coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {} AND {WITH_PROPENSITY} \
+         GROUP BY 1, 2, 3, 4, 5",
         slots.sql("f.local_weekday", "f.local_hour"),
         named.join(", "),
         held_sql()
     );
-    let (mut by_window, mut by_hour) = (Totals::new(), Totals::new());
+    let mut totals: [Totals; 4] = Default::default();
     for batch in session.collect(&query).await? {
         let (names, places) = (texts(&batch, 0)?, texts(&batch, 1)?);
         for row in 0..batch.num_rows() {
             let whole = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
             let number = |column: usize| batch.column(column).as_primitive::<Float64Type>().value(row);
-            for (totals, moment) in [(&mut by_window, whole(2)), (&mut by_hour, whole(3))] {
-                let places_of = totals.entry(names.value(row).to_owned()).or_default();
-                let total = places_of.entry(places.value(row).to_owned()).or_default().entry(moment).or_default();
-                total.n += number(4);
-                total.inverse += number(5);
-                total.variance += number(6);
+            for (totals, what) in totals.iter_mut().zip(Drawn::ALL) {
+                let of_campaign = totals.entry(names.value(row).to_owned()).or_default();
+                let moments = of_campaign.entry(places.value(row).to_owned()).or_default();
+                let total = moments.entry(what.key(whole(2), whole(3), whole(4))).or_default();
+                total.n += number(5);
+                total.inverse += number(6);
+                total.variance += number(7);
             }
         }
     }
-    let mut found = BTreeMap::new();
-    for (campaign, windows) in &by_window {
-        let hours = by_hour.get(campaign).is_some_and(adds_up);
-        if hours {
-            found.insert(campaign.clone(), Drawn::Hours);
-        } else if adds_up(windows) {
-            found.insert(campaign.clone(), Drawn::Windows);
+    let mut found: BTreeMap<String, Drawn> = BTreeMap::new();
+    let mut untold = Vec::new();
+    for campaign in totals[0].keys() {
+        let of = Drawn::ALL.iter().zip(&totals).filter_map(|(what, totals)| Some((*what, totals.get(campaign)?)));
+        match what_adds_up(of.map(|(what, places)| (what, shares(places.values())))) {
+            Told::Drawn(what) => {
+                found.insert(campaign.clone(), what);
+            }
+            Told::NotDrawn => {}
+            Told::TooLittle => untold.push(campaign),
         }
     }
     // What is too little to be seen in one campaign may be seen in all of them.
-    let together = |of: &Totals, what: Drawn| {
-        let own = of.iter().filter(|(campaign, _)| found.get(*campaign) == Some(&what));
-        let places = own.flat_map(|(campaign, places)| places.iter().map(move |(place, of)| ((campaign, place), of)));
-        shares(places).is_none_or(|shares| are_alike(&shares))
+    let together = Drawn::ALL.iter().zip(&totals).map(|(what, totals)| {
+        let mut places: BTreeMap<&str, BTreeMap<i64, Total>> = BTreeMap::new();
+        for (place, moments) in untold.iter().filter_map(|campaign| totals.get(*campaign)).flatten() {
+            for (moment, total) in moments {
+                let sum = places.entry(place).or_default().entry(*moment).or_default();
+                sum.n += total.n;
+                sum.inverse += total.inverse;
+                sum.variance += total.variance;
+            }
+        }
+        (*what, shares(places.values()))
+    });
+    let usual = match what_adds_up(together) {
+        Told::Drawn(what) => Some(what),
+        Told::NotDrawn => None,
+        Told::TooLittle => Some(found.values().next().copied().unwrap_or(Drawn::Windows)),
     };
-    let doubtful: Vec<Drawn> = [(&by_hour, Drawn::Hours), (&by_window, Drawn::Windows)]
-        .into_iter()
-        .filter(|(of, what)| !together(of, *what))
-        .map(|(_, what)| what)
-        .collect();
-    found.retain(|_, what| !doubtful.contains(what));
+    if let Some(what) = usual {
+        found.extend(untold.into_iter().map(|campaign| (campaign.clone(), what)));
+    }
     Ok(found)
 }
 
-/// Whether the totals of a campaign are those of what was drawn with the logged probabilities.
-fn adds_up(places: &BTreeMap<String, BTreeMap<i64, Total>>) -> bool {
-    shares(places.iter()).is_none_or(|shares| are_alike(&shares))
+/// What the totals tell.
+enum Told {
+    Drawn(Drawn),
+    NotDrawn,
+    /// There are too few messages.
+    TooLittle,
+}
+
+/// The first way to draw whose totals are those of the logged probabilities.
+fn what_adds_up(of: impl Iterator<Item = (Drawn, Option<Vec<(f64, f64, f64)>>)>) -> Told {
+    let mut told = Told::TooLittle;
+    for (what, shares) in of {
+        let Some(shares) = shares else { continue };
+        if are_alike(&shares) {
+            return Told::Drawn(what);
+        }
+        told = Told::NotDrawn;
+    }
+    told
 }
 
 /// What each moment's totals come to, as a share of the messages that might have got it, with its standard deviation and
 /// its messages; none where no moment has enough of them.
-fn shares<'a, K>(places: impl Iterator<Item = (K, &'a BTreeMap<i64, Total>)> + Clone) -> Option<Vec<(f64, f64, f64)>> {
+fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) -> Option<Vec<(f64, f64, f64)>> {
     let mut usual: BTreeMap<i64, Total> = BTreeMap::new();
-    for (_, moments) in places.clone() {
+    for moments in places.clone() {
         for (moment, total) in moments {
             let known = usual.entry(*moment).or_default();
             known.n += total.n;
@@ -122,7 +189,7 @@ fn shares<'a, K>(places: impl Iterator<Item = (K, &'a BTreeMap<i64, Total>)> + C
     }
     // Where a moment is not allowed nobody gets it: only places with some of it count, and such as must have some.
     let mut sums: BTreeMap<i64, (Total, f64)> = BTreeMap::new();
-    for (_, moments) in places {
+    for moments in places {
         let messages: f64 = moments.values().map(|total| total.n).sum();
         for (moment, total) in moments {
             let expected = usual.get(moment).map_or(0.0, |usual| messages * usual.n / usual.inverse);
@@ -149,12 +216,16 @@ fn are_alike(shares: &[(f64, f64, f64)]) -> bool {
         below >= half
     });
     let middle = middle.map_or(1.0, |(share, _)| *share);
+    let of_all = shares.iter().map(|(_, deviation, _)| deviation * deviation).sum::<f64>().sqrt()
+        / f64::from(u32::try_from(shares.len()).unwrap_or(u32::MAX));
+    if (middle - 1.0).abs() > FROM_ONE.max(DEVIATIONS * of_all) {
+        return false;
+    }
     shares.iter().all(|(share, deviation, _)| {
         let (chance, distance) = (DEVIATIONS * deviation, (share - middle).abs());
         let too_few = share + chance < LEAST_SHARE;
         // Its own variance says little of a moment with few messages; that of the middle says more.
-        let is_far =
-            distance > chance.max(DEVIATIONS * deviation * (middle / share).sqrt()) && distance > TOLERATED * middle;
+        let is_far = distance > chance.max(chance * (middle / share).sqrt()) && distance > TOLERATED * middle;
         !too_few && !is_far
     })
 }
@@ -172,7 +243,7 @@ mod tests {
     }
 
     fn holds(places: &[BTreeMap<i64, Total>]) -> bool {
-        shares(places.iter().enumerate()).is_none_or(|shares| are_alike(&shares))
+        shares(places.iter()).is_none_or(|shares| are_alike(&shares))
     }
 
     #[test]
@@ -188,6 +259,8 @@ mod tests {
     fn a_probability_of_something_else_does_not() {
         // One of two variants, in windows by habit.
         assert!(!holds(&[place(&[(0, 7_000.0, 0.5), (1, 2_000.0, 0.5), (2, 1_000.0, 0.5)])]));
+        // One variant of ten, in windows that are used alike by habit.
+        assert!(!holds(&[place(&[(0, 2_500.0, 0.1), (1, 2_500.0, 0.1), (2, 2_500.0, 0.1), (3, 2_500.0, 0.1)])]));
         // One article of eighty.
         assert!(!holds(&[place(&[(0, 7_000.0, 0.0125), (1, 2_000.0, 0.0125), (2, 1_000.0, 0.0125)])]));
         // Hours of windows that were drawn at a half: each gets a part of them.

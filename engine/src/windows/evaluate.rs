@@ -4,7 +4,7 @@
 //! propensities. Out: its value by inverse propensities, self-normalised, and doubly robust with what the fit expects of
 //! each window; or the reasons why the log cannot tell.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::analyze::Known;
-use super::cells::{Clicks, held_sql, outcome_sql};
+use super::cells::{Clicks, WITH_PROPENSITY, held_sql, outcome_sql};
 use super::request::{Objective, WindowsRequest};
 use super::slots::{Slot, Slots};
 use crate::error::{EngineError, Result};
@@ -22,7 +22,6 @@ use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, 
 use crate::stats::off_policy::{
     EvaluationOptions, LoggedSend, PolicyEvaluation, Predictions, RecipientSums, evaluate_policy,
 };
-use crate::stats::send_windows::WindowAssignment;
 use crate::store::MESSAGE_FACTS;
 
 /// More than a rounding beyond one: the probabilities of a recipient's windows.
@@ -75,28 +74,29 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     let expected = expectations(&known, request)?;
     let campaign = request.windows.campaign.as_deref();
     let campaign = campaign.map(|id| format!(" AND f.campaign_id = {}", text_literal(id))).unwrap_or_default();
-    // Campaigns that say nothing of propensities were not drawn; of those that do, a send that lacks its own is a gap.
-    let takes_part = format!(
-        "coalesce(f.campaign_id, '') IN (SELECT coalesce(campaign_id, '') FROM message_facts WHERE send_propensity IS NOT NULL) \
-         AND f.local_hour IS NOT NULL AND NOT {}{campaign}",
-        held_sql()
-    );
-    let hours_used = hours_used(session, &known, &format!("f.send_propensity IS NOT NULL AND {takes_part}")).await?;
-    let by_hour = known.table.drawn_by_hour;
-    if !known.table.assignments.contains(&WindowAssignment::Randomised) {
+    let drawn = &known.table.drawn;
+    let named: Vec<String> = drawn.keys().map(|name| text_literal(name)).collect();
+    if drawn.is_empty() {
         let why = known.table.notes.join("; ");
         return Err(EngineError::refused(format!(
             "of no campaign with propensities the windows were drawn as they say, in messages whose time has run out{}{why}",
             if why.is_empty() { "" } else { ": " }
         )));
     }
+    // Within these campaigns a send that lacks its propensity is a gap, and counts as one.
+    let takes_part = format!(
+        "coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {}{campaign}",
+        named.join(", "),
+        held_sql()
+    );
+    let used = Used::of(session, &known, &format!("{WITH_PROPENSITY} AND {takes_part}")).await?;
     let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let reward = outcome_sql(session, &request.windows);
     let horizon_days = request.windows.horizon_days.unwrap_or(session.settings.attribution.window_days);
     let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
-        "SELECT f.recipient_id, {slot}, arrow_cast(f.send_propensity, 'Float64'), arrow_cast({reward}, 'Float64') \
-         FROM message_facts AS f WHERE f.recipient_id IS NOT NULL AND {takes_part} \
+        "SELECT f.recipient_id, {slot}, arrow_cast(f.send_propensity, 'Float64'), arrow_cast({reward}, 'Float64'), \
+         coalesce(f.campaign_id, '') FROM message_facts AS f WHERE f.recipient_id IS NOT NULL AND {takes_part} \
          AND arrow_cast(f.sent_at, 'Int64') <= {ripe}"
     );
     let mut sums: HashMap<u64, RecipientSums> = HashMap::new();
@@ -105,6 +105,7 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         let recipients = arrow::compute::cast(batch.column(0), &DataType::Utf8View)?;
+        let campaigns = arrow::compute::cast(batch.column(4), &DataType::Utf8View)?;
         let slots = arrow::compute::cast(batch.column(1), &DataType::Int64)?;
         let (propensities, rewards) =
             (batch.column(2).as_primitive::<Float64Type>(), batch.column(3).as_primitive::<Float64Type>());
@@ -113,8 +114,8 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
             let Some(planned) = choices.get(&recipient) else { continue };
             let Ok(logged) = usize::try_from(slots.as_primitive::<Int64Type>().value(row)) else { continue };
             let of_slot: f64 = planned.iter().filter(|(slot, _)| *slot == logged).map(|(_, share)| share).sum();
-            // An hour of the window is as good as any other that the log drew from.
-            let divided = if by_hour { hours_used.get(logged).copied().unwrap_or(1.0).max(1.0) } else { 1.0 };
+            // An hour of the window is as good as any other that the campaign drew from.
+            let divided = used.options(campaigns.as_string_view().value(row), logged);
             let expected_of =
                 |slot: usize| expected.as_ref().and_then(|expected| expected.get(slot).copied().flatten());
             let of_target: Option<f64> = planned.iter().map(|(slot, share)| Some(expected_of(*slot)? * share)).sum();
@@ -125,11 +126,7 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
                 reward: rewards.value(row),
                 logged_propensity: propensities.is_valid(row).then(|| propensities.value(row)),
                 target_probability: of_slot / divided,
-                uncovered: planned
-                    .iter()
-                    .filter(|(slot, _)| hours_used.get(*slot).is_none_or(|hours| *hours <= 0.0))
-                    .map(|(_, share)| share)
-                    .sum(),
+                uncovered: planned.iter().filter(|(slot, _)| !used.slots.contains(slot)).map(|(_, share)| share).sum(),
                 predictions,
             };
             let found = RecipientSums::of_send(&send)?;
@@ -148,7 +145,11 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
         EvaluationOptions { alpha: request.alpha, seed: request.windows.seed, ..EvaluationOptions::default() };
     Ok(ScheduleEvaluation {
         objective: request.windows.objective,
-        drawn_by: if by_hour { "hour" } else { "window" },
+        drawn_by: match (drawn.values().any(|what| what.is_of_hours()), drawn.values().all(|what| what.is_of_hours())) {
+            (_, true) => "hour",
+            (true, false) => "window or hour",
+            (false, false) => "window",
+        },
         scheduled: choices.len(),
         sends,
         evaluation: evaluate_policy(&all, options)?,
@@ -164,23 +165,41 @@ fn expectations(known: &Known, request: &EvaluationRequest) -> Result<Option<Vec
     Ok(Some(fit.overall.slots.iter().map(|slot| slot.response.estimate).collect()))
 }
 
-/// In how many of its hours each window was used.
-async fn hours_used(session: &QuerySession, known: &Known, takes_part: &str) -> Result<Vec<f64>> {
-    let slot = known.slots.sql("f.local_weekday", "f.local_hour");
-    let query = format!(
-        "SELECT {slot}, arrow_cast(count(DISTINCT f.local_hour), 'Float64') FROM message_facts AS f WHERE {takes_part} GROUP BY 1"
-    );
-    let mut hours = vec![0.0; known.slots.len()];
-    for batch in session.collect(&query).await? {
-        let slots = arrow::compute::cast(batch.column(0), &DataType::Int64)?;
-        for row in 0..batch.num_rows() {
-            let slot = usize::try_from(slots.as_primitive::<Int64Type>().value(row)).ok();
-            if let Some(hours) = slot.and_then(|slot| hours.get_mut(slot)) {
-                *hours = batch.column(1).as_primitive::<Float64Type>().value(row);
+/// Which windows campaigns used, and in how many parts that were drawn by themselves.
+struct Used {
+    slots: BTreeSet<usize>,
+    options: HashMap<String, HashMap<usize, f64>>,
+}
+
+impl Used {
+    async fn of(session: &QuerySession, known: &Known, takes_part: &str) -> Result<Self> {
+        let slot = known.slots.sql("f.local_weekday", "f.local_hour");
+        let mut used = Self { slots: BTreeSet::new(), options: HashMap::new() };
+        for (campaign, what) in &known.table.drawn {
+            let query = format!(
+                "SELECT arrow_cast({slot}, 'Int64'), arrow_cast(count(DISTINCT {}), 'Float64') FROM message_facts AS f \
+                 WHERE {takes_part} AND coalesce(f.campaign_id, '') = {} GROUP BY 1",
+                what.within_window(),
+                text_literal(campaign)
+            );
+            let options = used.options.entry(campaign.clone()).or_default();
+            for batch in session.collect(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let slot = usize::try_from(batch.column(0).as_primitive::<Int64Type>().value(row));
+                    if let Ok(slot) = slot {
+                        used.slots.insert(slot);
+                        options.insert(slot, batch.column(1).as_primitive::<Float64Type>().value(row));
+                    }
+                }
             }
         }
+        Ok(used)
     }
-    Ok(hours)
+
+    /// The parts of a window that a campaign drew from.
+    fn options(&self, campaign: &str, slot: usize) -> f64 {
+        self.options.get(campaign).and_then(|options| options.get(&slot)).copied().unwrap_or(1.0).max(1.0)
+    }
 }
 
 async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {

@@ -75,8 +75,8 @@ pub(super) async fn sooner_or_more(
     let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
         "SELECT w, c, o, stratum, sum(weight), sum(weight * weight) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, \
-         concat(f.campaign_id, '|', {PLACE}) AS stratum, 1 / f.send_propensity AS weight FROM message_facts AS f \
-         WHERE f.local_hour IS NOT NULL AND f.campaign_id IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe} \
+         concat(coalesce(f.campaign_id, ''), '|', {PLACE}) AS stratum, 1 / f.send_propensity AS weight FROM message_facts AS f \
+         WHERE f.local_hour IS NOT NULL AND coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe} \
          AND {WITH_PROPENSITY} AND NOT {}) GROUP BY w, c, o, stratum ORDER BY w, c, o, stratum",
         chosen.join(", "),
         place("first_click_at"),
@@ -119,12 +119,16 @@ struct Fate {
     squares: f64,
 }
 
+/// A stratum that both groups have messages in: by how much it counts, the weights and the effective messages of each
+/// group, and the messages.
+type Shared<'a> = (f64, [(f64, f64); 2], &'a [Vec<Fate>; 2]);
+
 /// Both groups as they would be with the same campaigns and places in each: what differs between campaigns is not the
 /// windows' doing. Each stratum counts by the messages that both groups have in it; a group's counts are as many as say so
 /// much (Kish 1965).
 fn standardised<'a>(strata: impl Iterator<Item = &'a [Vec<Fate>; 2]>, intervals: usize) -> [Vec<IntervalCounts>; 2] {
     let total = |fates: &[Fate], of: fn(&Fate) -> f64| fates.iter().map(of).sum::<f64>();
-    let mut shared: Vec<(f64, [(f64, f64); 2], &[Vec<Fate>; 2])> = Vec::new();
+    let mut shared: Vec<Shared<'_>> = Vec::new();
     for groups in strata {
         let sums = [0, 1].map(|group| {
             let weights = total(&groups[group], |fate| fate.weight);

@@ -191,7 +191,11 @@ latest_opt_outs AS (
         ) AS newest
         FROM (
             SELECT *, coalesce(
-                id, concat(recipient_id, '|', coalesce(channel, ''), '|', arrow_cast(requested_at, 'Int64'))
+                id,
+                concat(
+                    recipient_id, '|', coalesce(channel, ''), '|', coalesce(scope, ''), '|',
+                    arrow_cast(requested_at, 'Int64')
+                )
             ) AS event_key
             FROM opt_outs
         )
@@ -204,9 +208,9 @@ latest_replies AS (
     SELECT *,
         (
             coalesce(keyword_class = 'stop', FALSE)
-            OR coalesce(upper(btrim(text, ' .!。！')) IN (
-                'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPTOUT',
-                'TD', 'T', 'N', 'R', '退订', '拒收', '回复T', '退订T'
+            OR coalesce(upper(btrim(text, ' .!?,;:…。！？，、')) IN (
+                'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPT-OUT', 'OPTOUT',
+                'TD', 'T', 'N', 'R', '退订', '拒收', '取消订阅', '回复T', '回复TD', '回复退订', '退订T', 'T退订', 'TD退订'
             ), FALSE)
         ) AS is_stop
     FROM (

@@ -16,7 +16,7 @@ use sendlift_engine::windows::{
     write_recipient_windows,
 };
 
-use crate::support::{TestStore, now};
+use crate::support::{TestStore, now, toss};
 
 /// How the hours of the campaigns come about.
 #[derive(Clone, Copy, PartialEq)]
@@ -28,14 +28,6 @@ enum Hours {
 }
 
 const STARTS: [u32; 4] = [10, 13, 16, 19];
-
-/// A coin that anybody can toss again: a number below 10,000.
-fn toss(a: u32, b: u32, c: u32) -> u32 {
-    let mut x = u64::from(a) << 40 ^ u64::from(b) << 20 ^ u64::from(c);
-    x = (x ^ x >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
-    x = (x ^ x >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
-    u32::try_from((x ^ x >> 33) % 10_000).unwrap()
-}
 
 struct World {
     hours: Hours,

@@ -116,3 +116,11 @@ pub(crate) const CONVERSIONS: &str = "conversion_id,recipient_id,message_id,even
     o2,r2,,purchase,2026-03-09T10:00:00Z,10,USD,\n\
     o3,r2,,purchase,2026-03-09T10:00:00.000001Z,10,USD,\n\
     o4,r3,m1,purchase,2026-05-01T10:00:00Z,5,USD,2026-05-02T00:00:00Z\n";
+
+/// A coin that anybody can toss again: a number below 10,000.
+pub(crate) fn toss(a: u32, b: u32, c: u32) -> u32 {
+    let mut x = u64::from(a) << 40 ^ u64::from(b) << 20 ^ u64::from(c);
+    x = (x ^ x >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
+    x = (x ^ x >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
+    u32::try_from((x ^ x >> 33) % 10_000).unwrap()
+}

@@ -6,7 +6,7 @@ use super::super::text;
 use super::super::{AxisUnit, Chart, IntervalRow, Language, WindowRow};
 use crate::error::{EngineError, Result};
 use crate::stats::Estimate;
-use crate::stats::send_windows::WindowOptions;
+use crate::stats::send_windows::{AbstentionCause, WindowOptions};
 use crate::windows::{Objective, WindowName, WindowsAnswer, WindowsIdentification, WindowsLevel, WindowsPlan};
 
 /// So many recommended windows are named; the rest are counted.
@@ -136,7 +136,10 @@ impl Speaker<'_> {
     /// What to do, and what it rests on.
     fn verdict(&self) -> Result<Vec<String>> {
         let found = &self.answer.recommendation;
-        let why = found.why.join("; ");
+        let why = match found.cause {
+            Some(cause) if self.is_chinese() => chinese_cause(cause).to_owned(),
+            _ => found.why.join("; "),
+        };
         if found.abstained || found.windows.is_empty() {
             let verdict = match (self.is_chinese(), why.is_empty()) {
                 (true, true) => "暂不推荐任何时段。".to_owned(),
@@ -257,6 +260,17 @@ fn written(estimate: &Estimate, unit: AxisUnit) -> Option<String> {
     Some(shown).filter(|shown| !shown.is_empty())
 }
 
+/// Why nothing is recommended.
+fn chinese_cause(cause: AbstentionCause) -> &'static str {
+    match cause {
+        AbstentionCause::NoLegalSlot => "没有对所有收件人都合法的时段。",
+        AbstentionCause::NoOutcome => "无人响应，或人人响应：无从比较。",
+        AbstentionCause::NotSupported => "在足够多的活动中有足够消息的合法时段不足两个：请继续随机发送。",
+        AbstentionCause::PracticeIsGoodEnough => "现行做法与最佳时段相差无几：无需改变。",
+        AbstentionCause::NotToldApart => "还不能确定哪个时段优于现行做法：请继续随机发送。",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +331,7 @@ mod tests {
                 expected_gain: is_recommended.then(|| around(0.01)),
                 relative_gain: is_recommended.then(|| around(0.2)),
                 chance_of_gain: is_recommended.then_some(0.987),
+                cause: (!is_recommended).then_some(AbstentionCause::NotToldApart),
                 why: vec!["it is not certain enough".to_owned()],
             },
             days: Vec::new(),
@@ -367,6 +382,8 @@ mod tests {
         let found = answer(WindowsIdentification::QuasiExperimental, Vec::new());
         let (words, rows) = parts(&found, Language::English)?;
         assert!(words.contains("No window is recommended: it is not certain enough"), "{words}");
+        let (chinese, _) = parts(&found, Language::Chinese)?;
+        assert!(chinese.contains("暂不推荐任何时段：还不能确定") && !chinese.contains("certain"), "{chinese}");
         assert!(rows.len() == 3 && rows.iter().all(|row| !row.recommended));
         Ok(())
     }

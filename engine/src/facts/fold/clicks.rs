@@ -115,6 +115,7 @@ impl<'a> ClickReader<'a> {
             let at = tapped.value(row);
             let visit = addresses[row].map_or(0, |address| visit(address, at.div_euclid(HOUR)));
             if let (Some(message), true) = (messages[row], visit != 0) {
+                #[allow(clippy::cast_possible_truncation)] // Half of a good hash is a good hash.
                 self.visits.push((visit, message as u64));
             }
             let agent = cell(agents).map_or(NONE, |row| self.agent(agents.value(row)));

@@ -13,8 +13,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use super::{column, stopped};
 use crate::error::Result;
 
-/// More rows than this are not kept: memory is for the folded messages.
-const MOST_ROWS: usize = 1_000_000;
+/// More bytes than this are not kept: memory is for the folded messages.
+const MOST_BYTES: usize = 256 << 20;
 
 /// Whether a condition asks for messages with a conversion and no others.
 pub(super) fn asks_for_converted(condition: &Expr) -> bool {
@@ -34,7 +34,7 @@ pub(super) struct Collecting {
 struct State {
     /// Parts that are not at their end.
     parts: usize,
-    rows: usize,
+    bytes: usize,
     /// `None` once there are too many.
     batches: Option<Vec<RecordBatch>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Converted {
 
 impl Collecting {
     pub(super) fn new(schema: SchemaRef, parts: usize) -> Self {
-        Self { schema, state: Mutex::new(State { parts, rows: 0, batches: Some(Vec::new()) }) }
+        Self { schema, state: Mutex::new(State { parts, bytes: 0, batches: Some(Vec::new()) }) }
     }
 
     /// Keeps those rows of a batch whose messages have a conversion.
@@ -67,8 +67,8 @@ impl Collecting {
         let columns = converted.columns().iter().map(own).collect();
         let converted = RecordBatch::try_new(converted.schema(), columns)?;
         let mut state = self.state.lock().map_err(|_| stopped())?;
-        state.rows += converted.num_rows();
-        if state.rows > MOST_ROWS {
+        state.bytes += converted.get_array_memory_size();
+        if state.bytes > MOST_BYTES {
             state.batches = None;
         } else if let Some(batches) = &mut state.batches {
             batches.push(converted);
@@ -88,6 +88,11 @@ impl Collecting {
 }
 
 impl Converted {
+    /// Whether it answers all that another one does.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        other.schema.fields().iter().all(|field| self.schema.column_with_name(field.name()).is_some())
+    }
+
     /// The rows in the columns of a schema, if it has no others.
     pub(super) fn in_columns(&self, schema: &SchemaRef) -> Option<Vec<RecordBatch>> {
         let places: Option<Vec<usize>> =

@@ -69,11 +69,13 @@ impl TableProvider for FoldedTable {
         let plan = self.0.sends_plan(&schema, false).await.map_err(external)?;
         let parts = plan.output_partitioning().partition_count();
         let ordered = Arc::new(OnceCell::new());
-        let collecting = Arc::new(Collecting::new(Arc::clone(&schema), parts));
+        // Facts that are made for the store are asked for once.
+        let is_asked_again = self.0.logs.store.is_none();
+        let collecting = is_asked_again.then(|| Arc::new(Collecting::new(Arc::clone(&schema), parts)));
         let partitions = (0..parts)
             .map(|partition| {
                 let (messages, schema, plan) = (Arc::clone(&self.0), Arc::clone(&schema), Arc::clone(&plan));
-                let (ordered, collecting) = (Arc::clone(&ordered), Arc::clone(&collecting));
+                let (ordered, collecting) = (Arc::clone(&ordered), collecting.clone());
                 Arc::new(Part { messages, schema, plan, ordered, collecting, partition, parts })
                     as Arc<dyn PartitionStream>
             })
@@ -91,7 +93,7 @@ struct Part {
     /// The plan with the columns of the order of reception, made when a message has several rows. One for all parts: the
     /// partitions of a plan share its files among them as they come, so those of two plans would read every row twice.
     ordered: Arc<OnceCell<Arc<dyn ExecutionPlan>>>,
-    collecting: Arc<Collecting>,
+    collecting: Option<Arc<Collecting>>,
     partition: usize,
     parts: usize,
 }
@@ -105,7 +107,7 @@ impl PartitionStream for Part {
         let external = |error: EngineError| DataFusionError::External(Box::new(error));
         let (messages, schema) = (Arc::clone(&self.messages), Arc::clone(&self.schema));
         let (plan, ordered) = (Arc::clone(&self.plan), Arc::clone(&self.ordered));
-        let (partition, parts, collecting) = (self.partition, self.parts, Arc::clone(&self.collecting));
+        let (partition, parts, collecting) = (self.partition, self.parts, self.collecting.clone());
         let stream = async move {
             let folded = messages.folded(Wanted::of(&schema)).await.map_err(external)?;
             let plan = if folded.newest.is_empty() {
@@ -122,14 +124,19 @@ impl PartitionStream for Part {
                 .map(|partition| plan.execute(partition, Arc::clone(&context)))
                 .collect::<std::result::Result<Vec<_>, _>>()?;
             let sends = futures::stream::iter(streams).flatten();
-            let of_rows = Arc::clone(&collecting);
+            let of_rows = collecting.clone();
             let rows = sends.map(move |batch| {
                 let rows = folded.rows(&batch?, &schema).map_err(external)?;
-                of_rows.add(&rows).map_err(external)?;
+                if let Some(collecting) = &of_rows {
+                    collecting.add(&rows).map_err(external)?;
+                }
                 Ok(rows)
             });
             let end = futures::stream::poll_fn(move |_| {
-                if let (Some(converted), Ok(mut kept)) = (collecting.finish_part(), messages.converted.lock()) {
+                let found = collecting.as_ref().and_then(|collecting| collecting.finish_part());
+                if let (Some(converted), Ok(mut kept)) = (found, messages.converted.lock())
+                    && !kept.as_ref().is_some_and(|kept| kept.covers(&converted))
+                {
                     *kept = Some(converted);
                 }
                 Poll::Ready(None)

@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use super::data::Moment;
 use super::economics::MessageEconomics;
 use super::eligibility::Eligibility;
+use super::labels::check_event;
 use super::life_cycle::LifeCycle;
 use super::model::{ScoreModel, Scorer};
 use super::request::{ModelChoice, ScoreRequest, Target};
@@ -26,9 +27,10 @@ use crate::error::{EngineError, Result};
 use crate::facts::DAY_MICROSECONDS;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
+use crate::stats::StabilityVerdict;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::{check_name, scratch_beside};
-use crate::windows::{WindowsRequest, analyze_windows};
+use crate::windows::{LegalMask, WindowsRequest, analyze_windows};
 use audience::{Candidates, Pending};
 use rows::{OPT_OUT_PROBABILITY, RowMaker};
 use scored::{Scored, score_all, try_out};
@@ -42,6 +44,10 @@ pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 /// When it cannot be.
 pub async fn check_score_request(session: &QuerySession, request: &ScoreRequest) -> Result<()> {
     request.check()?;
+    LegalMask::new(request.eligibility.legal_hours.as_ref())?;
+    if !matches!(request.model, ModelChoice::Saved(_)) {
+        check_event(session, &request.target).await?;
+    }
     let moment = Moment::of(session, request.as_of).await?;
     segments_of(session, request, moment).await?;
     if let ModelChoice::Uplift { experiment } = &request.model {
@@ -76,6 +82,9 @@ pub async fn score(
     let as_of = moment.as_of;
     // What is asked for is looked at before any work is done.
     let by = segments_of(session, request, moment).await?;
+    if !matches!(request.model, ModelChoice::Saved(_)) {
+        check_event(session, &request.target).await?;
+    }
     let model = match &request.model {
         ModelChoice::Propensity => propensity::train(session, request, as_of, progress).await?,
         ModelChoice::Uplift { experiment } => {
@@ -177,6 +186,13 @@ async fn write(
     let audience = if let Some((profit, scorer)) = choosing {
         let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
         let chosen = candidates.choose(profit.cost, limits)?;
+        if let (StabilityVerdict::Shifted, Some(index)) = (first.drift.score.verdict, first.drift.score.index) {
+            notes.push(format!(
+                "the scores lie elsewhere than where the model was trained (population stability index {index:.2}): what the \
+                 audience is promised was learnt of other recipients or of another time, and need not hold; train the model \
+                 anew before money rests on it"
+            ));
+        }
         pending = pending.mark(&chosen.chosen)?;
         Some(candidates.summary(&chosen, profit, &scorer.effects_by_prediction))
     } else {

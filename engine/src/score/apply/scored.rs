@@ -17,7 +17,7 @@ use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
-use crate::score::features::{FeatureSet, Recipients, TextFeatures};
+use crate::score::features::{FeatureSet, Recipients, TextFeatures, UnknownValues};
 use crate::score::life_cycle::LIFE_CYCLE_FEATURES;
 use crate::score::model::ScoreModel;
 use crate::score::request::{ScoreRequest, Target};
@@ -114,7 +114,7 @@ pub(super) async fn score_all(
     let shared = Arc::new(model.clone());
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
-    let mut unknown = vec![0_u64; model.encoding.columns.len()];
+    let mut unknown = UnknownValues::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|error| match &request.filter {
             Some(filter) => untold(filter, error),
@@ -123,9 +123,7 @@ pub(super) async fn score_all(
         let (model, schema) = (Arc::clone(&shared), Arc::clone(&schema));
         check_cancelled(progress)?;
         let part = tokio::task::spawn_blocking(move || score_batch(&model, &batch, schema)).await??;
-        for (sum, more) in unknown.iter_mut().zip(&part.unknown) {
-            *sum += more;
-        }
+        unknown.add(&part.unknown);
         counts.add(&shared.reference, &part.features, &part.scores);
         scores.extend_from_slice(&part.scores);
         file.write(&part.rows)?;
@@ -139,12 +137,7 @@ pub(super) async fn score_all(
             "drift is that of the recipients whom the condition chose, against all that were learnt from".to_owned(),
         );
     }
-    for (column, n) in model.encoding.columns.iter().zip(unknown).filter(|(_, n)| *n > 0) {
-        notes.push(format!(
-            "{n} recipients have a value of {} that too few had, or nobody, where the model was trained: they count as \"any other\"",
-            column.name
-        ));
-    }
+    notes.extend(unknown.notes(&model.encoding, "recipients")?);
     let drift = counts.finish(&model.reference)?;
     Ok(Scored { recipients: scores.len() as u64, deciles: Deciles::of(&mut scores), drift, notes })
 }
@@ -154,7 +147,7 @@ struct ScoredBatch {
     rows: RecordBatch,
     scores: Vec<f64>,
     features: FeatureMatrix,
-    unknown: Vec<u64>,
+    unknown: UnknownValues,
 }
 
 fn scored_schema() -> SchemaRef {

@@ -58,8 +58,51 @@ pub(crate) struct Encoding {
 /// Rows as numbers.
 pub(crate) struct Encoded {
     pub(crate) matrix: FeatureMatrix,
-    /// By feature, how many units have a value that training did not know.
-    pub(crate) unknown: Vec<u64>,
+    pub(crate) unknown: UnknownValues,
+}
+
+/// By feature, how many units have a value, and how many one that training did not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnknownValues {
+    filled: Vec<u64>,
+    unknown: Vec<u64>,
+}
+
+impl UnknownValues {
+    pub(crate) fn add(&mut self, more: &Self) {
+        for (sums, more) in [(&mut self.filled, &more.filled), (&mut self.unknown, &more.unknown)] {
+            sums.resize(more.len(), 0);
+            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        }
+    }
+
+    /// What a reader must know of them; `units` is what they are of.
+    ///
+    /// # Errors
+    /// When a column is another than the one that was learnt from: texts where there were numbers.
+    pub(crate) fn notes(&self, encoding: &Encoding, units: &str) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        for (column, (filled, unknown)) in encoding.columns.iter().zip(self.filled.iter().zip(&self.unknown)) {
+            let name = &column.name;
+            match &column.kind {
+                _ if *unknown == 0 => {}
+                ColumnKind::Number { .. } if 2 * unknown > *filled => {
+                    return Err(EngineError::refused(format!(
+                        "the column \"{name}\" had numbers where the model was trained; here {unknown} of {filled} values are no \
+                         numbers: train a model on data like these, or bring the column in as it was"
+                    )));
+                }
+                ColumnKind::Number { .. } => {
+                    notes.push(format!("{unknown} {units} have a {name} that is no number: it counts as missing"));
+                }
+                ColumnKind::Category { .. } => notes.push(format!(
+                    "{unknown} {units} have a value of {name} that too few had, or nobody, where the model was trained: they count \
+                     as \"any other\""
+                )),
+            }
+        }
+        Ok(notes)
+    }
 }
 
 impl Encoding {
@@ -100,9 +143,10 @@ impl Encoding {
         let rows = batch.num_rows();
         let width: usize = self.columns.iter().map(EncodedColumn::width).sum();
         let mut values = Vec::with_capacity(rows * width);
-        let mut unknown = vec![0; self.columns.len()];
+        let (mut unknown, mut filled) = (vec![0; self.columns.len()], Vec::with_capacity(self.columns.len()));
         for (place, feature) in self.columns.iter().enumerate() {
             let array = column(batch, &feature.name)?;
+            filled.push((rows - array.null_count()) as u64);
             match &feature.kind {
                 ColumnKind::Number { least, most } => {
                     let (numbers, others) = numbers(&array)?;
@@ -127,6 +171,7 @@ impl Encoding {
                 }
             }
         }
+        let unknown = UnknownValues { filled, unknown };
         Ok(Encoded { matrix: FeatureMatrix::new(values, rows, width)?, unknown })
     }
 }
@@ -259,7 +304,7 @@ mod tests {
         assert!(encoded.matrix.column(0)[0].is_nan() && (encoded.matrix.column(0)[1] - 21.0).abs() < 1e-12);
         let shanghai: f64 = encoded.matrix.column(2).iter().sum();
         assert!((shanghai - 67.0).abs() < 1e-12, "{shanghai}");
-        assert_eq!(encoded.unknown, [0, 0, 0]);
+        assert_eq!(encoded.unknown.unknown, [0, 0, 0]);
         // What lies beyond the numbers that were learnt from counts as the nearest of them.
         let beyond = Arc::new(Int64Array::from(vec![-5, 70, 5_000])) as ArrayRef;
         let (of_visits, _) = Encoding::learn(std::slice::from_ref(&batch), &["visits".to_owned()]).unwrap();
@@ -276,7 +321,7 @@ mod tests {
         )])
         .unwrap();
         let encoded = encoding.encode(&now).unwrap();
-        assert_eq!(encoded.unknown, [1]);
+        assert_eq!(encoded.unknown.unknown, [1]);
         let rows: Vec<Vec<f64>> =
             (0..3).map(|row| (0..3).map(|column| encoded.matrix.column(column)[row]).collect()).collect();
         assert_eq!(rows, [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]].map(Vec::from));

@@ -10,7 +10,7 @@ mod set;
 mod texts;
 
 pub use catalogue::{FEATURES, Feature, FeatureRows, MADE, PRIOR_MESSAGES, TEXT_FEATURES};
-pub(crate) use encoding::{ColumnKind, Encoding};
+pub(crate) use encoding::{ColumnKind, Encoding, UnknownValues};
 pub(crate) use query::Recipients;
 pub use set::{FeatureSet, RateOutcome, ShrunkRate, feature_meaning};
 pub(crate) use texts::TextFeatures;

@@ -8,7 +8,9 @@ use super::catalogue::{FEATURES, Feature, FeatureRows, PRIOR_MESSAGES, TEXT_FEAT
 use super::set::FeatureSet;
 use crate::error::Result;
 use crate::event::Log;
-use crate::facts::{IS_STOP, LATEST_FIRST, contact_periods, latest_of, latest_rows, moment, owned_conversions};
+use crate::facts::{
+    IS_STOP, LATEST_FIRST, contact_periods, counted_events, latest_of, latest_rows, moment, owned_conversions,
+};
 use crate::permission::GIVEN;
 use crate::query::{QuerySession, quoted, text_literal};
 
@@ -183,9 +185,10 @@ impl FeatureSet {
              (refunded_at IS NOT NULL AND refunded_at <= {0}) AS was_refunded,\n  \
              CASE WHEN {currency} THEN CASE WHEN refunded_at IS NOT NULL AND refunded_at <= {0} \
              THEN arrow_cast(0, 'Decimal128(18, 6)') ELSE value END END AS net_value\n \
-             FROM {1} WHERE occurred_at <= {0}{only}",
+             FROM {1} WHERE occurred_at <= {0} AND {2}{only}",
             moment(at),
-            owned_conversions(session, "occurred_at, refunded_at, value, currency").await?,
+            owned_conversions(session, "occurred_at, refunded_at, value, currency, event").await?,
+            counted_events(&session.settings),
         );
         Ok(self.aggregate(FeatureRows::Conversions, &rows))
     }

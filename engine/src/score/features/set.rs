@@ -223,12 +223,13 @@ async fn shrunk_rates(session: &QuerySession, at: i64) -> Result<Vec<ShrunkRate>
     Ok(found)
 }
 
-/// The currency that most conversions have.
+/// The currency that most conversions have until a moment; before the first, that of most afterwards: in which currency one
+/// is paid says nothing of who pays.
 async fn main_currency(session: &QuerySession, at: i64) -> Result<Option<String>> {
     let rows = session
         .collect(&format!(
-            "SELECT currency FROM conversions WHERE value IS NOT NULL AND occurred_at <= {} \
-             GROUP BY currency ORDER BY count(*) DESC, currency LIMIT 1",
+            "SELECT currency FROM conversions WHERE value IS NOT NULL \
+             GROUP BY currency ORDER BY count(*) FILTER (WHERE occurred_at <= {}) DESC, count(*) DESC, currency LIMIT 1",
             moment(at)
         ))
         .await?;

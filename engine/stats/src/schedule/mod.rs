@@ -151,8 +151,8 @@ impl Schedule {
             (false, true) => Reason::Uniform,
             (false, false) => Reason::Thompson,
         };
-        let scheduled = 1.0 - class.unscheduled;
-        Some(Assignment { slot, propensity: class.propensities[slot] / scheduled, reason })
+        let scheduled: f64 = class.propensities.iter().sum();
+        Some(Assignment { slot, propensity: (class.propensities[slot] / scheduled).min(1.0), reason })
     }
 }
 

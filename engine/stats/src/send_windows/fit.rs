@@ -31,7 +31,8 @@ pub struct WindowOptions {
     pub assurance: f64,
     /// Messages with contrasts below which a slot is not recommended.
     pub fewest_sends: u64,
-    /// Campaigns with contrasts below which a slot is not recommended: one campaign shows only its own effects.
+    /// Campaigns with contrasts below which a slot is not recommended: one campaign shows only its own effects. With 1, and
+    /// one campaign with contrasts, these are what is estimated.
     pub fewest_campaigns: usize,
     /// Draws from the posterior; above zero. With 2,000 a probability is known to a hundredth or so.
     pub draws: usize,
@@ -166,7 +167,10 @@ pub fn fit(
     options.check(slots.len())?;
     let table = Table::new(timing, slots, cells, options.outcome)?;
     let (effects, working) = expanded(&table, slots);
-    let mixture = Mixture::new(slots, &CAMPAIGN_DEVIATIONS, &pool(&table, &working, &CAMPAIGN_DEVIATIONS));
+    // One campaign cannot tell its own effects from those of windows: who asks about it asks about both together.
+    let is_one = options.fewest_campaigns < 2 && table.campaigns.len() == 1;
+    let deviations = if is_one { &CAMPAIGN_DEVIATIONS[..1] } else { &CAMPAIGN_DEVIATIONS[..] };
+    let mixture = Mixture::new(slots, deviations, &pool(&table, &working, deviations));
     let spread = Spread {
         similarity: mixture.similarity(),
         slots: mixture.deviation(|spread| spread.slots),

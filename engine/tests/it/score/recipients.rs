@@ -266,7 +266,7 @@ async fn what_cannot_be_scored_is_told() {
     for (request, words) in [
         (
             ScoreRequest { target: Target::Event("subscribe".to_owned()), ..plain.clone() },
-            "0 of 3000 units to learn from have the outcome \"subscribe\"",
+            "no conversion has the event \"subscribe\"; they have purchase",
         ),
         (ScoreRequest { target: Target::Click, ..plain.clone() }, "there are no units to learn from: a score of click"),
         (ScoreRequest { horizon_days: 60, ..plain.clone() }, "ask for --horizon 43 at most"),
