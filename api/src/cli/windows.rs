@@ -159,7 +159,7 @@ fn print_answer(answer: &WindowsAnswer) -> anyhow::Result<()> {
         (left_out.immature, "whose time to respond has not run out"),
         (left_out.without_time_zone, "of recipients without a known time zone"),
         (left_out.held_back, "that were held back after they were scheduled"),
-        (left_out.without_propensity, "without a propensity, of campaigns whose windows were drawn,"),
+        (left_out.without_propensity, "whose window was not drawn, of campaigns where those of the others were,"),
     ] {
         if n > 0 {
             say!("note: {n} messages {why} are left out");

@@ -42,7 +42,7 @@ pub struct LeftOut {
     pub without_time_zone: u64,
     /// They were held back after the moment they were scheduled for.
     pub held_back: u64,
-    /// Their window was not drawn, while those of the other messages of their campaign were.
+    /// Their window was not drawn among others (no propensity, or one of 1), while those of their campaign's others were.
     pub without_propensity: u64,
 }
 
@@ -478,7 +478,8 @@ async fn read_campaigns(
     let sent = "arrow_cast(f.sent_at, 'Int64')";
     let campaigns = format!(
         "SELECT coalesce(f.campaign_id, ''), count(*), count(*) FILTER (WHERE {propensity} > 0 AND {propensity} < 1), \
-         arrow_cast(min({sent}), 'Int64'), arrow_cast(max({sent}), 'Int64') FROM message_facts AS f WHERE {takes_part} \
+         arrow_cast(min({sent}), 'Int64'), arrow_cast(max({sent}), 'Int64'), \
+         count(*) FILTER (WHERE {propensity} > 0 AND {propensity} <= 1) FROM message_facts AS f WHERE {takes_part} \
          GROUP BY coalesce(f.campaign_id, '') ORDER BY 1"
     );
     let (mut first, mut last) = (i64::MAX, i64::MIN);
@@ -488,9 +489,10 @@ async fn read_campaigns(
         for row in 0..batch.num_rows() {
             let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
             #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-            let with_propensity = number(2) as f64 / number(1) as f64;
+            let with_propensity = number(5) as f64 / number(1) as f64;
             (first, last) = (first.min(number(3)), last.max(number(4)));
-            if with_propensity >= SHARE_WITH_PROPENSITY {
+            // Who had one legal window alone got it with certainty, which is no gap in the log.
+            if with_propensity >= SHARE_WITH_PROPENSITY && number(2) > 0 {
                 said.push(names.value(row).to_owned());
                 without_propensity.push((number(1) - number(2)).unsigned_abs());
             }

@@ -166,6 +166,24 @@ async fn messages_that_somebody_placed_by_hand_are_left_out_of_a_drawn_campaign(
 }
 
 #[tokio::test]
+async fn who_had_no_other_window_is_no_gap_in_the_log() {
+    // Two of ten recipients have one window alone.
+    let is_bound = |i: u32| i % 10 < 2;
+    let store = store(
+        |campaign, i| {
+            let sent = drawn(campaign, i, [0.25; 4]);
+            Some(if is_bound(i) { Sent { window: 0, propensity: Some(1.0), ..sent } } else { sent })
+        },
+        |i, sent| if is_bound(i) { 0.5 } else { [0.05, 0.05, 0.05, 0.15][sent.window] },
+    )
+    .await;
+    let found = answer(&store, WindowsRequest::default()).await;
+    assert_eq!(found.identification, WindowsIdentification::Causal);
+    assert_eq!(found.recommendation.windows[0].start, "18:00", "{:?}", found.recommendation.why);
+    assert_eq!(found.left_out.without_propensity, u64::from(RECIPIENTS / 10 * 2 * CAMPAIGNS));
+}
+
+#[tokio::test]
 async fn a_segment_that_nobody_drew_for_has_no_answer() {
     // Windows are drawn in Germany; in Britain each campaign has one, and the good ones are in the evening.
     let store = store(
