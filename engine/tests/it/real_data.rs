@@ -8,6 +8,7 @@ use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, UnitReque
 use sendlift_engine::ingest::input::resolve;
 use sendlift_engine::ingest::mapping::Mapping;
 use sendlift_engine::report::{Report, ReportRequest, report};
+use sendlift_engine::windows::{WindowsIdentification, WindowsRequest, analyze_windows};
 
 use crate::support::{TestStore, file_input, options};
 
@@ -180,6 +181,14 @@ async fn open_bandit() {
     let mut quiet: Vec<u32> = quiet.iter().map(|hour| hour.parse().unwrap()).collect();
     quiet.sort_unstable();
     assert_eq!(quiet, [2, 3, 4, 5, 6]);
+    // Its propensity is that of the article shown, one of eighty; when somebody came was nobody's draw.
+    let found = analyze_windows(&store.session().await, &WindowsRequest::default()).await.unwrap();
+    assert_eq!(found[0].identification, WindowsIdentification::NotIdentifiable);
+    assert!(
+        found[0].notes.iter().any(|note| note.starts_with("3 campaigns log a probability")),
+        "{:?}",
+        found[0].notes
+    );
 }
 
 #[tokio::test]
