@@ -94,11 +94,7 @@ struct CsvRow<'a> {
 fn csv_rows<'a>(answer: &'a WindowsAnswer) -> Vec<CsvRow<'a>> {
     let found = &answer.recommendation;
     let why_none = found.why.first().filter(|_| found.abstained).map(String::as_str);
-    let is_recommended = |window: &WindowOfWeek| {
-        let same =
-            |name: &WindowName| (name.weekday, &name.start, &name.end) == (window.weekday, &window.start, &window.end);
-        found.windows.iter().any(same)
-    };
+    let is_recommended = |window: &WindowOfWeek| found.windows.contains(&window.name());
     let row = |window: Option<&'a WindowOfWeek>| CsvRow {
         by: &answer.by,
         identification: answer.identification,
@@ -183,8 +179,7 @@ fn print_windows(
     let columns = ["window", "messages", "brings", "against practice", "chance of best", "expected loss", ""];
     let mut rows = Rows::new(&columns, 1);
     for window in &answer.windows {
-        let name = WindowName { weekday: window.weekday, start: window.start.clone(), end: window.end.clone() };
-        let mark = if answer.recommendation.windows.contains(&name) {
+        let mark = if answer.recommendation.windows.contains(&window.name()) {
             "recommended"
         } else if !window.legal {
             "not legal"

@@ -7,6 +7,7 @@
 mod files;
 pub mod functions;
 mod parquet_logs;
+mod parquet_proof;
 mod read_only;
 mod session;
 mod stream;

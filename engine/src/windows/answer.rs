@@ -147,6 +147,14 @@ pub struct WindowName {
     pub end: String,
 }
 
+impl WindowOfWeek {
+    /// Its name alone.
+    #[must_use]
+    pub fn name(&self) -> WindowName {
+        WindowName { weekday: self.weekday, start: self.start.clone(), end: self.end.clone() }
+    }
+}
+
 impl WindowName {
     pub(crate) fn of(slot: &Slot) -> Self {
         Self { weekday: slot.day, start: slot.start(), end: slot.end() }

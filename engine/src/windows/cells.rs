@@ -4,20 +4,20 @@
 //! back after the moment they were scheduled for, and suspected clicks of machines.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
-use datafusion::datasource::MemTable;
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use serde::Serialize;
 
-use super::country::code;
-use super::drawn::{Drawn, drawn};
-use super::holidays::{DayKind, Holidays};
+use super::calendar::register_holidays;
+use super::campaigns::{read_campaigns, register_drawn};
+use super::drawn::DrawnCampaign;
+use super::holidays::Holidays;
+use super::outcomes::outcomes;
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
 use crate::error::{EngineError, Result};
-use crate::facts::{DAY_MICROSECONDS, has_several_currencies};
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::{QuerySession, has_column, text_literal};
 use crate::report::Grouping;
 use crate::stats::send_windows::{CampaignTiming, StratumSends, WindowAssignment, WindowCell};
@@ -25,11 +25,6 @@ use crate::store::MESSAGE_FACTS;
 
 /// A message that went out so much later than it was scheduled was held back.
 const HELD_SECONDS: i64 = 15 * 60;
-/// A campaign whose messages went out within so much time went out at one instant.
-const INSTANT_SECONDS: i64 = 2 * 60 * 60;
-/// Of a campaign's messages so many must say with what probability their window was drawn.
-const SHARE_WITH_PROPENSITY: f64 = 0.95;
-
 /// Segments that are answered one by one at most.
 const MOST_SEGMENTS: usize = 200;
 
@@ -114,7 +109,7 @@ pub(crate) struct Table {
     /// Every place of a segment's recipients, whether or not their messages could be counted.
     pub(crate) places_of: Vec<(usize, usize)>,
     /// What was drawn, by campaign; of the others nothing.
-    pub(crate) drawn: BTreeMap<String, Drawn>,
+    pub(crate) drawn: BTreeMap<String, DrawnCampaign>,
     pub(crate) assignments: Vec<WindowAssignment>,
     pub(crate) left_out: LeftOut,
     /// Days from the first to the last message, both included.
@@ -148,13 +143,6 @@ impl Table {
     }
 }
 
-/// The SQL of what a message brought within the horizon, by objective, and of its clicks with the suspected ones.
-struct Outcomes {
-    sql: [String; 5],
-    known: Vec<Objective>,
-    notes: Vec<String>,
-}
-
 /// SQL for a message that was held back after the moment it was scheduled for.
 pub(crate) fn held_sql() -> String {
     format!(
@@ -184,98 +172,6 @@ fn of_campaign(request: &WindowsRequest) -> String {
         Some(campaign) => format!("f.campaign_id = {}", text_literal(campaign)),
         None => "TRUE".to_owned(),
     }
-}
-
-/// SQL for what a message brought within the horizon, of the objective asked for.
-pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> String {
-    let days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
-    let [click, conversion, revenue, profit, _] = outcome_columns(request, i64::from(days) * DAY_MICROSECONDS);
-    match request.objective {
-        Objective::Click => click,
-        Objective::Conversion => conversion,
-        Objective::Revenue => revenue,
-        Objective::Profit => profit,
-    }
-}
-
-/// SQL for click, conversion, revenue, profit, and clicks with the suspected ones.
-fn outcome_columns(request: &WindowsRequest, horizon: i64) -> [String; 5] {
-    let within = |moment: &str| {
-        let (at, sent) = (format!("arrow_cast(f.{moment}, 'Int64')"), "arrow_cast(f.sent_at, 'Int64')");
-        // What came before the message is not its doing: a clock is wrong.
-        format!("f.{moment} IS NOT NULL AND {at} >= {sent} AND {at} - {sent} <= {horizon}")
-    };
-    let yes_or_no = |condition: String| format!("CASE WHEN {condition} THEN 1.0 ELSE 0.0 END");
-    let amount = |column: &str| {
-        format!(
-            "CASE WHEN {} THEN coalesce(arrow_cast(f.{column}, 'Float64'), 0.0) ELSE 0.0 END",
-            within("converted_at")
-        )
-    };
-    let cost = "coalesce(arrow_cast(f.cost, 'Float64'), 0.0)";
-    let opt_out = yes_or_no(within("opted_out_at"));
-    [
-        yes_or_no(within("first_click_at")),
-        yes_or_no(within("converted_at")),
-        amount("revenue"),
-        format!("({} - {cost} - {:?} * {opt_out})", amount("margin"), request.opt_out_cost),
-        yes_or_no(format!("({}) OR f.machine_clicks > 0", within("first_click_at"))),
-    ]
-}
-
-async fn outcomes(session: &QuerySession, request: &WindowsRequest, horizon: i64) -> Result<Outcomes> {
-    let any = async |condition: &str| {
-        session.has_rows(&format!("SELECT 1 FROM message_facts WHERE {condition} LIMIT 1")).await
-    };
-    let (mut known, mut notes) = (Vec::new(), Vec::new());
-    if any("clicks > 0 OR machine_clicks > 0").await? {
-        known.push(Objective::Click);
-    }
-    if any("conversions > 0").await? {
-        known.push(Objective::Conversion);
-    }
-    let whole = session.settings.attribution.window_days;
-    let cut = request.horizon_days.is_some_and(|days| days < whole);
-    let is_amount = matches!(request.objective, Objective::Revenue | Objective::Profit);
-    if cut && is_amount {
-        return Err(EngineError::usage(format!(
-            "{} is known of the whole attribution window of {whole} days, not of a shorter horizon: leave --horizon out, or ask for \
-             click or conversion",
-            request.objective.name()
-        )));
-    }
-    if cut {
-        notes.push(format!(
-            "revenue and profit are known of the whole attribution window of {whole} days alone: they are not looked at"
-        ));
-    }
-    let mixed = has_several_currencies(session, "revenue", "revenue_currency").await?;
-    let mixed_costs = has_several_currencies(session, "cost", "currency").await?;
-    if any("revenue IS NOT NULL").await? && !mixed && !cut {
-        known.push(Objective::Revenue);
-    }
-    if any("margin IS NOT NULL").await? && !mixed && !mixed_costs && !cut {
-        known.push(Objective::Profit);
-    }
-    if mixed {
-        notes.push(
-            "amounts are in several currencies, which are not added up: revenue and profit are not looked at"
-                .to_owned(),
-        );
-    }
-    if is_amount && (mixed || (request.objective == Objective::Profit && mixed_costs)) {
-        return Err(EngineError::usage(format!(
-            "amounts are in several currencies, which are not added up: there is no {} to compare windows by; ask for click or \
-             conversion",
-            request.objective.name()
-        )));
-    }
-    if !known.contains(&request.objective) {
-        // Nothing of it in the logs at all is not an error: there is just nothing to tell.
-        known.push(request.objective);
-    }
-    let sql = outcome_columns(request, horizon);
-    Ok(Outcomes { sql, known, notes })
 }
 
 /// Counts the messages of a request.
@@ -320,25 +216,18 @@ pub(crate) async fn count(
     let by = request.by.len();
     let mut numbers = NumbersOf::default();
     for batch in counted? {
-        let (campaign, zone, country, region) =
-            (texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?, texts(&batch, 3)?);
+        let (campaign, stratum) = (texts(&batch, 0)?, texts(&batch, 1)?);
         let integers = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Int64);
-        let (slot, kind) = (integers(4)?, integers(5)?);
+        let (slot, kind) = (integers(2)?, integers(3)?);
         for row in 0..batch.num_rows() {
             let whole = |array: &ArrayRef| usize::try_from(array.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
-            let amount = |place: usize| batch.column(7 + by + place).as_primitive::<Float64Type>().value(row);
+            let amount = |place: usize| batch.column(5 + by + place).as_primitive::<Float64Type>().value(row);
             if numbers.segments.names.len() > MOST_SEGMENTS {
                 return Err(too_many_segments(request));
             }
             let segment =
-                (0..by).map(|key| crate::report::cell_text(&batch, 6 + key, row)).collect::<Result<Vec<_>>>()?;
+                (0..by).map(|key| crate::report::cell_text(&batch, 4 + key, row)).collect::<Result<Vec<_>>>()?;
             let of = table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign.value(row))).unwrap_or(0);
-            let is_drawn = table.assignments.get(of) == Some(&WindowAssignment::Randomised);
-            let stratum = if is_drawn {
-                format!("{}|{}|{}", zone.value(row), country.value(row), region.value(row))
-            } else {
-                zone.value(row).to_owned()
-            };
             // Weighted, so many messages alike would say as much (Kish 1965): all of them where weights are alike.
             let (weights, squares) = (amount(10), amount(11));
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most the messages of the cell.
@@ -347,11 +236,11 @@ pub(crate) async fn count(
             let share = effective as f64 / weights;
             table.cells.push(Cell {
                 campaign: of,
-                stratum: numbers.strata.of(stratum),
+                stratum: numbers.strata.of(stratum.value(row).to_owned()),
                 segment: numbers.segments.of(segment),
                 slot: whole(&slot),
                 day_kind: whole(&kind),
-                n: batch.column(6 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
+                n: batch.column(4 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
                 effective,
                 sums: std::array::from_fn(|place| {
                     (rounded(share * amount(2 * place)), rounded(share * amount(2 * place + 1)))
@@ -370,7 +259,7 @@ pub(crate) async fn count(
     Ok(table)
 }
 
-/// The query of the cells: campaign, zone, country, region, slot, kind of day and the segment's columns, the number of messages,
+/// The query of the cells: campaign, stratum, slot, kind of day and the segment's columns, the number of messages,
 /// and the weighted sums and sums of squares of each outcome, of the weights and of their squares.
 fn cells_query(
     grouping: &Grouping,
@@ -386,9 +275,7 @@ fn cells_query(
                       ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
     let groups: Vec<String> = [
         "coalesce(f.campaign_id, '')".to_owned(),
-        "coalesce(f.time_zone, '')".to_owned(),
-        "coalesce(f.country, '')".to_owned(),
-        "coalesce(f.region, '')".to_owned(),
+        format!("CASE WHEN d.campaign IS NULL THEN coalesce(f.time_zone, '') ELSE {PLACE} END"),
         slots.sql("f.local_weekday", "f.local_hour"),
         "coalesce(h.kind, 0)".to_owned(),
     ]
@@ -467,68 +354,6 @@ fn too_many_segments(request: &WindowsRequest) -> EngineError {
     ))
 }
 
-/// How the windows of each campaign came about, and over how many days.
-async fn read_campaigns(
-    session: &QuerySession,
-    table: &mut Table,
-    propensity: &str,
-    takes_part: &str,
-    slots: &Slots,
-) -> Result<()> {
-    let sent = "arrow_cast(f.sent_at, 'Int64')";
-    let campaigns = format!(
-        "SELECT coalesce(f.campaign_id, ''), count(*), count(*) FILTER (WHERE {propensity} > 0 AND {propensity} < 1), \
-         arrow_cast(min({sent}), 'Int64'), arrow_cast(max({sent}), 'Int64'), \
-         count(*) FILTER (WHERE {propensity} > 0 AND {propensity} <= 1) FROM message_facts AS f WHERE {takes_part} \
-         GROUP BY coalesce(f.campaign_id, '') ORDER BY 1"
-    );
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
-    let (mut said, mut without_propensity) = (Vec::new(), Vec::new());
-    for batch in session.collect(&campaigns).await? {
-        let names = texts(&batch, 0)?;
-        for row in 0..batch.num_rows() {
-            let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-            let with_propensity = number(5) as f64 / number(1) as f64;
-            (first, last) = (first.min(number(3)), last.max(number(4)));
-            // Who had one legal window alone got it with certainty, which is no gap in the log.
-            if with_propensity >= SHARE_WITH_PROPENSITY && number(2) > 0 {
-                said.push(names.value(row).to_owned());
-                without_propensity.push((number(1) - number(2)).unsigned_abs());
-            }
-            let assignment = if number(4) - number(3) <= INSTANT_SECONDS * 1_000_000 {
-                WindowAssignment::OneInstant
-            } else {
-                WindowAssignment::Chosen
-            };
-            table.campaigns.push(names.value(row).to_owned());
-            table.assignments.push(assignment);
-        }
-    }
-    let found = drawn(session, slots, &said).await?;
-    for (campaign, without) in said.iter().zip(without_propensity) {
-        let Ok(place) = table.campaigns.binary_search(campaign) else { continue };
-        if found.contains_key(campaign) {
-            table.assignments[place] = WindowAssignment::Randomised;
-            table.left_out.without_propensity += without;
-        }
-    }
-    let others = said.len() - found.len();
-    table.drawn = found;
-    if others > 0 {
-        table.notes.push(format!(
-            "{others} campaigns log a probability as send_propensity that is not that of these windows (one over it does not add up \
-             to the messages of each window): they count as not drawn at random. It has to be the probability of the window, or \
-             of the hour, and windows finer than those that were drawn cannot be compared"
-        ));
-    }
-    #[allow(clippy::cast_precision_loss)] // Days are few.
-    if first <= last {
-        table.days = ((last - first) / 86_400_000_000 + 1) as f64;
-    }
-    Ok(())
-}
-
 async fn read_left_out(
     session: &QuerySession,
     table: &mut Table,
@@ -548,60 +373,6 @@ async fn read_left_out(
             LeftOut { immature: number(0), without_time_zone: number(1), held_back: number(2), without_propensity: 0 };
     }
     Ok(())
-}
-
-/// The first day that is counted.
-const EPOCH: jiff::civil::Date = jiff::civil::date(1970, 1, 1);
-
-/// Registers the holidays and their eves as a small table of country, date and kind, and gives its name.
-async fn register_holidays(session: &QuerySession, holidays: &Holidays) -> Result<String> {
-    let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let query = "SELECT DISTINCT country FROM message_facts WHERE country IS NOT NULL ORDER BY 1";
-    for batch in session.collect(query).await? {
-        for country in texts(&batch, 0)?.iter().flatten() {
-            written.entry(code(country)).or_default().push(country.to_owned());
-        }
-    }
-    let (mut countries, mut dates, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
-    for (country, date, kind) in holidays.dates() {
-        // In every spelling that the logs have of the country.
-        for country in written.get(&code(country)).into_iter().flatten() {
-            countries.push(country.as_str());
-            // Days since 1970, as the facts count them.
-            dates.push(i64::from(EPOCH.until(date).map_or(0, |span| span.get_days())));
-            kinds.push(match kind {
-                DayKind::Ordinary => 0,
-                DayKind::Holiday => 1,
-                DayKind::Eve => 2,
-            });
-        }
-    }
-    let schema = Arc::new(Schema::new(vec![
-        Field::new("country", DataType::Utf8, false),
-        Field::new("date", DataType::Int64, false),
-        Field::new("kind", DataType::Int64, false),
-    ]));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(countries)),
-        Arc::new(Int64Array::from(dates)),
-        Arc::new(Int64Array::from(kinds)),
-    ];
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-    let name = format!("holidays_{}", uuid::Uuid::new_v4().simple());
-    session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
-    Ok(name)
-}
-
-/// Registers the campaigns whose windows were drawn, and gives the name of the table.
-fn register_drawn(session: &QuerySession, table: &Table) -> Result<String> {
-    let drawn = table.campaigns.iter().zip(&table.assignments);
-    let drawn = drawn.filter(|(_, assignment)| **assignment == WindowAssignment::Randomised);
-    let schema = Arc::new(Schema::new(vec![Field::new("campaign", DataType::Utf8, false)]));
-    let column: ArrayRef = Arc::new(StringArray::from_iter_values(drawn.map(|(name, _)| name)));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
-    let name = format!("drawn_{}", uuid::Uuid::new_v4().simple());
-    session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
-    Ok(name)
 }
 
 /// Numbers for names, in the order of their first appearance.

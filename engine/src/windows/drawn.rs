@@ -8,7 +8,8 @@
 //! article shown), windows finer than those that were drawn, or a habit behind the draw do not add up so, and hours that
 //! differ then may differ by who was sent to in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -44,16 +45,6 @@ impl Drawn {
         }
     }
 
-    /// The same as SQL, within a window.
-    pub(super) fn within_window(self) -> &'static str {
-        match self {
-            Self::Windows => "1",
-            Self::WindowsOfDays => "f.local_weekday",
-            Self::Hours => "f.local_hour",
-            Self::HoursOfDays => "f.local_weekday * 24 + f.local_hour",
-        }
-    }
-
     /// Whether hours were drawn and not windows.
     pub(super) fn is_of_hours(self) -> bool {
         matches!(self, Self::Hours | Self::HoursOfDays)
@@ -79,6 +70,35 @@ struct Total {
     variance: f64,
 }
 
+impl AddAssign for Total {
+    fn add_assign(&mut self, other: Self) {
+        self.n += other.n;
+        self.inverse += other.inverse;
+        self.variance += other.variance;
+    }
+}
+
+/// What a campaign drew.
+#[derive(Debug, Clone)]
+pub(super) struct DrawnCampaign {
+    pub(super) what: Drawn,
+    /// The windows that it used, with how many parts of each were drawn by themselves.
+    pub(super) parts: BTreeMap<usize, usize>,
+}
+
+impl DrawnCampaign {
+    /// From the moments that were used: window, weekday and hour.
+    fn new(what: Drawn, moments: &BTreeSet<(i64, i64, i64)>) -> Self {
+        let keys: BTreeSet<(i64, i64)> =
+            moments.iter().map(|(slot, weekday, hour)| (*slot, what.key(*slot, *weekday, *hour))).collect();
+        let mut parts = BTreeMap::new();
+        for (slot, _) in keys {
+            *parts.entry(usize::try_from(slot).unwrap_or(usize::MAX)).or_default() += 1;
+        }
+        Self { what, parts }
+    }
+}
+
 /// By campaign, place and moment: a window, or an hour of a day.
 type Totals = BTreeMap<String, BTreeMap<String, BTreeMap<i64, Total>>>;
 
@@ -88,7 +108,7 @@ pub(super) async fn drawn(
     session: &QuerySession,
     slots: &Slots,
     campaigns: &[String],
-) -> Result<BTreeMap<String, Drawn>> {
+) -> Result<BTreeMap<String, DrawnCampaign>> {
     if campaigns.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -104,18 +124,19 @@ pub(super) async fn drawn(
         held_sql()
     );
     let mut totals: [Totals; 4] = Default::default();
+    let mut used: BTreeMap<String, BTreeSet<(i64, i64, i64)>> = BTreeMap::new();
     for batch in session.collect(&query).await? {
         let (names, places) = (texts(&batch, 0)?, texts(&batch, 1)?);
         for row in 0..batch.num_rows() {
             let whole = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
             let number = |column: usize| batch.column(column).as_primitive::<Float64Type>().value(row);
+            let (slot, weekday, hour) = (whole(2), whole(3), whole(4));
+            used.entry(names.value(row).to_owned()).or_default().insert((slot, weekday, hour));
+            let total = Total { n: number(5), inverse: number(6), variance: number(7) };
             for (totals, what) in totals.iter_mut().zip(Drawn::ALL) {
                 let of_campaign = totals.entry(names.value(row).to_owned()).or_default();
                 let moments = of_campaign.entry(places.value(row).to_owned()).or_default();
-                let total = moments.entry(what.key(whole(2), whole(3), whole(4))).or_default();
-                total.n += number(5);
-                total.inverse += number(6);
-                total.variance += number(7);
+                *moments.entry(what.key(slot, weekday, hour)).or_default() += total;
             }
         }
     }
@@ -136,10 +157,7 @@ pub(super) async fn drawn(
         let mut places: BTreeMap<&str, BTreeMap<i64, Total>> = BTreeMap::new();
         for (place, moments) in untold.iter().filter_map(|campaign| totals.get(*campaign)).flatten() {
             for (moment, total) in moments {
-                let sum = places.entry(place).or_default().entry(*moment).or_default();
-                sum.n += total.n;
-                sum.inverse += total.inverse;
-                sum.variance += total.variance;
+                *places.entry(place).or_default().entry(*moment).or_default() += *total;
             }
         }
         (*what, shares(places.values()))
@@ -152,7 +170,11 @@ pub(super) async fn drawn(
     if let Some(what) = usual {
         found.extend(untold.into_iter().map(|campaign| (campaign.clone(), what)));
     }
-    Ok(found)
+    let with_parts = |(campaign, what): (String, Drawn)| {
+        let moments = used.remove(&campaign).unwrap_or_default();
+        (campaign, DrawnCampaign::new(what, &moments))
+    };
+    Ok(found.into_iter().map(with_parts).collect())
 }
 
 /// What the totals tell.
@@ -182,9 +204,7 @@ fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) ->
     let mut usual: BTreeMap<i64, Total> = BTreeMap::new();
     for moments in places.clone() {
         for (moment, total) in moments {
-            let known = usual.entry(*moment).or_default();
-            known.n += total.n;
-            known.inverse += total.inverse;
+            *usual.entry(*moment).or_default() += *total;
         }
     }
     // Where a moment is not allowed nobody gets it: only places with some of it count, and such as must have some.
@@ -195,9 +215,7 @@ fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) ->
             let expected = usual.get(moment).map_or(0.0, |usual| messages * usual.n / usual.inverse);
             if expected >= FEWEST_EXPECTED {
                 let (sum, might) = sums.entry(*moment).or_default();
-                sum.n += total.n;
-                sum.inverse += total.inverse;
-                sum.variance += total.variance;
+                *sum += *total;
                 *might += messages;
             }
         }

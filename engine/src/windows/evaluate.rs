@@ -13,7 +13,9 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::analyze::Known;
-use super::cells::{Clicks, WITH_PROPENSITY, held_sql, outcome_sql};
+use super::cells::{Clicks, takes_part};
+use super::drawn::DrawnCampaign;
+use super::outcomes::outcome_sql;
 use super::request::{Objective, WindowsRequest};
 use super::slots::{Slot, Slots};
 use crate::error::{EngineError, Result};
@@ -72,8 +74,6 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     let known = Known::of(session, &request.windows).await?;
     let choices = read_schedule(&request.schedule, &known.slots).await?;
     let expected = expectations(&known, request)?;
-    let campaign = request.windows.campaign.as_deref();
-    let campaign = campaign.map(|id| format!(" AND f.campaign_id = {}", text_literal(id))).unwrap_or_default();
     let drawn = &known.table.drawn;
     let named: Vec<String> = drawn.keys().map(|name| text_literal(name)).collect();
     if drawn.is_empty() {
@@ -83,21 +83,16 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
             if why.is_empty() { "" } else { ": " }
         )));
     }
-    // Within these campaigns a send that lacks its propensity is a gap, and counts as one.
-    let takes_part = format!(
-        "coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {}{campaign}",
-        named.join(", "),
-        held_sql()
-    );
-    let used = Used::of(session, &known, &format!("{WITH_PROPENSITY} AND {takes_part}")).await?;
+    let used: BTreeSet<usize> = drawn.values().flat_map(|campaign| campaign.parts.keys().copied()).collect();
     let slot = known.slots.sql("f.local_weekday", "f.local_hour");
     let reward = outcome_sql(session, &request.windows);
-    let horizon_days = request.windows.horizon_days.unwrap_or(session.settings.attribution.window_days);
-    let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
         "SELECT f.recipient_id, {slot}, arrow_cast(f.send_propensity, 'Float64'), arrow_cast({reward}, 'Float64'), \
-         coalesce(f.campaign_id, '') FROM message_facts AS f WHERE f.recipient_id IS NOT NULL AND {takes_part} \
-         AND arrow_cast(f.sent_at, 'Int64') <= {ripe}"
+         coalesce(f.campaign_id, '') FROM message_facts AS f \
+         WHERE f.recipient_id IS NOT NULL AND coalesce(f.campaign_id, '') IN ({}) AND {}",
+        // Within these campaigns a send that lacks its propensity is a gap, and counts as one.
+        named.join(", "),
+        takes_part(session, &request.windows)
     );
     let mut sums: HashMap<u64, RecipientSums> = HashMap::new();
     let mut sends = 0;
@@ -115,7 +110,10 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
             let Ok(logged) = usize::try_from(slots.as_primitive::<Int64Type>().value(row)) else { continue };
             let of_slot: f64 = planned.iter().filter(|(slot, _)| *slot == logged).map(|(_, share)| share).sum();
             // An hour of the window is as good as any other that the campaign drew from.
-            let divided = used.options(campaigns.as_string_view().value(row), logged);
+            let parts =
+                drawn.get(campaigns.as_string_view().value(row)).and_then(|campaign| campaign.parts.get(&logged));
+            #[allow(clippy::cast_precision_loss)] // Hours of a week at most.
+            let divided = parts.map_or(1.0, |parts| *parts as f64);
             let expected_of =
                 |slot: usize| expected.as_ref().and_then(|expected| expected.get(slot).copied().flatten());
             let of_target: Option<f64> = planned.iter().map(|(slot, share)| Some(expected_of(*slot)? * share)).sum();
@@ -126,7 +124,7 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
                 reward: rewards.value(row),
                 logged_propensity: propensities.is_valid(row).then(|| propensities.value(row)),
                 target_probability: of_slot / divided,
-                uncovered: planned.iter().filter(|(slot, _)| !used.slots.contains(slot)).map(|(_, share)| share).sum(),
+                uncovered: planned.iter().filter(|(slot, _)| !used.contains(slot)).map(|(_, share)| share).sum(),
                 predictions,
             };
             let found = RecipientSums::of_send(&send)?;
@@ -143,9 +141,10 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
     all.sort_by_key(|sums| sums.recipient);
     let options =
         EvaluationOptions { alpha: request.alpha, seed: request.windows.seed, ..EvaluationOptions::default() };
+    let of_hours = |campaign: &DrawnCampaign| campaign.what.is_of_hours();
     Ok(ScheduleEvaluation {
         objective: request.windows.objective,
-        drawn_by: match (drawn.values().any(|what| what.is_of_hours()), drawn.values().all(|what| what.is_of_hours())) {
+        drawn_by: match (drawn.values().any(of_hours), drawn.values().all(of_hours)) {
             (_, true) => "hour",
             (true, false) => "window or hour",
             (false, false) => "window",
@@ -163,43 +162,6 @@ fn expectations(known: &Known, request: &EvaluationRequest) -> Result<Option<Vec
     let Some(timing) = identification.timing() else { return Ok(None) };
     let fit = known.fit(timing, request.windows.objective, Clicks::Human, &all, request.windows.seed)?;
     Ok(Some(fit.overall.slots.iter().map(|slot| slot.response.estimate).collect()))
-}
-
-/// Which windows campaigns used, and in how many parts that were drawn by themselves.
-struct Used {
-    slots: BTreeSet<usize>,
-    options: HashMap<String, HashMap<usize, f64>>,
-}
-
-impl Used {
-    async fn of(session: &QuerySession, known: &Known, takes_part: &str) -> Result<Self> {
-        let slot = known.slots.sql("f.local_weekday", "f.local_hour");
-        let mut used = Self { slots: BTreeSet::new(), options: HashMap::new() };
-        for (campaign, what) in &known.table.drawn {
-            let query = format!(
-                "SELECT arrow_cast({slot}, 'Int64'), arrow_cast(count(DISTINCT {}), 'Float64') FROM message_facts AS f \
-                 WHERE {takes_part} AND coalesce(f.campaign_id, '') = {} GROUP BY 1",
-                what.within_window(),
-                text_literal(campaign)
-            );
-            let options = used.options.entry(campaign.clone()).or_default();
-            for batch in session.collect(&query).await? {
-                for row in 0..batch.num_rows() {
-                    let slot = usize::try_from(batch.column(0).as_primitive::<Int64Type>().value(row));
-                    if let Ok(slot) = slot {
-                        used.slots.insert(slot);
-                        options.insert(slot, batch.column(1).as_primitive::<Float64Type>().value(row));
-                    }
-                }
-            }
-        }
-        Ok(used)
-    }
-
-    /// The parts of a window that a campaign drew from.
-    fn options(&self, campaign: &str, slot: usize) -> f64 {
-        self.options.get(campaign).and_then(|options| options.get(&slot)).copied().unwrap_or(1.0).max(1.0)
-    }
 }
 
 async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {

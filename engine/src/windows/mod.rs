@@ -14,7 +14,8 @@
 //! | --- | --- |
 //! | [`slots`] | the windows of the week |
 //! | [`request`], [`answer`] | what is asked and answered |
-//! | [`cells`], [`drawn`] | the one query over the facts; whether logged propensities are those of the windows |
+//! | [`cells`] with [`outcomes`], [`campaigns`], [`calendar`] | from the facts to counts; what a message brought; how windows came about; the table of holidays |
+//! | [`drawn`] | whether logged propensities are those of the windows |
 //! | [`analyze`], [`timing`] | from counts to the answer; sooner or more |
 //! | [`holidays`] | public holidays and their eves, days of their own |
 //! | [`legal`], [`legal_hours`] | when promotion may be sent |
@@ -23,6 +24,8 @@
 
 mod analyze;
 mod answer;
+mod calendar;
+mod campaigns;
 mod cells;
 mod country;
 mod drawn;
@@ -30,6 +33,7 @@ mod evaluate;
 pub mod holidays;
 mod legal;
 pub mod legal_hours;
+mod outcomes;
 mod recipients;
 mod request;
 mod schedule;

@@ -7,7 +7,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::analyze::Known;
 use super::answer::WindowName;
-use super::cells::{PLACE, WITH_PROPENSITY, held_sql, texts};
+use super::cells::{PLACE, WITH_PROPENSITY, takes_part, texts};
 use super::request::WindowsRequest;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
@@ -72,18 +72,16 @@ pub(super) async fn sooner_or_more(
             .collect();
         format!("CASE WHEN f.{moment} IS NULL OR {hours} < 0 THEN -1{cases} ELSE -1 END")
     };
-    let ripe = session.as_of.as_microsecond() - i64::from(horizon_days) * 86_400_000_000;
     let query = format!(
         "SELECT w, c, o, stratum, sum(weight), sum(weight * weight) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, \
          concat(coalesce(f.campaign_id, ''), '|', {PLACE}) AS stratum, 1 / f.send_propensity AS weight FROM message_facts AS f \
-         WHERE f.local_hour IS NOT NULL AND coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND arrow_cast(f.sent_at, 'Int64') <= {ripe} \
-         AND {WITH_PROPENSITY} AND NOT {}) GROUP BY w, c, o, stratum ORDER BY w, c, o, stratum",
+         WHERE coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND {WITH_PROPENSITY} AND {}) GROUP BY w, c, o, stratum ORDER BY w, c, o, stratum",
         chosen.join(", "),
         place("first_click_at"),
         place("opted_out_at"),
         campaigns.join(", "),
         allowed.join(", "),
-        held_sql()
+        takes_part(session, request)
     );
     let mut strata: BTreeMap<String, [Vec<Fate>; 2]> = BTreeMap::new();
     for batch in session.collect(&query).await? {

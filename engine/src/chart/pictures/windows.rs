@@ -33,15 +33,13 @@ pub fn windows_chart(answer: &WindowsAnswer, language: Language) -> Result<Chart
 
 fn rows(answer: &WindowsAnswer) -> Result<Vec<WindowRow>> {
     let row = |window: &crate::windows::WindowOfWeek| {
-        let is_it =
-            |name: &WindowName| name.weekday == window.weekday && name.start == window.start && name.end == window.end;
         Ok(WindowRow {
             days: days_of(window.weekday)?,
             start: hour_of(&window.start)?,
             end: hour_of(&window.end)?,
             legal: window.legal,
             supported: window.supported,
-            recommended: answer.recommendation.windows.iter().any(is_it),
+            recommended: answer.recommendation.windows.contains(&window.name()),
             sends: window.sends,
             difference: window.difference.estimate,
             low: window.difference.low,

@@ -148,9 +148,9 @@ impl<'a> ClickReader<'a> {
     }
 
     /// Tells machines from people.
-    pub(super) fn judge(mut self, ids: &Ids, receipts: Option<&FoldedReceipts>) -> Clicks {
-        let crowds = crowds(std::mem::take(&mut self.visits), self.rules.messages_per_address_and_hour);
-        let mut taps = std::mem::replace(&mut self.taps, Latest::with_room(0)).into_rows();
+    pub(super) fn judge(self, ids: &Ids, receipts: Option<&FoldedReceipts>) -> Clicks {
+        let crowds = crowds(self.visits, self.rules.messages_per_address_and_hour);
+        let mut taps = self.taps.into_rows();
         taps.retain(|tap| tap.number != NONE);
         let limit = microseconds(self.rules.all_links_within_seconds);
         let bursts = bursts(&taps, limit);

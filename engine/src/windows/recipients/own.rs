@@ -18,7 +18,8 @@ use crate::report::Grouping;
 use crate::stats::send_windows::{RecipientCell, RecipientMoments, WindowAssignment};
 use crate::table_file::TableFile;
 use crate::windows::analyze::Known;
-use crate::windows::cells::{Clicks, PLACE, WITH_PROPENSITY, outcome_sql, takes_part};
+use crate::windows::cells::{Clicks, PLACE, WITH_PROPENSITY, takes_part};
+use crate::windows::outcomes::outcome_sql;
 use crate::windows::request::WindowsRequest;
 
 /// Stands for a value that is missing, which no text of a log is.
