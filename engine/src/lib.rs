@@ -9,7 +9,8 @@
 //! - `cluster` (a feature): queries on several machines;
 //! - [`report`] and [`experiment`]: answers, on the statistics of `sendlift-stats`; [`chart`]: their pictures;
 //! - [`permission`]: who may be sent to; [`progress`]: how far a long work has come;
-//! - [`score`]: audiences: features, models, scores;
+//! - [`score`]: audiences: features, models, scores; [`windows`]: when to send;
+//! - [`jobs`]: files of these that are made in the background, as the store keeps them;
 //! - [`segment`]: conditions on the contacts, kept under names that answers can be grouped by;
 //! - [`generate`]: sample logs with known true effects.
 //!
@@ -26,6 +27,7 @@ pub mod experiment;
 pub mod facts;
 pub mod generate;
 pub mod ingest;
+pub mod jobs;
 pub mod permission;
 pub mod progress;
 pub mod query;

@@ -220,6 +220,18 @@ pub(super) struct ChartArguments {
     /// What send windows are to be good for [default: click]
     #[arg(long, value_name = "click|conversion|revenue|profit")]
     pub(super) objective: Option<String>,
+    /// Send windows a day between 09:00 and 21:00 [default: 4]
+    #[arg(long, value_name = "N")]
+    pub(super) slots: Option<u32>,
+    /// Send windows of each day of the week by itself
+    #[arg(long)]
+    pub(super) each_day: bool,
+    /// Days from the send within which the outcome of a window has to come [default: those of attribution]
+    #[arg(long, value_name = "DAYS")]
+    pub(super) horizon: Option<u32>,
+    /// With --objective profit: what an opt-out costs [default: 0]
+    #[arg(long, value_name = "AMOUNT")]
+    pub(super) opt_out_cost: Option<f64>,
     /// The language of the chart of windows [default: en]
     #[arg(long, value_name = "en|zh")]
     pub(super) language: Option<String>,
@@ -232,8 +244,8 @@ pub(super) struct ChartArguments {
     /// The control arm
     #[arg(long)]
     pub(super) control: Option<String>,
-    /// The segment column
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    /// The segment column; of windows the one segment that is drawn, as in country=DE
+    #[arg(long, value_name = "COLUMN|COLUMN=VALUE", value_delimiter = ',')]
     pub(super) segment: Vec<String>,
 }
 

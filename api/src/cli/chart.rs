@@ -5,7 +5,7 @@ use std::path::Path;
 use sendlift_engine::chart::{Chart, ChartSize, Language, draw_svg, pictures, render_png};
 use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store, list_experiments};
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::windows::{WindowsRequest, analyze_windows};
+use sendlift_engine::windows::{WindowsRequest, analyze_one_segment};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, arguments: &ChartArguments) -> anyhow
     check(arguments)?;
     let at = arguments.selection.at.as_deref().map(str::parse).transpose()?;
     let session = context.session(at).await?;
-    let chart = picture(&session, arguments).await?;
+    let chart = picture(context, &session, arguments).await?;
     write(&chart, &arguments.out, ChartSize { width: arguments.width, height: arguments.height })?;
     Ok(())
 }
@@ -36,7 +36,7 @@ fn check(arguments: &ChartArguments) -> Result<()> {
         )));
     }
     let selection = &arguments.selection;
-    let options: [(&str, bool, &[&str]); 11] = [
+    let options: [(&str, bool, &[&str]); 15] = [
         ("--campaign", selection.campaign.is_some(), &["funnel", "hours", "windows"]),
         ("--by", selection.by.is_some(), &["funnel"]),
         ("--from", selection.from.is_some(), OF_REPORT),
@@ -45,8 +45,12 @@ fn check(arguments: &ChartArguments) -> Result<()> {
         ("--experiment", arguments.experiment.is_some(), OF_EXPERIMENT),
         ("--metric", arguments.metric.is_some(), OF_EXPERIMENT),
         ("--control", arguments.control.is_some(), OF_EXPERIMENT),
-        ("--segment", !arguments.segment.is_empty(), &["segments"]),
+        ("--segment", !arguments.segment.is_empty(), &["segments", "windows"]),
         ("--objective", arguments.objective.is_some(), OF_WINDOWS),
+        ("--slots", arguments.slots.is_some(), OF_WINDOWS),
+        ("--each-day", arguments.each_day, OF_WINDOWS),
+        ("--horizon", arguments.horizon.is_some(), OF_WINDOWS),
+        ("--opt-out-cost", arguments.opt_out_cost.is_some(), OF_WINDOWS),
         ("--language", arguments.language.is_some(), OF_WINDOWS),
     ];
     let strange = options.iter().find(|(_, is_given, charts)| *is_given && !charts.contains(&kind));
@@ -56,7 +60,7 @@ fn check(arguments: &ChartArguments) -> Result<()> {
     })
 }
 
-async fn picture(session: &QuerySession, arguments: &ChartArguments) -> anyhow::Result<Chart> {
+async fn picture(context: &Context, session: &QuerySession, arguments: &ChartArguments) -> anyhow::Result<Chart> {
     let mut request = super::report::request(&arguments.selection, arguments.time_zone.as_deref())?;
     let metric = arguments.metric.as_deref();
     Ok(match arguments.kind.as_str() {
@@ -67,18 +71,21 @@ async fn picture(session: &QuerySession, arguments: &ChartArguments) -> anyhow::
         "lift" => pictures::lift(&analysis(session, arguments).await?, metric)?,
         "segments" => pictures::segments(&analysis(session, arguments).await?, metric)?,
         "windows" => {
+            let usual = WindowsRequest::default();
             let request = WindowsRequest {
                 campaign: arguments.selection.campaign.clone(),
                 objective: arguments.objective.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
-                ..WindowsRequest::default()
+                windows_a_day: arguments.slots.unwrap_or(usual.windows_a_day),
+                days: arguments.each_day.into(),
+                horizon_days: arguments.horizon,
+                opt_out_cost: arguments.opt_out_cost.unwrap_or(usual.opt_out_cost),
+                ..usual
             };
+            let request = context.config.rules()?.over(request);
             let language = arguments.language.as_deref().unwrap_or("en");
             let language = Language::of(language)
                 .ok_or_else(|| EngineError::usage(format!("\"{language}\" is no language of charts: use en or zh")))?;
-            match analyze_windows(session, &request).await?.first() {
-                Some(answer) => pictures::windows_chart(answer, language)?,
-                None => return Err(EngineError::usage("the store has no messages to compare windows by").into()),
-            }
+            pictures::windows_chart(&analyze_one_segment(session, &request, &arguments.segment).await?, language)?
         }
         // `check` has let no other chart pass.
         _ => pictures::funnel(&super::report::make(session, &request).await?),

@@ -12,17 +12,17 @@ use sendlift_engine::chart::{Chart, ChartError, ChartSize, Language, draw_svg, p
 use sendlift_engine::experiment::{AnalysisOptions, ExperimentAnalysis, analyze_store};
 use sendlift_engine::query::QuerySession;
 use sendlift_engine::report::{ReportRequest, report};
-use sendlift_engine::windows::{WindowsRequest, analyze_windows};
+use sendlift_engine::windows::{WindowsRequest, analyze_one_segment};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AppState;
 use super::answers::Made;
-use super::params::{AnalysisParams, PointParams, ReportParams};
+use super::params::{AnalysisParams, PointParams, ReportParams, list};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::segments::{behind_analysis, behind_groups};
-use super::windows::rules_mark;
+use super::windows::{WindowsQuestion, rules_mark};
 
 /// The header that says what a picture leaves out: a JSON array of texts in ASCII.
 const WARNINGS: &str = "x-sendlift-warnings";
@@ -45,7 +45,7 @@ enum Picture {
     /// The difference in each segment, of an experiment.
     Segments(Analysis),
     /// When to send.
-    Windows(WindowsRequest, Language),
+    Windows(WindowsPicture),
 }
 
 impl Picture {
@@ -56,8 +56,34 @@ impl Picture {
             Self::Lift(analysis) | Self::Segments(analysis) => {
                 behind_analysis(state, &analysis.experiment, &analysis.options).await
             }
-            Self::Windows(request, _) => behind_groups(state, &request.by).await,
+            Self::Windows(windows) => behind_groups(state, &windows.columns()).await,
         }
+    }
+}
+
+/// When to send, for all or for one segment.
+#[derive(Debug, Clone)]
+struct WindowsPicture {
+    request: WindowsRequest,
+    /// `column=value` for each column of the segment.
+    segment: Vec<String>,
+    language: Language,
+}
+
+impl WindowsPicture {
+    fn asked(params: &ChartParams) -> Result<Self, Problem> {
+        let language = match params.language.as_deref() {
+            None => Language::English,
+            Some(language) => Language::of(language)
+                .ok_or_else(|| Problem::bad_request(format!("language \"{language}\" is neither en nor zh")))?,
+        };
+        let request = params.windows.request(params.campaign.as_deref())?;
+        Ok(Self { request, segment: list(params.analysis.segment.as_deref()), language })
+    }
+
+    /// The columns of the segment.
+    fn columns(&self) -> Vec<String> {
+        self.segment.iter().filter_map(|condition| Some(condition.split_once('=')?.0.to_owned())).collect()
     }
 }
 
@@ -106,14 +132,15 @@ pub(super) struct ChartParams {
     experiment: Option<String>,
     /// Lift: only this metric. Segments: this metric instead of the first.
     metric: Option<String>,
-    /// Windows: click (unless given), conversion, revenue or profit.
-    objective: Option<String>,
     /// Windows: en (unless given) or zh.
     language: Option<String>,
     /// Pixels across, 320 to 4096 (800 unless given).
     width: Option<u32>,
     /// Pixels down, 320 to 4096 (500 unless given).
     height: Option<u32>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    windows: WindowsQuestion,
     #[serde(flatten)]
     #[param(ignore)]
     report: ReportParams,
@@ -128,8 +155,9 @@ pub(super) struct ChartParams {
 /// Draws a chart
 ///
 /// `funnel` and `hours` show a report and take its parameters (`by` is for the funnel alone), `lift` and `segments` an
-/// experiment and take those of its analysis; `windows` shows when to send. What a picture leaves out is named in the header `x-sendlift-warnings`, a
-/// JSON array of texts.
+/// experiment and take those of its analysis; `windows` shows when to send and takes the parameters of `/v1/windows`, with
+/// `segment=country=DE` for one segment. What a picture leaves out is named in the header `x-sendlift-warnings`, a JSON array
+/// of texts.
 #[utoipa::path(
     get,
     path = "/v1/charts/{file}",
@@ -137,6 +165,7 @@ pub(super) struct ChartParams {
     params(
         ("file" = String, Path, description = "The chart and its format: funnel, hours, lift, segments or windows, then .svg or .png"),
         ChartParams,
+        WindowsQuestion,
         ReportParams,
         AnalysisParams,
         PointParams
@@ -153,8 +182,8 @@ pub(super) async fn draw_chart(
 ) -> Result<Response, Problem> {
     let mut drawing = Drawing::asked(&file, &reading.params)?;
     let mut behind = drawing.picture.behind(&state).await?;
-    if let Picture::Windows(request, _) = &mut drawing.picture {
-        *request = state.rules.over(request.clone());
+    if let Picture::Windows(windows) = &mut drawing.picture {
+        windows.request = state.rules.over(windows.request.clone());
         behind.push_str(&rules_mark(&state.rules));
     }
     let reading = reading.depending_on(&behind);
@@ -198,21 +227,11 @@ impl Drawing {
             "segments" => Picture::Segments(params.analysis()?),
             "windows" if params.report.is_grouped() => {
                 return Err(Problem::bad_request(
-                    "by: the picture shows the windows of all recipients; GET /v1/windows?by= has those of each segment",
+                    "by: the picture shows the windows of all recipients or of one segment (segment=country=DE); GET /v1/windows?by= has \
+                     those of each segment",
                 ));
             }
-            "windows" => Picture::Windows(
-                WindowsRequest {
-                    campaign: params.campaign.clone(),
-                    objective: params.objective.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
-                    ..WindowsRequest::default()
-                },
-                match params.language.as_deref() {
-                    None => Language::English,
-                    Some(language) => Language::of(language)
-                        .ok_or_else(|| Problem::bad_request(format!("language \"{language}\" is neither en nor zh")))?,
-                },
-            ),
+            "windows" => Picture::Windows(WindowsPicture::asked(params)?),
             _ => return Err(unknown()),
         };
         Ok(Self { picture, format, size: params.size()? })
@@ -223,10 +242,10 @@ impl Drawing {
             Picture::Funnel(request) => pictures::funnel(&report(session, request).await?),
             Picture::Hours(request) => pictures::hours(&report(session, request).await?),
             Picture::Lift(analysis) => pictures::lift(&analysis.of(session).await?, analysis.metric())?,
-            Picture::Windows(request, language) => match analyze_windows(session, request).await?.first() {
-                Some(answer) => pictures::windows_chart(answer, *language)?,
-                None => return Err(Problem::not_found("there are no messages to compare windows by")),
-            },
+            Picture::Windows(windows) => {
+                let answer = analyze_one_segment(session, &windows.request, &windows.segment).await?;
+                pictures::windows_chart(&answer, windows.language)?
+            }
             Picture::Segments(analysis) => pictures::segments(&analysis.of(session).await?, analysis.metric())?,
         };
         let drawn = tokio::task::spawn_blocking(move || draw(&chart, self.size, self.format)).await;

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use sendlift_engine::jobs::{Job, JobState};
 use sendlift_engine::query::{QuerySession, Source};
-use sendlift_engine::score::{JobState, ScoreJob};
 use serde_json::Value;
 
 use super::AppState;
@@ -26,7 +26,7 @@ impl AppState {
     pub(super) async fn take_up_jobs(&self) -> Result<(), Problem> {
         let taken_up = self.jobs.taken_up.get_or_try_init(|| async {
             let mut left = Vec::new();
-            for mut job in ScoreJob::list(&self.store).await? {
+            for mut job in Job::list(&self.store).await? {
                 if job.state == JobState::Running {
                     self.count_interruption(&mut job);
                     job.put(&self.store).await?;
@@ -43,7 +43,7 @@ impl AppState {
         Ok(())
     }
 
-    fn count_interruption(&self, job: &mut ScoreJob) {
+    fn count_interruption(&self, job: &mut Job) {
         job.interruptions += 1;
         job.state = JobState::Queued;
         if job.interruptions > MOST_INTERRUPTIONS {
@@ -58,7 +58,7 @@ impl AppState {
     }
 
     /// Puts a job into the queue. One of the same id that asks for the same is that job.
-    pub(super) async fn accept_job(&self, job: ScoreJob) -> Result<Snapshot, Problem> {
+    pub(super) async fn accept_job(&self, job: Job) -> Result<Snapshot, Problem> {
         self.take_up_jobs().await?;
         let _only_one = self.jobs.changing.lock().await;
         if let Some(known) = self.find_job(&job.id).await? {
@@ -86,13 +86,13 @@ impl AppState {
         if let Some(live) = self.jobs.find(id) {
             return Ok(Some(live.snapshot()));
         }
-        let kept = ScoreJob::of(&self.store, id).await?;
+        let kept = Job::of(&self.store, id).await?;
         Ok(kept.map(|job| Snapshot { job, reached: None }))
     }
 
     /// All jobs as they are now, the latest first.
     pub(super) async fn list_jobs(&self) -> Result<Vec<Snapshot>, Problem> {
-        let kept = ScoreJob::list(&self.store).await?;
+        let kept = Job::list(&self.store).await?;
         let now = kept.into_iter().rev().map(|job| match self.jobs.find(&job.id) {
             Some(live) => live.snapshot(),
             None => Snapshot { job, reached: None },
@@ -114,7 +114,7 @@ impl AppState {
         }
         let kept = match &live {
             Some(live) => Some(live.snapshot().job),
-            None => ScoreJob::of(&self.store, id).await?,
+            None => Job::of(&self.store, id).await?,
         };
         let Some(job) = kept else { return Err(unknown_job(id)) };
         if !job.state.is_finished() {
@@ -151,7 +151,7 @@ impl AppState {
             self.keep(&begun).await;
         }
         let (state, running) = (self.clone(), Arc::clone(live));
-        let made = self.jobs.threads.spawn_alone(move || async move { state.make_scores(&running).await }).await;
+        let made = self.jobs.threads.spawn_alone(move || async move { state.make_file(&running).await }).await;
         let made = made.unwrap_or_else(|error| {
             // A panic; what the query at hand was is in the log.
             Err(Problem::hidden(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
@@ -175,7 +175,7 @@ impl AppState {
     }
 
     /// Keeps a job in the store. What cannot be kept stays known here as long as the server runs.
-    async fn keep(&self, job: &ScoreJob) -> bool {
+    async fn keep(&self, job: &Job) -> bool {
         let kept = job.put(&self.store).await;
         if let Err(error) = &kept {
             tracing::error!(job = job.id.as_str(), %error, "a job cannot be kept");
@@ -183,18 +183,17 @@ impl AppState {
         kept.is_ok()
     }
 
-    /// Makes the scores of a job at the newest versions, and gives back their summary.
-    async fn make_scores(&self, live: &Live) -> Result<Value, Problem> {
+    /// Makes the file of a job at the newest versions, and gives back what is in it.
+    async fn make_file(&self, live: &Live) -> Result<Value, Problem> {
         // The facts are brought up to date for all who wait for them, as for any read.
         let state = self.clone();
         let renewal = self.workers.spawn(async move { state.renew().await.map(drop) });
         renewal.await.map_err(|error| Problem::internal(&error))??;
-        // A session of its own: tables that scoring registers are nobody else's. On a cluster they would not be found.
+        // A session of its own: tables that the work registers are nobody else's. On a cluster they would not be found.
         let source = Source::Store(self.store.clone(), None);
         let session = QuerySession::open(&source, &self.settings, self.now()).await?;
         let job = live.snapshot().job;
-        let summary = job.run(&session, live).await?;
-        serde_json::to_value(&summary).map_err(|error| Problem::internal(&error))
+        Ok(job.run(&session, live).await?)
     }
 }
 

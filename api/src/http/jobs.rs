@@ -1,19 +1,21 @@
-//! Jobs: how far they are, what came of them, their files, their end.
+//! Jobs: asked for in the background, how far they are, what came of them, their files, their end.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
 use sendlift_engine::generate::OutputFormat;
-use sendlift_engine::score::{JobState, ScoreRequest};
+use sendlift_engine::jobs::{Job, JobRequest, JobState};
+use sendlift_engine::query::{QuerySession, Source};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::AppState;
+use super::job_body::FORMAT;
 use super::job_queue::unknown_job;
 use super::live_jobs::{Reached, Snapshot};
 use super::problem::Problem;
@@ -29,7 +31,6 @@ pub(super) fn routes() -> Router<AppState> {
 #[derive(Serialize)]
 struct JobAnswer<'a> {
     id: &'a str,
-    kind: &'static str,
     state: JobState,
     #[serde(flatten)]
     reached: Option<Reached>,
@@ -38,7 +39,8 @@ struct JobAnswer<'a> {
     started_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
-    request: Asked<'a>,
+    #[serde(flatten)]
+    request: &'a JobRequest,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,31 +49,42 @@ struct JobAnswer<'a> {
     result: Option<String>,
 }
 
-/// What was asked for, as it was asked.
-#[derive(Serialize)]
-struct Asked<'a> {
-    #[serde(flatten)]
-    request: &'a ScoreRequest,
-    format: OutputFormat,
-}
-
 /// A job in JSON.
 pub(super) fn job_json(snapshot: &Snapshot) -> Result<Value, Problem> {
     let job = &snapshot.job;
     let answer = JobAnswer {
         id: &job.id,
-        kind: "score",
         state: job.state,
         reached: snapshot.reached,
         created_at: job.created_at,
         started_at: job.started_at,
         finished_at: job.finished_at,
-        request: Asked { request: &job.request, format: job.format },
+        request: &job.request,
         summary: job.summary.as_ref(),
         error: job.error.as_ref(),
         result: (job.state == JobState::Done).then(|| format!("/v1/jobs/{}/result", job.id)),
     };
-    serde_json::to_value(&answer).map_err(|error| Problem::internal(&error))
+    let internal = |error: serde_json::Error| Problem::internal(&error);
+    let mut told = serde_json::to_value(&answer).map_err(internal)?;
+    // It was asked for among the members of the request.
+    told["request"][FORMAT] = serde_json::to_value(job.format).map_err(internal)?;
+    Ok(told)
+}
+
+/// Has a job accepted whose body, under this `Idempotency-Key`, asks for something that can be.
+pub(super) async fn accept(state: &AppState, job: Job) -> Result<Response, Problem> {
+    let accepting = state.clone();
+    // What was begun here is finished, also for a caller that goes away.
+    let accepted = state.workers.spawn(async move {
+        // A session of its own: what a condition is tried out on is nobody else's table.
+        let source = Source::Store(accepting.store.clone(), None);
+        let session = QuerySession::open(&source, &accepting.settings, accepting.now()).await?;
+        job.check(&session).await?;
+        accepting.accept_job(job).await
+    });
+    let accepted = accepted.await.map_err(|error| Problem::internal(&error))??;
+    let location = [(LOCATION, format!("/v1/jobs/{}", accepted.job.id))];
+    Ok((StatusCode::ACCEPTED, location, Json(job_json(&accepted)?)).into_response())
 }
 
 const fn media_type_of(format: OutputFormat) -> &'static str {
@@ -87,7 +100,7 @@ const fn media_type_of(format: OutputFormat) -> &'static str {
 #[utoipa::path(
     get,
     path = "/v1/jobs",
-    tag = "scores",
+    tag = "jobs",
     responses((status = 200, description = "The jobs, each as at its own path", body = serde_json::Value, content_type = "application/json"))
 )]
 pub(super) async fn list_jobs(State(state): State<AppState>) -> Result<Json<Vec<Value>>, Problem> {
@@ -99,10 +112,10 @@ pub(super) async fn list_jobs(State(state): State<AppState>) -> Result<Json<Vec<
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
-    tag = "scores",
+    tag = "jobs",
     params(("id" = String, Path, description = "The job")),
     responses(
-        (status = 200, description = "id, kind, state (queued, running, done, failed, cancelled), request, created_at, started_at, finished_at; while it runs stage, done, of; then summary and result, or error", body = serde_json::Value, content_type = "application/json"),
+        (status = 200, description = "id, kind (score, recipient_windows), state (queued, running, done, failed, cancelled), request, created_at, started_at, finished_at; while it runs stage, done, of; then summary and result, or error", body = serde_json::Value, content_type = "application/json"),
         (status = 404, description = "There is no such job")
     )
 )]
@@ -115,7 +128,7 @@ pub(super) async fn show_job(State(state): State<AppState>, Path(id): Path<Strin
 #[utoipa::path(
     delete,
     path = "/v1/jobs/{id}",
-    tag = "scores",
+    tag = "jobs",
     params(("id" = String, Path, description = "The job")),
     responses(
         (status = 200, description = "It waited or ran, and is cancelled: the job", body = serde_json::Value, content_type = "application/json"),
@@ -137,12 +150,12 @@ pub(super) async fn end_job(State(state): State<AppState>, Path(id): Path<String
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/result",
-    tag = "scores",
+    tag = "jobs",
     params(("id" = String, Path, description = "The job")),
     responses(
         (
             status = 200,
-            description = "The scores, in the format that was asked for",
+            description = "The scores or windows, in the format that was asked for",
             content(
                 ("application/vnd.apache.parquet"),
                 (String = "text/csv"),
@@ -165,9 +178,9 @@ pub(super) async fn download_result(
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let Some(result) = job.result(&state.store).await? else {
-        return Err(Problem::new(StatusCode::GONE, "the file of this job was removed: ask for the scores again"));
+        return Err(Problem::new(StatusCode::GONE, "the file of this job was removed: ask for it again"));
     };
-    let name = format!("scores-{}.{}", job.id, job.format.name());
+    let name = format!("{}-{}.{}", job.request.file_stem(), job.id, job.format.name());
     let headers = [
         (CONTENT_TYPE, media_type_of(job.format).to_owned()),
         (CONTENT_LENGTH, result.bytes.to_string()),

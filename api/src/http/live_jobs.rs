@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use sendlift_engine::jobs::{Job, JobState};
 use sendlift_engine::progress::Progress;
-use sendlift_engine::score::{JobState, ScoreJob};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -24,14 +24,14 @@ pub(super) struct Reached {
 
 /// A job at a moment.
 pub(super) struct Snapshot {
-    pub(super) job: ScoreJob,
+    pub(super) job: Job,
     /// How far it has come, while it runs here.
     pub(super) reached: Option<Reached>,
 }
 
 /// A job that waits or runs.
 pub(super) struct Live {
-    job: Mutex<ScoreJob>,
+    job: Mutex<Job>,
     reached: Mutex<Option<Reached>>,
     /// Whether the server is about to end.
     is_stopping: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    fn new(job: ScoreJob, is_stopping: &Arc<AtomicBool>) -> Arc<Self> {
+    fn new(job: Job, is_stopping: &Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Self { job: Mutex::new(job), reached: Mutex::default(), is_stopping: Arc::clone(is_stopping) })
     }
 
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// Begins with it, unless it was cancelled meanwhile.
-    pub(super) fn begin(&self, now: Timestamp) -> Option<ScoreJob> {
+    pub(super) fn begin(&self, now: Timestamp) -> Option<Job> {
         let mut job = whole(&self.job);
         if job.state != JobState::Queued {
             return None;
@@ -69,7 +69,7 @@ impl Live {
     }
 
     /// Ends it if it is not finished.
-    pub(super) fn cancel(&self, now: Timestamp) -> Option<ScoreJob> {
+    pub(super) fn cancel(&self, now: Timestamp) -> Option<Job> {
         let mut job = whole(&self.job);
         if job.state.is_finished() {
             return None;
@@ -80,7 +80,7 @@ impl Live {
     }
 
     /// What became of it; nothing if it was cancelled, or is to be begun again by the next server.
-    pub(super) fn finish(&self, made: Result<Value, Problem>, now: Timestamp) -> Option<ScoreJob> {
+    pub(super) fn finish(&self, made: Result<Value, Problem>, now: Timestamp) -> Option<Job> {
         let mut job = whole(&self.job);
         if job.state == JobState::Cancelled {
             return None;
@@ -102,7 +102,7 @@ impl Live {
 }
 
 /// Tells of a job why it came to nothing.
-pub(super) fn fail(job: &mut ScoreJob, problem: &Problem) {
+pub(super) fn fail(job: &mut Job, problem: &Problem) {
     job.state = JobState::Failed;
     job.error = serde_json::to_value(problem.details(Some(job.id.clone()))).ok();
 }
@@ -152,7 +152,7 @@ impl Jobs {
         whole(&self.live).iter().find(|live| whole(&live.job).id == id).cloned()
     }
 
-    pub(super) fn add(&self, jobs: impl IntoIterator<Item = ScoreJob>) {
+    pub(super) fn add(&self, jobs: impl IntoIterator<Item = Job>) {
         let added = jobs.into_iter().map(|job| Live::new(job, &self.is_stopping));
         whole(&self.live).extend(added);
     }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn live() -> Arc<Live> {
-        let job = ScoreJob::new(ScoreRequest::default(), OutputFormat::Csv, None, Timestamp::UNIX_EPOCH).unwrap();
+        let job = Job::new(ScoreRequest::default(), OutputFormat::Csv, None, Timestamp::UNIX_EPOCH).unwrap();
         Live::new(job, &Arc::default())
     }
 

@@ -21,6 +21,7 @@ mod charts;
 mod commits;
 mod experiments;
 mod health;
+mod job_body;
 mod job_queue;
 mod jobs;
 mod latest;

@@ -1,24 +1,31 @@
-//! `GET /v1/windows`: when to send, with how sure that is.
+//! `GET /v1/windows`: when to send, with how sure that is; `POST /v1/windows/recipients`: the same for each recipient, as a
+//! file that is made in the background.
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
+use sendlift_engine::jobs::Job;
 use sendlift_engine::query::QuerySession;
-use sendlift_engine::windows::{DayGroups, OwnFile, OwnRules, WindowsRequest, analyze_windows};
+use sendlift_engine::windows::{OwnFile, OwnRules, RecipientWindowsRequest, WindowsRequest, analyze_windows};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AppState;
 use super::answers::Made;
 use super::auth::hash_api_key;
+use super::job_body::JobBody;
+use super::jobs::accept;
+use super::logs::idempotency_key;
 use super::params::{PointParams, flag, list};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::segments::behind_groups;
 
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/v1/windows", get(windows))
+    Router::new().route("/v1/windows", get(windows)).route("/v1/windows/recipients", post(ask_for_recipient_windows))
 }
 
 /// Of whom the windows are, and what they are to be good for.
@@ -31,7 +38,19 @@ pub(super) struct WindowsParams {
     /// Columns whose values are answered one by one, or segment:NAME of a saved segment, with commas between them; the
     /// answer is then a list.
     by: Option<String>,
-    /// click (unless given), conversion, revenue or profit.
+    #[serde(flatten)]
+    #[param(ignore)]
+    question: WindowsQuestion,
+    #[serde(flatten)]
+    #[param(ignore)]
+    point: PointParams,
+}
+
+/// What windows are to be good for, and which there are.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WindowsQuestion {
+    /// What windows are to be good for: click (unless given), conversion, revenue or profit.
     objective: Option<String>,
     /// Windows a day between 09:00 and 21:00 (4 unless given).
     #[param(value_type = Option<u32>)]
@@ -45,9 +64,6 @@ pub(super) struct WindowsParams {
     /// With objective=profit: what an opt-out costs.
     #[param(value_type = Option<f64>)]
     opt_out_cost: Option<String>,
-    #[serde(flatten)]
-    #[param(ignore)]
-    point: PointParams,
 }
 
 /// What answers under rules of one's own hang on.
@@ -57,12 +73,12 @@ pub(super) fn rules_mark(rules: &OwnRules) -> String {
     if own.len() == 1 { String::new() } else { hash_api_key(&own) }
 }
 
-impl WindowsParams {
-    fn request(&self) -> Result<WindowsRequest, Problem> {
+impl WindowsQuestion {
+    /// The question of all recipients, or of those of one campaign.
+    pub(super) fn request(&self, campaign: Option<&str>) -> Result<WindowsRequest, Problem> {
         let mut request = WindowsRequest {
-            campaign: self.campaign.clone(),
-            by: list(self.by.as_deref()),
-            days: if flag("each_day", self.each_day.as_deref())? { DayGroups::Days } else { DayGroups::Week },
+            campaign: campaign.map(str::to_owned),
+            days: flag("each_day", self.each_day.as_deref())?.into(),
             ..WindowsRequest::default()
         };
         let whole = |name: &str, text: &str| {
@@ -75,11 +91,7 @@ impl WindowsParams {
             request.windows_a_day = whole("slots", slots)?;
         }
         if let Some(horizon) = &self.horizon {
-            let days = whole("horizon", horizon)?;
-            if !(1..=365).contains(&days) {
-                return Err(Problem::bad_request(format!("horizon {days} is not between 1 and 365 days")));
-            }
-            request.horizon_days = Some(days);
+            request.horizon_days = Some(whole("horizon", horizon)?);
         }
         if let Some(cost) = &self.opt_out_cost {
             request.opt_out_cost = cost
@@ -97,7 +109,7 @@ impl WindowsParams {
     get,
     path = "/v1/windows",
     tag = "windows",
-    params(WindowsParams, PointParams),
+    params(WindowsParams, WindowsQuestion, PointParams),
     responses(
         (status = 200, description = "objective, identification, level, windows, recommendation, plan; a list of these with by", body = serde_json::Value, content_type = "application/json"),
         (status = 404, description = "There is no such campaign")
@@ -107,7 +119,9 @@ pub(super) async fn windows(
     State(state): State<AppState>,
     reading: Reading<WindowsParams>,
 ) -> Result<Response, Problem> {
-    let request = state.rules.over(reading.params.request()?);
+    let params = &reading.params;
+    let asked = params.question.request(params.campaign.as_deref())?;
+    let request = state.rules.over(WindowsRequest { by: list(params.by.as_deref()), ..asked });
     let behind = format!("{} {}", behind_groups(&state, &request.by).await?, rules_mark(&state.rules));
     let reading = reading.depending_on(&behind);
     let at = reading.params.point.at()?;
@@ -119,4 +133,40 @@ pub(super) async fn windows(
         }
     };
     reading.answer(&state, at, make).await
+}
+
+/// Has the windows of each recipient written into a file, as a job
+///
+/// The body has the members of GET /v1/windows, everything with a default: `campaign`, `by` (a list), `objective`, `slots`,
+/// `each_day`, `horizon`, `opt_out_cost`; `seed`; `legal_hours` and `holidays` ({"name": …, "text": …}, the content of a
+/// file). `every_window`: a row for each legal window of a recipient, not one a recipient. `format` of the file: parquet
+/// (unless given), csv, ndjson or arrow.
+#[utoipa::path(
+    post,
+    path = "/v1/windows/recipients",
+    tag = "windows",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The caller's name of this job: the same name again is the same job")
+    ),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "What is asked for; {} asks for the windows for clicks"),
+    responses(
+        (status = 202, description = "The job, as at the path that the header Location names", body = serde_json::Value, content_type = "application/json"),
+        (status = 400, description = "This cannot be asked"),
+        (status = 404, description = "There is no such campaign"),
+        (status = 422, description = "Something else was asked for under this Idempotency-Key"),
+        (status = 503, description = "Too many jobs wait")
+    )
+)]
+pub(super) async fn ask_for_recipient_windows(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let mut body = JobBody::read(&headers, &body, "windows of recipients")?;
+    let format = body.format;
+    let every_window = body.take_flag("every_window")?;
+    let windows = state.rules.over(body.request()?);
+    let key = idempotency_key(&headers)?;
+    accept(&state, Job::new(RecipientWindowsRequest { windows, every_window }, format, key.as_deref(), state.now())?)
+        .await
 }

@@ -1,4 +1,4 @@
-//! Scores over HTTP: asked for, made in the background, fetched, cancelled, and begun again by the next server.
+//! Files that take long, over HTTP: asked for, made in the background, fetched, cancelled, and begun again by the next server.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use axum::http::{Request, StatusCode};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use jiff::Timestamp;
 use sendlift_engine::generate::OutputFormat;
-use sendlift_engine::score::{JobState, ModelChoice, ScoreJob, ScoreRequest};
+use sendlift_engine::jobs::{Job, JobState};
+use sendlift_engine::score::{ModelChoice, ScoreRequest};
 use serde_json::{Value, json};
 
 use super::http_support::{Answer, Server};
@@ -31,7 +32,6 @@ fn accepted(answer: &Answer) -> String {
     let job = answer.json();
     let id = job["id"].as_str().unwrap().to_owned();
     assert_eq!(answer.header("location"), format!("/v1/jobs/{id}"));
-    assert_eq!(job["kind"], "score");
     id
 }
 
@@ -67,6 +67,7 @@ async fn scores_are_made_in_the_background_and_fetched() {
     let first = accepted(&ask(&server, &body).await);
     let job = done(&server, &first).await;
     assert_eq!((&job["request"]["horizon_days"], &job["request"]["format"]), (&20.into(), &"parquet".into()));
+    assert_eq!(job["kind"], "score");
     assert_eq!(job["result"], format!("/v1/jobs/{first}/result"));
     let written = i64::try_from(job["summary"]["written"].as_u64().unwrap()).unwrap();
     assert!(written > 0, "{job}");
@@ -109,7 +110,7 @@ async fn scores_are_made_in_the_background_and_fetched() {
         as_of: Some(AS_OF.parse().unwrap()),
         ..ScoreRequest::default()
     };
-    let mut left = ScoreJob::new(request, OutputFormat::Ndjson, None, Timestamp::now()).unwrap();
+    let mut left = Job::new(request, OutputFormat::Ndjson, None, Timestamp::now()).unwrap();
     left.state = JobState::Running;
     left.put(&server.store()).await.unwrap();
     let next = server.beside();
@@ -120,6 +121,49 @@ async fn scores_are_made_in_the_background_and_fetched() {
     assert_eq!(lines.text().lines().count() as u64, job["summary"]["written"].as_u64().unwrap());
     // What was finished before is there still.
     assert_eq!(result(&next, &second).await.body, csv.body);
+}
+
+#[tokio::test]
+async fn the_windows_of_each_recipient_are_a_job() {
+    let server = Server::generated(2_000).await;
+    let post = async |body: Value| server.post("/v1/windows/recipients", "application/json", body.to_string()).await;
+    let body = json!({ "by": ["country"], "objective": "conversion", "each_day": true, "slots": 3, "format": "csv" });
+    let id = accepted(&post(body).await);
+    let job = done(&server, &id).await;
+    assert_eq!(job["kind"], "recipient_windows");
+    let asked = &job["request"];
+    assert_eq!((&asked["by"], &asked["slots"], &asked["each_day"]), (&json!(["country"]), &3.into(), &true.into()));
+    let answer = server.get("/v1/windows?objective=conversion&each_day=true&slots=3").await.ok().json();
+    assert_eq!(job["summary"]["identification"], answer["identification"]);
+    let recipients = server
+        .post("/v1/query", "application/json", json!({ "sql": "SELECT count(*) AS n FROM recipients" }).to_string())
+        .await
+        .ok()
+        .json();
+    assert_eq!(job["summary"]["recipients"], recipients[0]["n"]);
+    let file = result(&server, &id).await;
+    assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"windows-{id}.csv\""));
+    assert_eq!(file.text().lines().count() as u64, 1 + job["summary"]["recipients"].as_u64().unwrap());
+    // A row for each legal window is more.
+    let every = accepted(&post(json!({ "every_window": true, "format": "ndjson" })).await);
+    let job = done(&server, &every).await;
+    assert!(
+        result(&server, &every).await.text().lines().count() as u64
+            > 2 * job["summary"]["recipients"].as_u64().unwrap()
+    );
+    for (body, named) in [
+        (json!({ "every_window": "yes" }), "every_window"),
+        (json!({ "windows": 3 }), "windows"),
+        (json!({ "slots": 99 }), "99 windows a day"),
+        (json!({ "horizon": 0 }), "horizon 0"),
+        (json!({ "by": ["no_such_column"] }), "no_such_column"),
+        (json!({ "by": ["clicks"] }), "came of a message"),
+        (json!({ "legal_hours": { "name": "own.toml", "text": "nonsense" } }), "own.toml"),
+    ] {
+        let detail = post(body.clone()).await.problem(StatusCode::BAD_REQUEST);
+        assert!(detail.contains(named), "{body}: {detail}");
+    }
+    post(json!({ "campaign": "none" })).await.problem(StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -142,7 +186,7 @@ async fn a_job_that_is_cancelled_leaves_no_result() {
     done(&server, &next).await;
     let store = server.store();
     for id in [&running, &waiting] {
-        let job = ScoreJob::of(&store, id).await.unwrap().unwrap();
+        let job = Job::of(&store, id).await.unwrap().unwrap();
         assert_eq!(job.state, JobState::Cancelled);
         assert!(job.result(&store).await.unwrap().is_none());
         assert_eq!(server.delete(&format!("/v1/jobs/{id}")).await.status, StatusCode::NO_CONTENT);
@@ -224,7 +268,7 @@ async fn what_a_server_left_is_begun_again_unless_it_ended_too_often() {
     let store = server.store();
     let mut left = Vec::new();
     for (state, interruptions) in [(JobState::Queued, 5), (JobState::Running, 0), (JobState::Running, 5)] {
-        let mut job = ScoreJob::new(ScoreRequest::default(), OutputFormat::Csv, None, Timestamp::UNIX_EPOCH).unwrap();
+        let mut job = Job::new(ScoreRequest::default(), OutputFormat::Csv, None, Timestamp::UNIX_EPOCH).unwrap();
         job.state = state;
         job.interruptions = interruptions;
         job.put(&store).await.unwrap();
@@ -236,5 +280,5 @@ async fn what_a_server_left_is_begun_again_unless_it_ended_too_often() {
         let job = finished(&next, id).await;
         assert_eq!((&job["state"], &job["error"]["status"]), (&"failed".into(), &Value::from(status)), "{job}");
     }
-    assert_eq!(ScoreJob::of(&store, &left[1]).await.unwrap().unwrap().interruptions, 1);
+    assert_eq!(Job::of(&store, &left[1]).await.unwrap().unwrap().interruptions, 1);
 }

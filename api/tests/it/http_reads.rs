@@ -278,3 +278,18 @@ async fn charts_are_drawn_in_both_formats() {
     let wide = server.get("/v1/charts/funnel.svg?width=1200&height=400").await.ok().text();
     assert!(wide.contains("width=\"1200\""), "{}", &wide[..200.min(wide.len())]);
 }
+
+#[tokio::test]
+async fn the_chart_of_windows_takes_what_the_answer_takes() {
+    let server = Server::generated(2_000).await;
+    let chart = "/v1/charts/windows.svg";
+    let german = server.get(&format!("{chart}?segment=country%3DDE&slots=6&each_day=true")).await.ok().text();
+    assert!(german.contains("Send windows of the local week: DE"), "{german}");
+    assert_ne!(german, server.get(&format!("{chart}?segment=country%3DDE")).await.ok().text());
+    let nobody = server.get(&format!("{chart}?segment=country%3DXX")).await.problem(StatusCode::NOT_FOUND);
+    assert!(nobody.contains("country=XX") && nobody.contains("DE"), "{nobody}");
+    for (parameters, named) in [("segment=country", "country=VALUE"), ("slots=0", "0 windows"), ("by=country", "segment=")] {
+        let refused = server.get(&format!("{chart}?{parameters}")).await.problem(StatusCode::BAD_REQUEST);
+        assert!(refused.contains(named), "{parameters}: {refused}");
+    }
+}

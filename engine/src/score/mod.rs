@@ -10,8 +10,7 @@
 //!   experiment whose [`arms`] were drawn at random;
 //! - [`model`]: a model as it is kept; [`drift`]: whether features and scores are still what they were;
 //! - [`apply`]: from a model to a file; [`economics`], [`eligibility`], [`life_cycle`], [`segments`]: what is in it;
-//! - [`feature_table`]: the features alone; [`units`]: the same from a table with one row a unit;
-//! - [`jobs`]: lists of scores that are made in the background, as the store keeps them.
+//! - [`feature_table`]: the features alone; [`units`]: the same from a table with one row a unit.
 //!
 //! **Architecture invariant:** nothing that features are counted from lies after their moment.
 
@@ -24,7 +23,6 @@ mod economics;
 mod eligibility;
 mod feature_table;
 pub mod features;
-mod jobs;
 mod labels;
 pub mod learn;
 mod life_cycle;
@@ -43,8 +41,6 @@ pub use apply::{AudienceSummary, IneligibleCount, ScoreSummary, check_score_requ
 pub use drift::{Drift, FeatureDrift};
 pub use economics::PolicyProfit;
 pub use feature_table::{FeatureColumn, FeatureTable, known_features, write_features};
-pub(crate) use jobs::drop_finished_jobs;
-pub use jobs::{JobResult, JobState, ScoreJob};
 pub use life_cycle::LIFE_CYCLE_DAYS;
 pub use model::{
     MODEL_FORMAT, ModelSummary, OtherModel, OtherUplift, PropensityScorer, ScoreModel, Scorer, Training, UpliftScorer,

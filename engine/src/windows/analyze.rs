@@ -9,12 +9,11 @@ use super::answer::{
     WindowsPlan, WindowsRecommendation,
 };
 use super::cells::{Clicks, Table, count};
-use super::holidays::Holidays;
 use super::legal::{LEGAL_NOTE, LegalMask};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
 use super::timing::sooner_or_more;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::stats::Estimate;
 use crate::stats::send_windows::{
@@ -25,6 +24,8 @@ use crate::stats::send_windows::{
 /// Assumed of a plan where nothing is known of the response yet.
 const USUAL_CLICK_RATE: f64 = 0.08;
 
+/// So many values are named where one is asked for that is not there.
+const SHOWN_SEGMENTS: usize = 10;
 /// Said of a segment that took no part in any comparison.
 const NOTHING_OF_SEGMENT: &str = "no message of this segment went out in a window that was drawn, or that can be compared \
                                   with others: what holds for other segments need not hold for it";
@@ -36,6 +37,44 @@ const NOTHING_OF_SEGMENT: &str = "no message of this segment went out in a windo
 pub async fn analyze_windows(session: &QuerySession, request: &WindowsRequest) -> Result<Vec<WindowsAnswer>> {
     let known = Known::of(session, request).await?;
     known.answers(session, request).await
+}
+
+/// The answer for all recipients, or for the one segment that `column=value` says of each of its columns; `column=` is for
+/// those without a value.
+///
+/// # Errors
+/// As [`analyze_windows`], and when there are no such recipients.
+pub async fn analyze_one_segment(
+    session: &QuerySession,
+    request: &WindowsRequest,
+    segment: &[String],
+) -> Result<WindowsAnswer> {
+    let mut by = Vec::new();
+    let mut wanted = Vec::new();
+    for condition in segment {
+        let Some((column, value)) = condition.split_once('=') else {
+            return Err(EngineError::usage(format!(
+                "the segment \"{condition}\" is no column and value: write {condition}=VALUE"
+            )));
+        };
+        by.push(column.trim().to_owned());
+        wanted.push(value.trim());
+    }
+    let answers = analyze_windows(session, &WindowsRequest { by: by.clone(), ..request.clone() }).await?;
+    let values = |answer: &WindowsAnswer| -> Vec<String> {
+        answer.by.values().map(|value| value.as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let known: Vec<String> = answers.iter().take(SHOWN_SEGMENTS).map(|answer| values(answer).join(" and ")).collect();
+    let found = answers.into_iter().find(|answer| values(answer) == wanted);
+    found.ok_or_else(|| match (known.is_empty(), by.is_empty()) {
+        (true, _) | (_, true) => EngineError::NotFound("there are no messages to compare windows by".to_owned()),
+        _ => EngineError::NotFound(format!(
+            "there are no recipients with {}: of {} there are {}",
+            segment.join(" and "),
+            by.join(" and "),
+            known.join(", ")
+        )),
+    })
 }
 
 /// All that an answer is made of.
@@ -50,12 +89,7 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) async fn of(session: &QuerySession, request: &WindowsRequest) -> Result<Self> {
         request.check(session).await?;
-        let slots = Slots::new(request.windows_a_day, request.days)?;
-        let mut holidays = Holidays::built_in()?;
-        if let Some(own) = &request.holidays {
-            holidays = holidays.with_file(&own.text, &own.name)?;
-        }
-        let legal = LegalMask::new(request.legal_hours.as_ref())?;
+        let (slots, holidays, legal) = request.rules()?;
         let table = count(session, request, &slots, &holidays).await?;
         Ok(Self { slots, table, legal, is_of_one_campaign: request.campaign.is_some() })
     }

@@ -42,7 +42,7 @@ mod timing;
 mod user_file;
 pub mod zones;
 
-pub use analyze::analyze_windows;
+pub use analyze::{analyze_one_segment, analyze_windows};
 pub use answer::{
     DayEffectShown, OtherObjective, WindowName, WindowOfWeek, WindowsAnswer, WindowsIdentification, WindowsLevel,
     WindowsPlan, WindowsRecommendation,
@@ -51,7 +51,8 @@ pub use cells::LeftOut;
 pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
 pub(crate) use legal::{LegalByPlace, LegalMask};
 pub use recipients::{
-    HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, write_recipient_windows,
+    HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, check_recipient_windows,
+    write_recipient_windows,
 };
 pub use request::{Objective, OwnFile, OwnRules, WindowsRequest};
 pub use schedule::{ReasonCount, ScheduleRequest, ScheduleSummary, WindowLoad, schedule_list};

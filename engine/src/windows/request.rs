@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::slots::{DEFAULT_PER_DAY, DayGroups};
+use super::cells::of_campaign;
+use super::holidays::Holidays;
+use super::legal::LegalMask;
+use super::slots::{DEFAULT_PER_DAY, DayGroups, Slots};
 use crate::error::{EngineError, Result};
 use crate::facts::OUTCOMES;
 use crate::query::QuerySession;
@@ -13,6 +16,8 @@ use crate::stats::send_windows::WindowOutcome;
 
 /// Columns of the facts that tell when a message was sent, or how that was drawn.
 const TIMES: [&str; 6] = ["sent_at", "scheduled_at", "sent_date", "local_hour", "local_weekday", "send_propensity"];
+/// The longest time that an outcome may take.
+const MOST_HORIZON_DAYS: u32 = 365;
 /// Columns with another value for each message or recipient.
 const NAMES: [&str; 2] = ["message_id", "recipient_id"];
 
@@ -96,8 +101,9 @@ impl OwnRules {
     }
 }
 
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq)]
+/// What is asked for. In JSON every member has a default, and one that is not known is an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WindowsRequest {
     /// One campaign alone.
     pub campaign: Option<String>,
@@ -106,10 +112,13 @@ pub struct WindowsRequest {
     /// What a window is to be good for.
     pub objective: Objective,
     /// Windows between 09:00 and 21:00 of a day.
+    #[serde(rename = "slots")]
     pub windows_a_day: u32,
     /// Which days share their windows.
+    #[serde(rename = "each_day")]
     pub days: DayGroups,
-    /// Days from the send within which the outcome has to come; that of attribution where nothing is said.
+    /// Days from the send within which the outcome has to come, 1 to 365; that of attribution where nothing is said.
+    #[serde(rename = "horizon")]
     pub horizon_days: Option<u32>,
     /// What an opt-out costs, in the currency of the margins, for the objective profit.
     pub opt_out_cost: f64,
@@ -139,11 +148,38 @@ impl Default for WindowsRequest {
 }
 
 impl WindowsRequest {
-    /// Refuses an amount that is none, and columns that segments cannot be made of.
-    pub(crate) async fn check(&self, session: &QuerySession) -> Result<()> {
+    /// Refuses numbers out of their range and rule files with an error.
+    pub(crate) fn check_values(&self) -> Result<()> {
         if !(self.opt_out_cost.is_finite() && self.opt_out_cost >= 0.0) {
             let cost = self.opt_out_cost;
             return Err(EngineError::usage(format!("an opt-out cannot cost {cost}: give an amount of zero or more")));
+        }
+        if let Some(days) = self.horizon_days.filter(|days| !(1..=MOST_HORIZON_DAYS).contains(days)) {
+            return Err(EngineError::usage(format!("horizon {days} is not between 1 and {MOST_HORIZON_DAYS} days")));
+        }
+        self.rules().map(drop)
+    }
+
+    /// The windows of the week, the holidays and the law that are asked for.
+    pub(super) fn rules(&self) -> Result<(Slots, Holidays, LegalMask)> {
+        let slots = Slots::new(self.windows_a_day, self.days)?;
+        let mut holidays = Holidays::built_in()?;
+        if let Some(own) = &self.holidays {
+            holidays = holidays.with_file(&own.text, &own.name)?;
+        }
+        Ok((slots, holidays, LegalMask::new(self.legal_hours.as_ref())?))
+    }
+
+    /// The same, and refuses a campaign that is not there and columns that segments cannot be made of.
+    pub(crate) async fn check(&self, session: &QuerySession) -> Result<()> {
+        self.check_values()?;
+        if let Some(wanted) = &self.campaign {
+            let any = format!("SELECT 1 FROM message_facts AS f WHERE {} LIMIT 1", of_campaign(self));
+            if !session.has_rows(&any).await? {
+                return Err(EngineError::NotFound(format!(
+                    "there is no campaign \"{wanted}\": `sendlift report --by campaign_id` lists them"
+                )));
+            }
         }
         let grouping = Grouping::resolve(session, &self.by, "UTC").await?;
         let columns = grouping.columns();

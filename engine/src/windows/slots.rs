@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use jiff::civil::{DateTime, Weekday};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::stats::send_windows::WindowSlot;
@@ -21,14 +22,27 @@ pub(super) const DAY: u16 = 24 * 60;
 /// When the first and the last of the equal windows begins and ends, in minutes.
 const EQUAL_WINDOWS: Range<u16> = 9 * 60..21 * 60;
 
-/// Which days of the week share their windows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which days of the week share their windows. In JSON whether each day stands by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
 pub enum DayGroups {
     /// Monday to Friday, Saturday, Sunday.
     #[default]
     Week,
     /// Every day of the week alone.
     Days,
+}
+
+impl From<bool> for DayGroups {
+    fn from(each_day: bool) -> Self {
+        if each_day { Self::Days } else { Self::Week }
+    }
+}
+
+impl From<DayGroups> for bool {
+    fn from(days: DayGroups) -> Self {
+        days == DayGroups::Days
+    }
 }
 
 const GROUPS_OF_THE_WEEK: [(&str, &[Weekday]); 3] = [

@@ -21,7 +21,7 @@ use std::path::Path;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt as _;
 use itertools::Itertools as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::analyze::Known;
 use super::answer::{WindowsIdentification, WindowsLevel};
@@ -39,12 +39,23 @@ use places::{IdRange, Places};
 use writer::Writer;
 
 /// What is asked of the windows of each recipient.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecipientWindowsRequest {
-    /// What windows are compared by; `by` are columns of the contacts.
+    /// What windows are compared by; `by` are columns of the contacts. Its members stand beside the other in JSON.
+    #[serde(flatten)]
     pub windows: WindowsRequest,
     /// A row for each legal window of a recipient, not one a recipient.
     pub every_window: bool,
+}
+
+/// Looks at what is asked for before any work is done: numbers, rule files, the campaign and the columns.
+///
+/// # Errors
+/// When it cannot be.
+pub async fn check_recipient_windows(session: &QuerySession, request: &RecipientWindowsRequest) -> Result<()> {
+    let asked = &request.windows;
+    asked.check(session).await?;
+    ContactColumns::of(session, &asked.by, session.as_of.as_microsecond()).await.map(drop)
 }
 
 /// What was written.

@@ -29,9 +29,9 @@ use crate::error::{EngineError, Result};
 use crate::event::{Identity, Log};
 use crate::facts::refresh;
 use crate::ingest::identity::{IdentityHasher, looks_like_address};
+use crate::jobs::drop_finished_jobs;
 use crate::query::{QuerySession, quoted};
 use crate::report::drop_rollups;
-use crate::score::drop_finished_jobs;
 use crate::settings::Settings;
 use crate::store::{CORRECTIONS, MESSAGE_FACTS, QUARANTINE, Store};
 

@@ -1,5 +1,5 @@
-//! Lists of scores that are made in the background: what was asked for, what became of it, and the file, as the store
-//! keeps them.
+//! Files that are made in the background, scores or the windows of each recipient: what was asked for, what became of it,
+//! and the file, as the store keeps them.
 //!
 //! A job is one JSON file of the folder `_jobs`, named by its id and replaced as a whole whenever it changes. Its result
 //! lies beside it under the same name with the ending of its format, and only when all of it is there. Who runs jobs, in
@@ -22,13 +22,13 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
-use super::apply::{ScoreSummary, score};
-use super::request::ScoreRequest;
 use crate::error::{EngineError, Result};
 use crate::generate::OutputFormat;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::QuerySession;
+use crate::score::{ModelChoice, ScoreModel, ScoreRequest, check_score_request, score};
 use crate::store::Store;
+use crate::windows::{RecipientWindowsRequest, check_recipient_windows, write_recipient_windows};
 
 /// Where jobs are kept, a folder of the store that Delta readers do not look into.
 const FOLDER: &str = "_jobs";
@@ -71,15 +71,67 @@ impl JobState {
     }
 }
 
-/// A list of scores that was asked for.
+/// What a job may be asked to make.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ScoreJob {
+#[serde(tag = "kind", content = "request", rename_all = "snake_case")]
+pub enum JobRequest {
+    /// Scores of the recipients.
+    Score(Box<ScoreRequest>),
+    /// The windows of each recipient.
+    RecipientWindows(Box<RecipientWindowsRequest>),
+}
+
+impl JobRequest {
+    /// What its file is called, before the id.
+    #[must_use]
+    pub const fn file_stem(&self) -> &'static str {
+        match self {
+            Self::Score(_) => "scores",
+            Self::RecipientWindows(_) => "windows",
+        }
+    }
+
+    /// Refuses what can be seen to be wrong without the logs.
+    fn check_values(&self) -> Result<()> {
+        match self {
+            Self::Score(request) => request.check(),
+            Self::RecipientWindows(request) => request.windows.check_values(),
+        }
+    }
+
+    /// Makes the file and says in JSON what is in it.
+    async fn make(&self, session: &QuerySession, file: &FilePath, progress: &dyn Progress) -> Result<Value> {
+        Ok(match self {
+            Self::Score(request) => serde_json::to_value(score(session, request, file, progress).await?)?,
+            Self::RecipientWindows(request) => {
+                serde_json::to_value(write_recipient_windows(session, request, file, progress).await?)?
+            }
+        })
+    }
+}
+
+impl From<ScoreRequest> for JobRequest {
+    fn from(request: ScoreRequest) -> Self {
+        Self::Score(Box::new(request))
+    }
+}
+
+impl From<RecipientWindowsRequest> for JobRequest {
+    fn from(request: RecipientWindowsRequest) -> Self {
+        Self::RecipientWindows(Box::new(request))
+    }
+}
+
+/// A file that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
     /// Its id: 32 hexadecimal digits.
     pub id: String,
     /// Where it is.
     pub state: JobState,
-    /// What was asked for.
-    pub request: ScoreRequest,
+    /// What was asked for: the members `kind` and `request` in JSON.
+    #[serde(flatten)]
+    pub request: JobRequest,
     /// The format of the file.
     pub format: OutputFormat,
     /// When it was asked for.
@@ -91,7 +143,8 @@ pub struct ScoreJob {
     /// How often whoever ran it ended before it did.
     #[serde(default)]
     pub interruptions: u32,
-    /// What was scored, once it is done: a [`ScoreSummary`].
+    /// What is in the file, once it is done: a [`ScoreSummary`](crate::score::ScoreSummary) or a
+    /// [`RecipientWindowsSummary`](crate::windows::RecipientWindowsSummary).
     pub summary: Option<Value>,
     /// Why it failed, in the words of whoever ran it.
     pub error: Option<Value>,
@@ -107,14 +160,20 @@ pub struct JobResult {
     pub content: BoxStream<'static, Result<Bytes>>,
 }
 
-impl ScoreJob {
+impl Job {
     /// A job that waits for its turn. Under the same key it has the same id; without one its id is random. `now` is the
     /// clock.
     ///
     /// # Errors
-    /// As [`ScoreRequest::check`].
-    pub fn new(request: ScoreRequest, format: OutputFormat, key: Option<&str>, now: Timestamp) -> Result<Self> {
-        request.check()?;
+    /// When the request cannot be, whatever the logs hold.
+    pub fn new(
+        request: impl Into<JobRequest>,
+        format: OutputFormat,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let request = request.into();
+        request.check_values()?;
         let asked = digest(&serde_json::to_vec(&(&request, format))?);
         let id = match key {
             Some(key) => digest(key.as_bytes()),
@@ -189,11 +248,28 @@ impl ScoreJob {
         Ok(jobs)
     }
 
-    /// Makes the scores of a session's store and puts the file beside the job. The job itself is kept by the caller.
+    /// Looks at what is asked for before any work is done: columns, conditions, the campaign or experiment, the saved model.
     ///
     /// # Errors
-    /// As [`score`], and when the file cannot be put there.
-    pub async fn run(&self, session: &QuerySession, progress: &dyn Progress) -> Result<ScoreSummary> {
+    /// When it cannot be.
+    pub async fn check(&self, session: &QuerySession) -> Result<()> {
+        match &self.request {
+            JobRequest::Score(request) => {
+                if let (ModelChoice::Saved(id), Some(store)) = (&request.model, &session.store) {
+                    ScoreModel::of(store, id).await?;
+                }
+                check_score_request(session, request).await
+            }
+            JobRequest::RecipientWindows(request) => check_recipient_windows(session, request).await,
+        }
+    }
+
+    /// Makes the file from a session's store and puts it beside the job; gives what is in it, in JSON. The job itself is kept
+    /// by the caller.
+    ///
+    /// # Errors
+    /// As [`score`] or [`write_recipient_windows`], and when the file cannot be put there.
+    pub async fn run(&self, session: &QuerySession, progress: &dyn Progress) -> Result<Value> {
         let Some(store) = &session.store else {
             return Err(EngineError::usage("a job is kept in a store: there is none beside log files"));
         };
@@ -201,7 +277,7 @@ impl ScoreJob {
         let folder = store.folder().map(|folder| folder.join(FOLDER));
         let work = self.work_folder(folder.as_deref())?;
         let file = work.path().join(self.result_name());
-        let summary = score(session, &self.request, &file, progress).await?;
+        let summary = self.request.make(session, &file, progress).await?;
         check_cancelled(progress)?;
         match (folder, objects) {
             (Some(folder), _) => {
@@ -299,7 +375,7 @@ fn remove_folder(folder: &FilePath) -> Result<()> {
 
 /// Removes every job that is finished, with its file: they name recipients.
 pub(crate) async fn drop_finished_jobs(store: &Store) -> Result<()> {
-    for job in ScoreJob::list(store).await? {
+    for job in Job::list(store).await? {
         if job.state.is_finished() {
             job.remove(store).await?;
         }
@@ -343,9 +419,9 @@ mod tests {
 
     use super::*;
 
-    fn job(key: Option<&str>, horizon_days: u32) -> ScoreJob {
+    fn job(key: Option<&str>, horizon_days: u32) -> Job {
         let request = ScoreRequest { horizon_days, ..ScoreRequest::default() };
-        ScoreJob::new(request, OutputFormat::Csv, key, Timestamp::UNIX_EPOCH).unwrap()
+        Job::new(request, OutputFormat::Csv, key, Timestamp::UNIX_EPOCH).unwrap()
     }
 
     fn store(folder: &TempDir) -> Store {
@@ -365,12 +441,12 @@ mod tests {
     async fn a_job_is_kept_changed_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        assert!(ScoreJob::list(&store).await.unwrap().is_empty());
+        assert!(Job::list(&store).await.unwrap().is_empty());
         let mut kept = job(None, 14);
         kept.put(&store).await.unwrap();
         kept.state = JobState::Done;
         kept.put(&store).await.unwrap();
-        assert_eq!(ScoreJob::of(&store, &kept.id).await.unwrap(), Some(kept.clone()));
+        assert_eq!(Job::of(&store, &kept.id).await.unwrap(), Some(kept.clone()));
         assert!(kept.result(&store).await.unwrap().is_none());
 
         let path = folder.path().join(FOLDER).join(kept.result_name());
@@ -381,10 +457,10 @@ mod tests {
         assert_eq!(pieces.concat(), b"recipient_id\n");
 
         std::fs::write(folder.path().join(FOLDER).join("0123456789abcdef0123456789abcdef.json"), "{").unwrap();
-        assert_eq!(ScoreJob::list(&store).await.unwrap(), [kept.clone()]);
+        assert_eq!(Job::list(&store).await.unwrap(), [kept.clone()]);
         drop_finished_jobs(&store).await.unwrap();
         assert!(!path.exists());
-        assert_eq!(ScoreJob::of(&store, &kept.id).await.unwrap(), None);
+        assert_eq!(Job::of(&store, &kept.id).await.unwrap(), None);
         kept.remove(&store).await.unwrap();
     }
 
