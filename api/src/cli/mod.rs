@@ -66,6 +66,18 @@ impl Context {
         Store::open(&self.store)
     }
 
+    /// The store, which has to be there.
+    fn existing_store(&self) -> Result<Store> {
+        let store = self.store()?;
+        if store.folder().is_some_and(|folder| !folder.exists()) {
+            return Err(EngineError::usage(format!(
+                "there is no store at {}: ingest logs into it first (sendlift ingest sends=sends.csv), or name another with --store",
+                self.store
+            )));
+        }
+        Ok(store)
+    }
+
     /// How to print.
     fn output(&self) -> Result<Format> {
         self.format.as_deref().map_or(Ok(Format::Table), str::parse)
@@ -82,15 +94,7 @@ impl Context {
     /// A session whose queries run on the cluster that is named, or in this process.
     async fn session_on(&self, cluster: Option<&str>, at: Option<At>) -> Result<QuerySession> {
         let execution = Execution::at(cluster)?;
-        let store = self.store()?;
-        if let Some(folder) = store.folder()
-            && !folder.exists()
-        {
-            return Err(EngineError::usage(format!(
-                "there is no store at {}: ingest logs into it first (sendlift ingest sends=sends.csv), or name another with --store",
-                self.store
-            )));
-        }
+        let store = self.existing_store()?;
         QuerySession::open_on(&Source::Store(store, at), self.settings(), self.now, &execution).await
     }
 

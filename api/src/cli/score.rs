@@ -54,6 +54,7 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
             id => ModelChoice::Saved(id.to_owned()),
         },
         control: arguments.control.clone(),
+        treatment: arguments.treatment.clone(),
         target: arguments.target.as_deref().unwrap_or("conversion").parse::<Target>()?,
         horizon_days: arguments.horizon.unwrap_or(30),
         as_of: moment(arguments.as_of.as_deref())?,
@@ -109,8 +110,8 @@ async fn run_units(context: &Context, arguments: &ScoreArguments, units: &str) -
         )
         .into());
     }
-    if arguments.control.is_some() && arguments.arm.is_none() {
-        return Err(EngineError::usage("--control is an arm: name the column of arms with --arm").into());
+    if (arguments.control.is_some() || arguments.treatment.is_some()) && arguments.arm.is_none() {
+        return Err(EngineError::usage("--control and --treatment are arms: name the column of arms with --arm").into());
     }
     let is_saved = !["propensity", "uplift"].contains(&arguments.model.as_str());
     let target = match &arguments.target {
@@ -235,6 +236,22 @@ fn print_quality(learner: &str, quality: &PredictionQuality, rows: &mut Rows) {
     ]);
 }
 
+/// What was predicted and what came, by tenths of the units that a model was judged on.
+fn print_tenths(quality: &PredictionQuality) -> anyhow::Result<()> {
+    let mut rows = Rows::new(&["tenth of the score", "units", "predicted", "came true", "lift", "of all outcomes"], 1);
+    for tenth in &quality.lift {
+        rows.push(vec![
+            Cell::from(tenth.decile.to_string()),
+            Cell::count(tenth.units),
+            Cell::from(format!("{:.4}", tenth.mean_predicted)),
+            Cell::from(amount(&tenth.observed, 4)),
+            Cell::from(amount(&tenth.lift, 2)),
+            Cell::from(tenth.captured.map(|share| format!("{:.1} %", share * 100.0))),
+        ]);
+    }
+    rows.print(Format::Table)
+}
+
 fn print_model(model: &ScoreModel) -> anyhow::Result<()> {
     let training = &model.training;
     say!("model {} · {} · {} units, {} with the outcome", model.id, model.method(), training.units, training.outcomes);
@@ -254,6 +271,7 @@ fn print_model(model: &ScoreModel) -> anyhow::Result<()> {
                 print_quality(&format!("{} (not chosen)", other.learner.name()), &other.quality, &mut rows);
             }
             rows.print(Format::Table)?;
+            print_tenths(&scorer.quality)?;
         }
         Scorer::Uplift(scorer) => {
             say!(
@@ -326,7 +344,7 @@ pub(super) async fn features(context: &Context, arguments: &FeaturesArguments) -
 }
 
 pub(super) async fn models(context: &Context, arguments: &ModelsArguments) -> anyhow::Result<()> {
-    let store = context.store()?;
+    let store = context.existing_store()?;
     match &arguments.command {
         ModelsCommand::List => list(context, &ScoreModel::list(&store).await?),
         ModelsCommand::Show { id } => {

@@ -34,6 +34,9 @@ pub(super) struct ScoreArguments {
     /// For uplift: the arm to measure against [default: those held out]
     #[arg(long, value_name = "ARM")]
     pub(super) control: Option<String>,
+    /// For uplift: the arm to compare with the control [default: all others together, with --units the only other]
+    #[arg(long, value_name = "ARM")]
+    pub(super) treatment: Option<String>,
     /// For uplift: the margin of a conversion [default: the mean of the logs]
     #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     pub(super) margin: Option<f64>,
@@ -87,9 +90,6 @@ pub(super) struct ScoreArguments {
     /// With --units: the column of the arms, to learn what the other arm adds to --control
     #[arg(long, value_name = "COLUMN", requires = "units", requires = "control")]
     pub(super) arm: Option<String>,
-    /// With --arm: the arm to compare with the control, where there are several
-    #[arg(long, value_name = "ARM", requires = "arm")]
-    pub(super) treatment: Option<String>,
     /// With --units: columns that are no features, such as what was measured after the outcome
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', requires = "units")]
     pub(super) exclude: Vec<String>,

@@ -35,7 +35,7 @@ async fn add(context: &Context, name: &str, predicate: &str) -> anyhow::Result<(
 
 async fn list(context: &Context) -> anyhow::Result<()> {
     let format = context.output()?;
-    let segments = SegmentDefinition::all(&context.store()?).await?;
+    let segments = SegmentDefinition::all(&context.existing_store()?).await?;
     if format == Format::Json {
         return print_json(&segments);
     }
@@ -87,7 +87,7 @@ async fn show(context: &Context, name: &str) -> anyhow::Result<()> {
 
 async fn remove(context: &Context, name: &str) -> anyhow::Result<()> {
     let format = context.output()?;
-    SegmentDefinition::remove(&context.store()?, name).await?;
+    SegmentDefinition::remove(&context.existing_store()?, name).await?;
     match format {
         Format::Json => print_json(&serde_json::json!({ "removed": name })),
         Format::Csv => {

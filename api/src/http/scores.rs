@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<AppState> {
 /// The body says what is asked; everything has a default. `model`: "propensity" (unless given), {"uplift": {"experiment":
 /// ID}} or {"saved": ID}. `target`: "conversion" (unless given), "click", "`opt_out`", "churn" or {"event": NAME}, within
 /// `horizon_days` (30) after `as_of` (the end of the logs). `filter`: a condition in SQL on the contacts' columns and the
-/// features. `by`: columns to sum up. `control`, `economics` (`margin`, `part_cost`, `opt_out_value`), `text`, `budget`,
+/// features. `by`: columns to sum up. `control`, `treatment`, `economics` (`margin`, `part_cost`, `opt_out_value`), `text`, `budget`,
 /// `max_recipients`: for an audience by uplift. `eligibility` (`channel`, `purpose`, `frequency_cap`, `frequency_days`,
 /// `legal_hours`), `include_ineligible`, `seed`. `format` of the file: parquet (unless given), csv, ndjson or arrow.
 #[utoipa::path(

@@ -88,7 +88,7 @@ async fn scores_are_made_in_the_background_and_fetched() {
     server.get("/v1/models/none").await.problem(StatusCode::NOT_FOUND);
 
     let body = json!({
-        "as_of": AS_OF, "model": { "saved": model }, "include_ineligible": true, "format": "csv"
+        "as_of": "2026-05-20", "model": { "saved": model }, "include_ineligible": true, "format": "csv"
     });
     let second = accepted(&ask(&server, &body).await);
     let job = done(&server, &second).await;

@@ -288,7 +288,9 @@ async fn the_chart_of_windows_takes_what_the_answer_takes() {
     assert_ne!(german, server.get(&format!("{chart}?segment=country%3DDE")).await.ok().text());
     let nobody = server.get(&format!("{chart}?segment=country%3DXX")).await.problem(StatusCode::NOT_FOUND);
     assert!(nobody.contains("country=XX") && nobody.contains("DE"), "{nobody}");
-    for (parameters, named) in [("segment=country", "country=VALUE"), ("slots=0", "0 windows"), ("by=country", "segment=")] {
+    for (parameters, named) in
+        [("segment=country", "country=VALUE"), ("slots=0", "0 windows"), ("by=country", "segment=")]
+    {
         let refused = server.get(&format!("{chart}?{parameters}")).await.problem(StatusCode::BAD_REQUEST);
         assert!(refused.contains(named), "{parameters}: {refused}");
     }

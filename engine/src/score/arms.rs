@@ -3,6 +3,7 @@
 
 use arrow::array::{Array as _, AsArray as _};
 
+use super::request::ScoreRequest;
 use crate::error::{EngineError, Result};
 use crate::facts::{DAY_MICROSECONDS, LATEST_FIRST};
 use crate::query::{QuerySession, text_literal};
@@ -33,11 +34,13 @@ pub(super) struct Arms {
 }
 
 impl Arms {
-    /// The arms of an experiment of the log of assignments, against a control or those held out.
+    /// The arms of an experiment of the log of assignments: the treatment that is asked for or all there are, against the
+    /// control that is asked for or those held out.
     ///
     /// # Errors
     /// When there is no such arm, nobody to compare with, or the sizes are not those that were planned.
-    pub(super) async fn of(session: &QuerySession, experiment: &str, control: Option<&str>) -> Result<Self> {
+    pub(super) async fn of(session: &QuerySession, experiment: &str, request: &ScoreRequest) -> Result<Self> {
+        let (control, treatment) = (request.control.as_deref(), request.treatment.as_deref());
         let latest = format!(
             "SELECT recipient_id, min(arm) AS arm, bool_or(coalesce(is_holdout, FALSE)) AS held_out, \
              min(arrow_cast(assigned_at, 'Int64')) AS assigned, min(propensity) AS propensity FROM (\
@@ -51,15 +54,13 @@ impl Arms {
             Some(control) => arm.name == control,
             None => arm.held_out,
         };
-        if let Some(control) = control
-            && !names.contains(&control)
-        {
-            return Err(EngineError::usage(format!(
-                "\"{experiment}\" has no arm \"{control}\"; it has {}",
-                names.join(", ")
-            )));
+        let unknown = [control, treatment].into_iter().flatten().find(|name| !names.contains(name));
+        if let Some(unknown) = unknown {
+            let names = names.join(", ");
+            return Err(EngineError::usage(format!("\"{experiment}\" has no arm \"{unknown}\"; it has {names}")));
         }
-        let is_treatment = |arm: &Arm| !is_control(arm) && !arm.held_out;
+        let is_treatment =
+            |arm: &Arm| !is_control(arm) && !arm.held_out && treatment.is_none_or(|treatment| arm.name == treatment);
         let (controls, treatments): (Vec<&Arm>, Vec<&Arm>) = (
             arms.iter().filter(|arm| is_control(arm)).collect(),
             arms.iter().filter(|arm| is_treatment(arm)).collect(),
@@ -72,12 +73,23 @@ impl Arms {
             )));
         }
         if treatments.is_empty() {
-            return Err(EngineError::refused(format!("\"{experiment}\" has no arm but its control")));
+            return Err(match treatment {
+                Some(treatment) => EngineError::usage(format!(
+                    "\"{treatment}\" is what the others are compared with, and cannot be the treatment as well"
+                )),
+                None => EngineError::refused(format!("\"{experiment}\" has no arm but its control")),
+            });
         }
         let list = |arms: &[&Arm]| arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>().join(", ");
         let sum = |arms: &[&Arm]| arms.iter().map(|arm| arm.n).sum::<f64>();
         let planned = |arms: &[&Arm]| arms.iter().map(|arm| arm.propensity).sum::<Option<f64>>();
-        let mut notes = Vec::new();
+        let mut notes = left_out(session, experiment).await?;
+        if treatments.len() > 1 {
+            notes.push(format!(
+                "the arms {} are taken together: which of them is better for whom is not told; --treatment ARM takes one",
+                list(&treatments)
+            ));
+        }
         let differ = controls.iter().chain(&treatments).all(|arm| arm.differing);
         if differ && arms.len() > 2 {
             return Err(EngineError::refused(format!(
@@ -176,6 +188,24 @@ struct Arm {
     propensity: Option<f64>,
     /// Whether it is known of all of them, and differs.
     differing: bool,
+}
+
+/// Who was assigned and is not compared, in words.
+async fn left_out(session: &QuerySession, experiment: &str) -> Result<Vec<String>> {
+    let query = format!(
+        "SELECT count(*) FILTER (WHERE arms > 1) * 1.0, count(*) FILTER (WHERE arms = 0) * 1.0 FROM (\
+         SELECT recipient_id, count(DISTINCT arm) AS arms FROM assignments WHERE experiment_id = {} GROUP BY recipient_id)",
+        text_literal(experiment)
+    );
+    let found = session.collect(&query).await?;
+    let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
+    let mut notes = Vec::new();
+    for (column, what) in [(0, "are in several arms"), (1, "have no arm")] {
+        if let Some(n) = cell_number(batch, column, 0)?.filter(|n| *n > 0.0) {
+            notes.push(format!("{n} recipients of \"{experiment}\" {what} and are left out"));
+        }
+    }
+    Ok(notes)
 }
 
 async fn read_arms(session: &QuerySession, assignments: &str) -> Result<Vec<Arm>> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::model::{ScoreModel, Scorer};
-use super::request::{ScoreRequest, Target};
+use super::request::{ModelChoice, ScoreRequest, Target};
 use crate::error::Result;
 use crate::event::Log;
 use crate::event::message_parts::measure;
@@ -68,6 +68,23 @@ impl MessageProfit {
     }
 }
 
+/// What of a request's amounts this model can make little or nothing of.
+fn without_use(request: &ScoreRequest, model: &ScoreModel) -> Option<&'static str> {
+    let asked = &request.economics;
+    let has_amounts = asked.margin.is_some() || asked.part_cost.is_some() || asked.opt_out_value > 0.0;
+    let is_saved = matches!(request.model, ModelChoice::Saved(_));
+    match &model.scorer {
+        Scorer::Propensity(_) if has_amounts || request.text.is_some() => Some(
+            "a margin, a cost, a text or the value of an opt-out say what a message is worth, which takes what it adds: score \
+             with --model uplift",
+        ),
+        Scorer::Uplift(_) if asked.opt_out_value > 0.0 && model.opt_out.is_none() && is_saved => Some(
+            "this model was trained without a value of opt-outs: their probability is the share of all messages for everybody",
+        ),
+        Scorer::Propensity(_) | Scorer::Uplift(_) => None,
+    }
+}
+
 /// The amounts of a request, those not given taken from the logs.
 pub(super) struct MessageEconomics {
     /// None where an amount is not known.
@@ -83,6 +100,7 @@ impl MessageEconomics {
         at: i64,
     ) -> Result<Self> {
         let mut notes = Vec::new();
+        notes.extend(without_use(request, model).map(str::to_owned));
         let Scorer::Uplift(scorer) = &model.scorer else { return Ok(Self { profit: None, notes }) };
         // Of a table of units one message each is taken.
         let messages = scorer.messages.unwrap_or(1.0);

@@ -3,14 +3,17 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::permission::PermissionRules;
+use crate::store::At;
 use crate::windows::OwnFile;
 
-/// Days ahead at most: ten years.
-const LONGEST_HORIZON: u32 = 3_650;
+/// Days ahead at most.
+const LONGEST_HORIZON: u32 = 730;
+/// Days that a frequency cap looks back at most: ten years.
+const LONGEST_LOOK_BACK: u32 = 3_650;
 /// Amounts at most, far from where numbers end.
 const LARGEST_AMOUNT: f64 = 1e15;
 
@@ -153,11 +156,14 @@ pub struct ScoreRequest {
     pub model: ModelChoice,
     /// The arm that an uplift is measured against; those held out where there is none here.
     pub control: Option<String>,
+    /// The arm whose uplift is measured; all but the control together where there is none here.
+    pub treatment: Option<String>,
     /// What it predicts; a saved model says so itself.
     pub target: Target,
     /// Days ahead.
     pub horizon_days: u32,
     /// The moment that features are counted up to; the end of the logs where there is none.
+    #[serde(deserialize_with = "moment_or_day")]
     pub as_of: Option<Timestamp>,
     /// A condition in SQL on the columns of the contacts and on features: whom to score.
     pub filter: Option<String>,
@@ -184,6 +190,7 @@ impl Default for ScoreRequest {
         Self {
             model: ModelChoice::Propensity,
             control: None,
+            treatment: None,
             target: Target::Conversion,
             horizon_days: 30,
             as_of: None,
@@ -204,7 +211,7 @@ impl ScoreRequest {
     /// Refuses numbers that mean nothing.
     ///
     /// # Errors
-    /// For a horizon of no days or of decades, for amounts below zero or not finite, and for a channel that there is not.
+    /// For a horizon of no days or of more than two years, for amounts below zero or not finite, and for a channel that there is not.
     pub fn check(&self) -> Result<()> {
         if !(1..=LONGEST_HORIZON).contains(&self.horizon_days) {
             return Err(EngineError::usage(format!(
@@ -223,18 +230,29 @@ impl ScoreRequest {
                 return Err(EngineError::usage(format!("{name} is an amount from zero to {LARGEST_AMOUNT:e}")));
             }
         }
-        if !(1..=LONGEST_HORIZON).contains(&self.eligibility.frequency_days) {
+        if !(1..=LONGEST_LOOK_BACK).contains(&self.eligibility.frequency_days) {
             return Err(EngineError::usage(format!(
-                "the frequency cap looks back {} days: give 1 to {LONGEST_HORIZON}",
+                "the frequency cap looks back {} days: give 1 to {LONGEST_LOOK_BACK}",
                 self.eligibility.frequency_days
             )));
         }
         self.eligibility.permission()?;
-        if !matches!(self.model, ModelChoice::Uplift { .. }) && self.control.is_some() {
+        if !matches!(self.model, ModelChoice::Uplift { .. }) && (self.control.is_some() || self.treatment.is_some()) {
             return Err(EngineError::usage(
-                "a control is what an uplift is measured against: ask for one with --model uplift, or leave it out",
+                "a control and a treatment are the arms of an uplift: ask for one with --model uplift, or leave them out",
             ));
         }
         Ok(())
+    }
+}
+
+/// A moment, or a day for its beginning in UTC, as on the command line.
+fn moment_or_day<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    match text.parse::<At>() {
+        Ok(At::Time(moment)) => Ok(Some(moment)),
+        Ok(At::Version(_)) | Err(_) => {
+            Err(serde::de::Error::custom(format!("\"{text}\" is no moment: write 2026-05-20 or 2026-05-20T12:00:00Z")))
+        }
     }
 }

@@ -140,22 +140,17 @@ async fn train(request: &UnitScoreRequest, progress: &dyn Progress) -> Result<Sc
     for name in [&request.unit, &request.target].into_iter().chain(arm_column).chain(&request.exclude) {
         check_column(&schema, &request.units, name)?;
     }
-    let names: Vec<String> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .filter(|name| {
-            ![&request.unit, &request.target].contains(&name)
-                && arm_column != Some(name)
-                && !request.exclude.contains(name)
-        })
-        .collect();
+    let named = [&request.unit, &request.target];
+    let no_feature =
+        |name: &String| named.contains(&name) || arm_column == Some(name) || request.exclude.contains(name);
+    let all = schema.fields().iter().map(|field| field.name());
+    let names: Vec<String> = all.filter(|name| !no_feature(name)).cloned().collect();
     if names.is_empty() {
         return Err(EngineError::usage(format!("{} has no column that could be a feature", request.units.name)));
     }
     progress.at("reading units", 0, None);
     check_units(&session, &request.units, &request.unit).await?;
-    let outcome = format!("arrow_cast({}, 'Float64')", quoted(&request.target));
+    let outcome = outcome_sql(&schema, &request.target);
     check_outcomes(&session, request, &outcome).await?;
     let sides = match &request.arm {
         Some((column, control)) => Some(sides_of(&session, request, column, control).await?),
@@ -169,6 +164,7 @@ async fn train(request: &UnitScoreRequest, progress: &dyn Progress) -> Result<Sc
         _ => "TRUE".to_owned(),
     };
     let total = count(&session, &format!("SELECT count(*) FROM units WHERE {in_arms}")).await?;
+    let all = count(&session, "SELECT count(*) FROM units").await?;
     let draw = Draw::of(total, request.seed);
     let treated = match (&arm, &sides) {
         (Some(arm), Some(sides)) => format!("{arm} = {}", text_literal(&sides.treatment)),
@@ -200,6 +196,14 @@ async fn train(request: &UnitScoreRequest, progress: &dyn Progress) -> Result<Sc
     drop(batches);
     let target = Target::Event(request.target.clone());
     let table = UnitTable { features, outcome, treated };
+    if let (Some(sides), 1..) = (&sides, all - total) {
+        notes.push(format!(
+            "{} units are neither in \"{}\" nor in \"{}\", and are not learnt from",
+            all - total,
+            sides.treatment,
+            sides.control
+        ));
+    }
     let learnt = match sides {
         Some(sides) => table.uplift(&target, sides, request.seed, progress)?,
         None => table.propensity(&target, progress)?,
@@ -306,6 +310,27 @@ async fn check_units(session: &QuerySession, input: &Input, unit: &str) -> Resul
     Ok(())
 }
 
+/// SQL of an outcome as a number; of a column of texts also where these are words for yes and no.
+fn outcome_sql(schema: &SchemaRef, target: &str) -> String {
+    let column = quoted(target);
+    let is_text = schema.field_with_name(target).is_ok_and(|field| {
+        matches!(
+            field.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..)
+        )
+    });
+    if !is_text {
+        return format!("arrow_cast({column}, 'Float64')");
+    }
+    let text = format!("lower(trim(arrow_cast({column}, 'Utf8')))");
+    let list = |words: [&str; 6]| words.map(text_literal).join(", ");
+    format!(
+        "CASE WHEN {text} IN ({}) THEN 1.0 WHEN {text} IN ({}) THEN 0.0 END",
+        list(["1", "1.0", "true", "yes", "t", "是"]),
+        list(["0", "0.0", "false", "no", "f", "否"])
+    )
+}
+
 /// Refuses outcomes that are not 0 or 1 throughout.
 async fn check_outcomes(session: &QuerySession, request: &UnitScoreRequest, outcome: &str) -> Result<()> {
     let wrong =
@@ -319,7 +344,7 @@ async fn check_outcomes(session: &QuerySession, request: &UnitScoreRequest, outc
             })?;
     if wrong > 0 {
         return Err(EngineError::refused(format!(
-            "{wrong} units of {} have neither 0 nor 1 in \"{}\": a score is the probability of an outcome that each unit has or has \
+            "{wrong} units of {} have neither 0 nor 1 (nor true or false, yes or no) in \"{}\": a score is the probability of an outcome that each unit has or has \
              not",
             request.units.name, request.target
         )));

@@ -54,7 +54,7 @@ pub(super) async fn check_experiment(
     experiment: Option<&str>,
 ) -> Result<()> {
     let experiment = chosen_experiment(session, experiment).await?;
-    Arms::of(session, &experiment, request.control.as_deref()).await.map(|_| ())
+    Arms::of(session, &experiment, request).await.map(|_| ())
 }
 
 /// Trains a model on an experiment of the store.
@@ -77,7 +77,7 @@ pub(super) async fn train(
         }
     };
     let experiment = chosen_experiment(session, experiment).await?;
-    let arms = Arms::of(session, &experiment, request.control.as_deref()).await?;
+    let arms = Arms::of(session, &experiment, request).await?;
     let horizon = i64::from(request.horizon_days) * DAY_MICROSECONDS;
     if arms.last + horizon > as_of.as_microsecond() {
         return Err(EngineError::refused(format!(

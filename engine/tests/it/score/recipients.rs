@@ -401,6 +401,12 @@ async fn arms_that_were_both_sent_to_tell_a_variant_and_no_audience() {
         if arm == "A" || recipient % 3 == 0 {
             writeln!(assignments, "lopsided,{id},{arm},false,2026-03-12T00:00:00Z,0.5").unwrap();
         }
+        let third = ["A", "B", "C"][usize::from(draw(recipient, 6) < 0.5) + usize::from(draw(recipient, 7) < 0.5)];
+        writeln!(assignments, "three,{id},{third},false,2026-03-12T00:00:00Z,").unwrap();
+        if recipient < 10 {
+            writeln!(assignments, "three,{id},{},false,2026-03-12T00:00:00Z,", if third == "A" { "B" } else { "A" })
+                .unwrap();
+        }
     }
     truth.store.ingest(&[(Log::Assignments, &assignments)]).await;
     let of = |experiment: &str| ScoreRequest {
@@ -417,6 +423,18 @@ async fn arms_that_were_both_sent_to_tell_a_variant_and_no_audience() {
     for (variant, uplift) in texts(&scores, "variant").iter().zip(numbers(&scores, "uplift")) {
         assert_eq!(variant, if uplift.unwrap() > 0.0 { "B" } else { "A" });
     }
+    // Of three arms the others are taken together, unless one is named.
+    let (summary, scores) = scored(&truth, &of("three"), "together.parquet").await;
+    for told in ["the arms B, C are taken together", "10 recipients of \"three\" are in several arms"] {
+        assert!(summary.notes.iter().any(|note| note.contains(told)), "{told}: {:?}", summary.notes);
+    }
+    assert!(texts(&scores, "variant").iter().all(|variant| variant == "∅"));
+    let named = |arm: &str| ScoreRequest { treatment: Some(arm.to_owned()), ..of("three") };
+    let (summary, scores) = scored(&truth, &named("C"), "named.parquet").await;
+    assert!(!summary.notes.iter().any(|note| note.contains("taken together")), "{:?}", summary.notes);
+    assert!(texts(&scores, "variant").iter().all(|variant| ["A", "C"].contains(&variant.as_str())));
+    assert!(refused(&truth, &named("D")).await.contains("has no arm \"D\"; it has A, B, C"));
+    assert!(refused(&truth, &named("A")).await.contains("cannot be the treatment as well"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

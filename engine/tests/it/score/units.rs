@@ -76,6 +76,33 @@ async fn a_table_of_units_is_scored_and_another_by_the_model_that_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn outcomes_in_words_are_outcomes_and_units_of_no_arm_are_counted() {
+    let store = TestStore::new();
+    let table = unit_table(0..4_000);
+    let mut files = Vec::new();
+    for (name, yes, no) in
+        [("1.csv", "1", "0"), ("2.csv", " Yes", "no"), ("3.csv", "TRUE", "false"), ("4.csv", "是", "否")]
+    {
+        let words = table.replace(",1\n", &format!(",{yes}\n")).replace(",0\n", &format!(",{no}\n"));
+        let out = store.folder.path().join(name);
+        let (summary, _) = score_units(&unit_request(&words, "bought"), None, &out, &Quiet).await.unwrap();
+        files.push((summary.model.training.outcomes, std::fs::read(&out).unwrap()));
+    }
+    assert!(files.iter().all(|file| *file == files[0]));
+    assert!(files[0].0 > 500, "{}", files[0].0);
+
+    let mut asked = unit_request(&table, "bought");
+    asked.arm = Some(("arm".to_owned(), "none".to_owned()));
+    let unassigned = table.replacen(",sent,", ",,", 100);
+    asked.units = Input::memory("units.csv", Bytes::from(unassigned));
+    let out = store.folder.path().join("uplift.csv");
+    let (summary, _) = score_units(&asked, None, &out, &Quiet).await.unwrap();
+    let told = "100 units are neither in \"sent\" nor in \"none\", and are not learnt from";
+    assert!(summary.notes.iter().any(|note| note == told), "{:?}", summary.notes);
+    assert_eq!(summary.model.training.units, 3_900);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whom_a_message_moves_is_worth_more_than_who_buys_anyway() {
     const AUDIENCE: usize = 2_000;
     const MARGIN: f64 = 10.0;
@@ -135,8 +162,8 @@ async fn a_table_of_units_that_cannot_be_learnt_from_is_told() {
     for (asked, words) in [
         (unit_request(&none_bought, "bought"), "0 of 2000 units to learn from have the outcome"),
         (unit_request(&constant, "bought"), "tells its units apart: left out, for every unit has the same value: x"),
-        (unit_request(&table, "x"), "have neither 0 nor 1 in \"x\""),
-        (unit_request(&table, "group"), "is not an outcome of 0 or 1"),
+        (unit_request(&table, "x"), "have neither 0 nor 1 (nor true or false, yes or no) in \"x\""),
+        (unit_request(&table, "group"), "2000 units of units.csv have neither 0 nor 1"),
         (unit_request(&table, "sold"), "has no column \"sold\"; it has id, x, group, arm, bought"),
         (
             with(&|asked| asked.arm = Some(("arm".to_owned(), "held".to_owned()))),
