@@ -22,9 +22,12 @@ fn a_plan_answers_what_is_left_out() {
     assert_eq!(effect["n_per_arm"], 1094);
     assert!((effect["minimum_detectable_effect"].as_f64().unwrap() - 0.05).abs() < 1e-4, "{effect}");
 
-    // statsmodels 0.15.0, NormalIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8) is 1004.65; half of it with R² 0.5.
+    // statsmodels 0.15.0, TTestIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8) is 1005.62; half of it with R² 0.5.
     let mean = "--metric mean --mean 10 --standard-deviation 4 --difference -0.5 --format json";
-    assert_eq!(json(&plan(mean))["n_per_arm"], 1005);
+    assert_eq!(json(&plan(mean))["n_per_arm"], 1006);
+    // Few units: the t test needs 17 an arm where σ were known 16 would do (statsmodels: 16.71).
+    let few = "--metric mean --mean 10 --standard-deviation 4 --difference 4 --format json";
+    assert_eq!(json(&plan(few))["n_per_arm"], 17);
     assert_eq!(json(&plan(&format!("{mean} --variance-removed 0.5")))["n_per_arm"], 503);
     let always = json(&plan("--metric proportion --baseline 0.2 --difference 0.05 --sequential --format json"));
     assert_eq!(always["n_per_arm"], 2095);

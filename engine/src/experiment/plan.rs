@@ -446,7 +446,7 @@ mod tests {
 
     #[test]
     fn means_days_and_covariates() {
-        // statsmodels 0.15.0, NormalIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8) is 1004.65 (as stats::plan_campaign).
+        // statsmodels 0.15.0, TTestIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8) is 1005.62 (as stats::plan_campaign).
         let mean = PlanRequest {
             variance: Some(16.0),
             effect: Some(PlannedEffect::Difference(-0.5)),
@@ -454,7 +454,7 @@ mod tests {
             ..PlanRequest::new(MetricKind::Mean)
         };
         let plan = plan_experiment(&mean).unwrap();
-        assert_eq!((plan.n_per_arm, plan.days), (1005, Some(21)));
+        assert_eq!((plan.n_per_arm, plan.days), (1006, Some(21)));
         let less = plan_experiment(&PlanRequest { variance_removed: 0.5, ..mean.clone() }).unwrap();
         assert_eq!(less.n_per_arm, 503);
         let in_time =

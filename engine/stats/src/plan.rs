@@ -8,19 +8,23 @@
 //!
 //! ```text
 //! n = (z_{α/2} √(2 p̄ q̄) + z_β √(p₁ q₁ + p₂ q₂))² / δ²     two proportions
-//! n = 2 σ² (z_{α/2} + z_β)² / δ²                            two means
+//! n = 2 σ² (z_{α/2} + z_β)² / δ²                            two means, if σ were known
 //! ```
 //!
-//! The normal approximation serves both; the t test needs a unit or two more below some thirty an arm. A lift is
-//! planned for as the difference it makes, baseline × lift: the tests of this crate give the same verdict on either.
+//! For means that is where the search begins: the t test that will be made has 2 (n − 1) degrees of freedom, and its
+//! power is that of the noncentral t distribution with δ √(n / 2 σ²). It needs about z²/4 units more. A lift is planned for as the difference it makes, baseline × lift: the tests of this crate give the same verdict on either.
 
-use crate::distribution::normal;
+use crate::distribution::{noncentral_t, normal, students_t};
 use crate::error::{StatsError, check_alpha, check_finite, check_positive, check_power, check_probability};
 use crate::numeric::count;
-use crate::root::last_inside;
+use crate::root::{find_root, last_inside};
 
 /// More units than this are not a plan.
 const MOST_UNITS: f64 = 1e18;
+/// Units of an arm that have a spread.
+const LEAST_FOR_A_SPREAD: u64 = 2;
+/// By so much power may fall short in the last digits, so that the detectable difference of n units needs n units again.
+const ROUNDING: f64 = 1e-11;
 
 /// Units needed in each arm to find a change of a proportion from `baseline` to `baseline + difference` with `power`.
 ///
@@ -103,11 +107,30 @@ pub fn units_for_means(variance: f64, difference: f64, alpha: f64, power: f64) -
     if difference == 0.0 {
         return Err(StatsError::InvalidDifference { difference, baseline: 0.0 });
     }
-    Spread::of_means(variance)?.units(difference, alpha, power)
+    let if_known = Spread::of_means(variance)?.units(difference, alpha, power)?;
+    if degrees_of_freedom(if_known) >= noncentral_t::NORMAL_FROM {
+        return Ok(if_known);
+    }
+    let is_enough = |n_per_arm: u64| {
+        n_per_arm >= LEAST_FOR_A_SPREAD && power_of_t(variance, difference, n_per_arm, alpha) >= power - ROUNDING
+    };
+    // The formula leaves out the wrong side, so that it may be above what is needed as well as below.
+    let (mut too_few, mut enough) = (if_known / 2, if_known.max(LEAST_FOR_A_SPREAD));
+    while !is_enough(enough) {
+        (too_few, enough) = (enough, 2 * enough);
+    }
+    if is_enough(too_few) {
+        too_few = 1;
+    }
+    while enough - too_few > 1 {
+        let middle = u64::midpoint(too_few, enough);
+        if is_enough(middle) { enough = middle } else { too_few = middle }
+    }
+    Ok(enough)
 }
 
 /// Power, 0 to 1, to find a `difference` of means with `n_per_arm` units in each arm, when values vary by `variance`
-/// within each arm. With no difference it is alpha; with no units, zero.
+/// within each arm. With no difference it is alpha; below two units an arm, which leave no spread to test by, zero.
 ///
 /// # Errors
 ///
@@ -116,11 +139,12 @@ pub fn units_for_means(variance: f64, difference: f64, alpha: f64, power: f64) -
 pub fn power_for_means(variance: f64, difference: f64, n_per_arm: u64, alpha: f64) -> Result<f64, StatsError> {
     check_alpha(alpha)?;
     check_finite("the difference", difference)?;
-    Ok(Spread::of_means(variance)?.power(difference, n_per_arm, alpha))
+    check_positive("the variance", variance)?;
+    Ok(if n_per_arm < LEAST_FOR_A_SPREAD { 0.0 } else { power_of_t(variance, difference, n_per_arm, alpha) })
 }
 
 /// The smallest difference of means, without its sign and in the metric's units, that `n_per_arm` units in each arm
-/// find with `power`; none without units.
+/// find with `power`; none below two units an arm. Zero where the power is not above alpha.
 ///
 /// # Errors
 ///
@@ -135,7 +159,31 @@ pub fn detectable_difference_for_means(
     check_alpha(alpha)?;
     check_power(power)?;
     let needed = Spread::of_means(variance)?.distance_needed(alpha, power);
-    Ok((n_per_arm > 0).then(|| needed / count(n_per_arm).sqrt()))
+    if n_per_arm < LEAST_FOR_A_SPREAD {
+        return Ok(None);
+    }
+    if power <= alpha {
+        return Ok(Some(0.0));
+    }
+    let excess = |difference: f64| power_of_t(variance, difference, n_per_arm, alpha) - power;
+    let mut high = 2.0 * needed.abs().max((2.0 * variance).sqrt()) / count(n_per_arm).sqrt();
+    while excess(high) < 0.0 {
+        high *= 2.0;
+    }
+    Ok(Some(find_root(excess, 0.0, high)))
+}
+
+/// Power of the two-sided t test of two arms of two units or more each.
+fn power_of_t(variance: f64, difference: f64, n_per_arm: u64, alpha: f64) -> f64 {
+    let degrees_of_freedom = degrees_of_freedom(n_per_arm);
+    let noncentrality = difference.abs() * (count(n_per_arm) / (2.0 * variance)).sqrt();
+    let critical = students_t::critical_value(alpha, degrees_of_freedom);
+    noncentral_t::two_sided_power(critical, degrees_of_freedom, noncentrality)
+}
+
+/// Of two arms of equal size.
+fn degrees_of_freedom(n_per_arm: u64) -> f64 {
+    2.0 * (count(n_per_arm) - 1.0)
 }
 
 /// Standard deviation of √n × (difference of the arms' averages), if nothing differs and if the planned difference is
@@ -228,21 +276,35 @@ mod tests {
 
     #[test]
     fn power_agrees_with_statsmodels() {
-        // statsmodels 0.15.0: power_proportions_2indep(0.05, 0.20, 1094).power and NormalIndPower().power.
+        // statsmodels 0.15.0: power_proportions_2indep(0.05, 0.20, 1094).power and TTestIndPower().power.
         let power = power_for_proportions(0.20, 0.05, 1094, 0.05).unwrap();
         assert_close(power, 0.800094592050161, 1e-10);
-        let power = power_for_means(16.0, 0.5, 500, 0.05).unwrap();
-        assert_close(power, 0.5066074738354689, 1e-9);
-        // Mean 10, variance 3909.99977, a lift of 5 %: a difference of 0.5.
-        let power = power_for_means(3909.99977, 0.5, 133333, 0.05).unwrap();
-        assert_close(power, 0.5416953611057457, 1e-9);
+        for (variance, difference, n, expected) in [
+            (16.0, 0.5, 500, 0.5058490771205512),
+            (1.0, 1.0, 16, 0.7813977924664225),
+            (1.0, 1.0, 17, 0.8070367151472196),
+            (1.0, 2.0, 2, 0.21830707484678244),
+            // Mean 10, variance 3909.99977, a lift of 5 %: a difference of 0.5.
+            (3909.99977, 0.5, 133333, 0.5416924118830935),
+        ] {
+            assert_close(power_for_means(variance, difference, n, 0.05).unwrap(), expected, 1e-9);
+        }
     }
 
     #[test]
     fn units_for_means_agree_with_statsmodels() {
-        // statsmodels 0.15.0: NormalIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8) is 1004.65.
-        assert_eq!(units_for_means(16.0, 0.5, 0.05, 0.8), Ok(1005));
-        assert_eq!(units_for_means(16.0, -0.5, 0.05, 0.8), Ok(1005));
+        // statsmodels 0.15.0: TTestIndPower().solve_power(difference / deviation, alpha=alpha, power=power) is 1005.62, 16.71,
+        // 5.09, 3.62, 120.71.
+        for (variance, difference, alpha, power, expected) in [
+            (16.0, 0.5, 0.05, 0.8, 1006),
+            (16.0, -0.5, 0.05, 0.8, 1006),
+            (1.0, 1.0, 0.05, 0.8, 17),
+            (1.0, 2.0, 0.05, 0.8, 6),
+            (1.0, 3.0, 0.05, 0.9, 4),
+            (4.0, 1.0, 0.01, 0.9, 121),
+        ] {
+            assert_eq!(units_for_means(variance, difference, alpha, power), Ok(expected), "{variance} {difference}");
+        }
     }
 
     #[test]
@@ -251,9 +313,11 @@ mod tests {
         assert_close(rise, 0.05, 1e-3);
         assert!(rise <= 0.05);
         assert_eq!(units_for_proportions(0.20, rise, 0.05, 0.8), Ok(1094));
-        // SciPy 1.17.1: (norm.isf(0.025) + norm.isf(0.2)) * sqrt(2 * 16 / 500).
-        let difference = detectable_difference_for_means(16.0, 500, 0.05, 0.8).unwrap().unwrap();
-        assert_close(difference, 0.7087512278637278, 1e-12);
+        // SciPy 1.17.1: brentq over the power by nct, as in tests/oracle/plan_campaign.py.
+        for (variance, n, expected) in [(16.0, 500, 0.7094332892745557), (1.0, 5, 2.024439339384543)] {
+            let difference = detectable_difference_for_means(variance, n, 0.05, 0.8).unwrap().unwrap();
+            assert_close(difference, expected, 1e-8);
+        }
     }
 
     #[test]
@@ -261,13 +325,14 @@ mod tests {
         assert_eq!(detectable_difference_for_proportions(0.5, 2, 0.05, 0.8), Ok(None));
         assert_eq!(detectable_difference_for_proportions(0.5, 0, 0.05, 0.8), Ok(None));
         assert_eq!(detectable_difference_for_proportions(1.0, 100, 0.05, 0.8), Ok(None));
-        assert_eq!(detectable_difference_for_means(1.0, 0, 0.05, 0.8), Ok(None));
-        assert_eq!(power_for_means(1.0, 1.0, 0, 0.05), Ok(0.0));
+        assert_eq!(detectable_difference_for_means(1.0, 1, 0.05, 0.8), Ok(None));
+        assert_eq!(detectable_difference_for_means(1.0, 9, 0.05, 0.05), Ok(Some(0.0)));
+        assert_eq!(power_for_means(1.0, 1.0, 1, 0.05), Ok(0.0));
     }
 
     #[test]
     fn power_without_a_difference_is_alpha() {
-        assert_close(power_for_means(4.0, 0.0, 100, 0.05).unwrap(), 0.05, 1e-12);
+        assert_close(power_for_means(4.0, 0.0, 100, 0.05).unwrap(), 0.05, 1e-10);
         assert_close(power_for_proportions(0.3, 0.0, 100, 0.05).unwrap(), 0.05, 1e-12);
         assert_close(power_for_proportions(0.0, 1.0, 10, 0.05).unwrap(), 1.0, 0.0);
     }

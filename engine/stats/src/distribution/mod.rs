@@ -5,5 +5,6 @@
 //! NaN that enters leaves as a NaN, and the checking of input is the callers'.
 
 pub mod chi_squared;
+pub mod noncentral_t;
 pub mod normal;
 pub mod students_t;

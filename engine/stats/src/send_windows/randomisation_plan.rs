@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn amounts_are_planned_by_their_variance() {
         let request = RandomisationRequest::usual(PlannedResponse::Amount { mean: -0.5, variance: 25.0 });
-        // 2 × 25 × (1.96 + 0.84)² / 0.05².
-        assert_eq!(request.plan(2).unwrap().sends_per_window, 156_978);
+        // 2 × 25 × (1.96 + 0.84)² / 0.05² = 156,978, and 1.96² / 4 for the t test.
+        assert_eq!(request.plan(2).unwrap().sends_per_window, 156_979);
     }
 
     #[test]

@@ -33,7 +33,8 @@ fn tests_of_part_of_a_list_agree_with_scipy() {
 
 #[test]
 fn units_agree_with_scipy() {
-    // Rounded up: one unit apart where rounding falls on either side of a whole number.
+    // Rounded up: one unit apart where rounding falls on either side of a whole number, of a plain design, which covariates
+    // and looks multiply by at most two.
     for case in cases(include_str!("../oracle/fixtures/campaign_units.csv")) {
         let metric = match case.text("kind") {
             "mean" => PlannedMetric::Mean { variance: case.value("variance") },
@@ -54,7 +55,7 @@ fn units_agree_with_scipy() {
         };
         let needed = design.units(case.value("difference")).unwrap();
         case.check("each", Some(needed.comparison_alpha), 1e-7, 0.0);
-        let allowed = 1 + case.count("per_arm") / 10_000_000;
+        let allowed = 2 + case.count("per_arm") / 10_000_000;
         assert!(needed.per_arm.abs_diff(case.count("per_arm")) <= allowed, "{design:?} {needed:?}");
     }
 }

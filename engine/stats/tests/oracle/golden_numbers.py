@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize, stats
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import NormalIndPower
+from statsmodels.stats.power import TTestIndPower
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
     power_proportions_2indep,
@@ -199,13 +199,13 @@ def planning():
         needed = (z_alpha * if_nothing_differs + z_beta * if_planned) ** 2 / (second - first) ** 2
         show(f"n per arm {first} to {second}", needed)
     show("power 0.20 to 0.25, n 1094", power_proportions_2indep(0.05, 0.20, 1094).power)
-    show("n per arm, means, difference 0.5 variance 16", NormalIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8))
-    show("power, means, difference 0.5 variance 16 n 500", NormalIndPower().power(0.5 / 4, 500, 0.05))
+    show("n per arm, means, difference 0.5 variance 16", TTestIndPower().solve_power(0.5 / 4, alpha=0.05, power=0.8))
+    show("power, means, difference 0.5 variance 16 n 500", TTestIndPower().power(0.5 / 4, 500, 0.05))
     show(
         "power, mean 10 variance 3909.99977, n 133333, lift 5 %",
-        NormalIndPower().power(0.5 / 3909.99977**0.5, 133333, 0.05),
+        TTestIndPower().power(0.5 / 3909.99977**0.5, 133333, 0.05),
     )
-    show("detectable, means, variance 16 n 500 (one tail)", (z_alpha + z_beta) * (2 * 16 / 500) ** 0.5)
+    show("detectable, means, variance 16 n 500", 4 * TTestIndPower().solve_power(nobs1=500, alpha=0.05, power=0.8))
 
 
 if __name__ == "__main__":
