@@ -401,7 +401,7 @@ fn print_segments(analysis: &ExperimentAnalysis) -> anyhow::Result<()> {
                     Cell::from(comparison.arm.as_str()),
                     Cell::count(units),
                 ];
-                cells.extend(comparison_cells(metric, comparison).map(Cell::from));
+                cells.extend(segment_cells(metric, comparison).map(Cell::from));
                 rows.push(cells);
             }
         }
@@ -443,6 +443,18 @@ fn comparison_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [St
         p_value(found.p_value),
         p_value(comparison.p_value_adjusted),
     ]
+}
+
+/// The same of a segment: of the exact test where its small counts have that one decide, since no line below tells it.
+fn segment_cells(metric: &MetricAnalysis, comparison: &ArmsComparison) -> [String; 4] {
+    let plain = comparison_cells(metric, comparison);
+    let Some((found, p_value)) = comparison.exact.as_ref().and_then(|found| Some((found, found.p_value?))) else {
+        return plain;
+    };
+    let [difference, lift, ..] = plain;
+    let difference = found.difference.as_ref().map_or(difference, |exact| difference_in_words(metric.kind, exact));
+    let adjusted = found.p_value_adjusted.map_or_else(|| "-".to_owned(), p_value_in_words);
+    [difference, lift, format!("{} exact", p_value_in_words(p_value)), adjusted]
 }
 
 /// One record a comparison, for CSV.

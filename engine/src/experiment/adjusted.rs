@@ -71,7 +71,18 @@ fn rows_of<'a>(covariates: &'a Covariates, arm: &str) -> Option<Vec<&'a [f64]>> 
 }
 
 fn result_of(found: Adjusted, covariates: &Covariates) -> AdjustedResult {
-    let used = found.covariates_used.iter().filter_map(|place| covariates.names.get(*place)).cloned().collect();
+    let named = |places: &[usize]| -> Vec<String> {
+        places.iter().filter_map(|place| covariates.names.get(*place)).cloned().collect()
+    };
+    let left_out: Vec<String> = [
+        ("as constant in an arm or a combination of others", &found.covariates_without_use),
+        ("as more than the units or the method allow", &found.covariates_beyond_the_limit),
+    ]
+    .into_iter()
+    .filter(|(_, places)| !places.is_empty())
+    .map(|(why, places)| format!("covariates left out {why}: {}", named(places).join(", ")))
+    .collect();
+    let used = named(&found.covariates_used);
     AdjustedResult {
         difference: found.comparison.difference,
         lift: found.comparison.lift,
@@ -81,7 +92,7 @@ fn result_of(found: Adjusted, covariates: &Covariates) -> AdjustedResult {
         covariates: used,
         decides: covariates.named && found.variance_removed.is_some(),
         method: found.comparison.method,
-        note: found.note,
+        note: if left_out.is_empty() { found.note } else { Some(left_out.join("; ")) },
     }
 }
 

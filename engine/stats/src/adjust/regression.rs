@@ -103,6 +103,12 @@ pub struct Adjusted {
     pub variance_removed: Option<f64>,
     /// The covariates that were used, counted from zero.
     pub covariates_used: Vec<usize>,
+    /// Those left out as constant in an arm or as a combination of others, counted from zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covariates_without_use: Vec<usize>,
+    /// Those left out as more than the units or the method allow, counted from zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covariates_beyond_the_limit: Vec<usize>,
     /// The control's slope on each covariate used.
     pub control_slopes: Vec<f64>,
     /// The treatment's slope on each covariate used: the same for CUPED.
@@ -216,6 +222,8 @@ fn without_test(effect: &Effect, alpha: f64, method: &str) -> Result<Adjusted, S
         degrees_of_freedom: None,
         variance_removed: None,
         covariates_used: Vec::new(),
+        covariates_without_use: Vec::new(),
+        covariates_beyond_the_limit: Vec::new(),
         control_slopes: Vec::new(),
         treatment_slopes: Vec::new(),
         note: None,
@@ -323,6 +331,10 @@ impl Arms {
             unadjusted.standard_error = Some(plain.standard_error);
             unadjusted.degrees_of_freedom = plain.degrees_of_freedom;
             unadjusted.variance_removed = Some(0.0);
+            if self.used.is_empty() {
+                unadjusted.covariates_without_use = self.left_out;
+                unadjusted.covariates_beyond_the_limit = self.too_many;
+            }
             unadjusted.note = note;
             return Ok(unadjusted);
         }
@@ -351,6 +363,8 @@ impl Arms {
             control_slopes: self.control.slopes,
             treatment_slopes: self.treatment.slopes,
             covariates_used: self.used,
+            covariates_without_use: self.left_out,
+            covariates_beyond_the_limit: self.too_many,
         })
     }
 
