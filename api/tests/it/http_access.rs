@@ -157,6 +157,7 @@ async fn the_contract_lists_every_path() {
         "/v1/segments",
         "/v1/segments/{name}",
         "/v1/windows",
+        "/v1/windows/recipients",
     ]);
     assert_eq!(listed, expected);
     assert!(document["components"]["securitySchemes"]["bearer"].is_object());

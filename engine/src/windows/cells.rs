@@ -43,7 +43,10 @@ pub struct LeftOut {
 
 /// SQL for a message whose window was drawn, among others, with a probability that was logged.
 pub(super) const WITH_PROPENSITY: &str = "(f.send_propensity > 0 AND f.send_propensity < 1)";
-/// SQL for the clock and the place of a message's recipient: where they differ, so may the windows that were drawn from.
+/// The columns that say where a message's recipient is.
+pub(super) const OF_PLACE: &str = "f.time_zone, f.country, f.region";
+/// SQL for the clock and the place of a message's recipient: where they differ, so may the windows that were drawn from. It
+/// is put together of groups by [`OF_PLACE`] (`f` again), and not message by message.
 pub(super) const PLACE: &str =
     "concat(coalesce(f.time_zone, ''), '|', coalesce(f.country, ''), '|', coalesce(f.region, ''))";
 
@@ -265,31 +268,36 @@ fn cells_query(
     // The local day is the UTC day, the one before or the one after: that which has the local day of the week.
     let local_date = "arrow_cast(f.sent_date, 'Int32') + ((f.local_weekday - CASE date_part('dow', f.sent_date) WHEN 0 THEN 7 \
                       ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
-    let groups: Vec<String> = [
-        "coalesce(f.campaign_id, '')".to_owned(),
-        format!("CASE WHEN d.campaign IS NULL THEN coalesce(f.time_zone, '') ELSE {PLACE} END"),
-        slots.sql("f.local_weekday", "f.local_hour"),
-        "coalesce(h.kind, 0)".to_owned(),
-    ]
-    .into_iter()
-    .chain(keys.iter().cloned())
-    .collect();
     // Within a campaign and place windows may still be drawn by more than is asked about here: one over the propensity makes
     // the messages of each window stand for all.
     let weight = format!("CASE WHEN d.campaign IS NULL THEN 1.0 ELSE 1.0 / {propensity} END");
-    let amounts = outcomes.iter().map(|value| format!("{weight} * ({value})), sum({weight} * ({value}) * ({value})"));
-    let sums: String =
-        amounts.chain([format!("{weight}), sum({weight} * {weight}")]).map(|sum| format!(", sum({sum})")).collect();
-    let positions: Vec<String> = (1..=groups.len()).map(|position| position.to_string()).collect();
-    format!(
-        "SELECT {}, count(*){sums} FROM message_facts AS f{} LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
+    let amounts = outcomes
+        .iter()
+        .flat_map(|value| [format!("{weight} * ({value})"), format!("{weight} * ({value}) * ({value})")]);
+    let amounts: Vec<String> = amounts.chain([weight.clone(), format!("{weight} * {weight}")]).collect();
+    let numbered = |kind: &str, n: usize| (0..n).map(|place| format!(", f.{kind}{place}")).collect::<String>();
+    let keys_as: String = keys.iter().enumerate().map(|(place, key)| format!(", {key} AS k{place}")).collect();
+    let sums_as: String =
+        amounts.iter().enumerate().map(|(place, amount)| format!(", sum({amount}) AS a{place}")).collect();
+    let sums: String = (0..amounts.len()).map(|place| format!(", sum(f.a{place})")).collect();
+    let ordinals = |n: usize| (1..=n).map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
+    // First by columns as they are, so that texts are put together once for many messages.
+    let by_columns = format!(
+        "SELECT f.campaign_id, {OF_PLACE}, d.campaign IS NULL AS is_chosen, {slot} AS slot, coalesce(h.kind, 0) AS kind{keys_as}, \
+         count(*) AS n{sums_as} FROM message_facts AS f{join} \
+         LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
          LEFT JOIN {drawn} AS d ON d.campaign = coalesce(f.campaign_id, '') \
-         WHERE {takes_part} AND (d.campaign IS NULL OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {} ORDER BY {}",
-        groups.join(", "),
-        grouping.join(),
-        positions.join(", "),
+         WHERE {takes_part} AND (d.campaign IS NULL OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {positions}",
+        slot = slots.sql("f.local_weekday", "f.local_hour"),
+        join = grouping.join(),
+        positions = ordinals(7 + keys.len())
+    );
+    format!(
+        "SELECT coalesce(f.campaign_id, ''), CASE WHEN f.is_chosen THEN coalesce(f.time_zone, '') ELSE {PLACE} END, f.slot, \
+         f.kind{keys}, sum(f.n){sums} FROM ({by_columns}) AS f GROUP BY {positions} ORDER BY {positions}",
+        keys = numbered("k", keys.len()),
         // Segments and zones have their numbers by this order, and random numbers by theirs.
-        positions.join(", ")
+        positions = ordinals(4 + keys.len())
     )
 }
 

@@ -14,7 +14,7 @@ use std::ops::AddAssign;
 use arrow::array::AsArray as _;
 use arrow::datatypes::{Float64Type, Int64Type};
 
-use super::cells::{PLACE, WITH_PROPENSITY, held_sql, texts};
+use super::cells::{OF_PLACE, PLACE, WITH_PROPENSITY, held_sql, texts};
 use super::slots::Slots;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
@@ -115,10 +115,11 @@ pub(super) async fn drawn(
     let named: Vec<String> = campaigns.iter().map(|name| text_literal(name)).collect();
     let query = format!(
         "SELECT coalesce(f.campaign_id, ''), {PLACE}, arrow_cast({}, 'Int64'), arrow_cast(f.local_weekday, 'Int64'), \
-         arrow_cast(f.local_hour, 'Int64'), arrow_cast(count(*), 'Float64'), sum(1 / f.send_propensity), \
-         sum((1 - f.send_propensity) / (f.send_propensity * f.send_propensity)) FROM message_facts AS f \
+         arrow_cast(f.local_hour, 'Int64'), arrow_cast(f.n, 'Float64'), f.inverse, f.variance FROM (\
+         SELECT f.campaign_id, {OF_PLACE}, f.local_weekday, f.local_hour, count(*) AS n, sum(1 / f.send_propensity) AS inverse, \
+         sum((1 - f.send_propensity) / (f.send_propensity * f.send_propensity)) AS variance FROM message_facts AS f \
          WHERE coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {} AND {WITH_PROPENSITY} \
-         GROUP BY 1, 2, 3, 4, 5",
+         GROUP BY f.campaign_id, {OF_PLACE}, f.local_weekday, f.local_hour) AS f",
         slots.sql("f.local_weekday", "f.local_hour"),
         named.join(", "),
         held_sql()

@@ -7,7 +7,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::analyze::Known;
 use super::answer::WindowName;
-use super::cells::{PLACE, WITH_PROPENSITY, takes_part, texts};
+use super::cells::{OF_PLACE, PLACE, WITH_PROPENSITY, takes_part, texts};
 use super::request::WindowsRequest;
 use crate::error::Result;
 use crate::query::{QuerySession, text_literal};
@@ -73,9 +73,11 @@ pub(super) async fn sooner_or_more(
         format!("CASE WHEN f.{moment} IS NULL OR {hours} < 0 THEN -1{cases} ELSE -1 END")
     };
     let query = format!(
-        "SELECT w, c, o, stratum, sum(weight), sum(weight * weight) FROM (SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, \
-         concat(coalesce(f.campaign_id, ''), '|', {PLACE}) AS stratum, 1 / f.send_propensity AS weight FROM message_facts AS f \
-         WHERE coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND {WITH_PROPENSITY} AND {}) GROUP BY w, c, o, stratum ORDER BY w, c, o, stratum",
+        "SELECT f.w, f.c, f.o, concat(coalesce(f.campaign_id, ''), '|', {PLACE}), sum(f.weights), sum(f.squares) FROM (\
+         SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, f.campaign_id, {OF_PLACE}, sum(1 / f.send_propensity) AS weights, \
+         sum(1 / (f.send_propensity * f.send_propensity)) AS squares FROM message_facts AS f \
+         WHERE coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND {WITH_PROPENSITY} AND {} GROUP BY 1, 2, 3, 4, 5, 6, 7) AS f \
+         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         chosen.join(", "),
         place("first_click_at"),
         place("opted_out_at"),

@@ -271,7 +271,7 @@ async fn what_cannot_be_scored_is_told() {
         (ScoreRequest { target: Target::Click, ..plain.clone() }, "there are no units to learn from: a score of click"),
         (ScoreRequest { horizon_days: 60, ..plain.clone() }, "ask for --horizon 43 at most"),
         (ScoreRequest { horizon_days: 0, ..plain.clone() }, "the horizon is 0 days"),
-        (ScoreRequest { horizon_days: 4_000_000_000, ..plain.clone() }, "give 1 to 3650"),
+        (ScoreRequest { horizon_days: 4_000_000_000, ..plain.clone() }, "give 1 to 730"),
         (
             ScoreRequest { economics: Economics { margin: Some(1e308), ..Economics::default() }, ..plain.clone() },
             "the margin is an amount",
