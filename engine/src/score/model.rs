@@ -55,6 +55,16 @@ pub struct PropensityScorer {
     pub other: Option<OtherModel>,
 }
 
+impl PropensityScorer {
+    /// Probabilities of the classifier as they were found to be right.
+    fn calibrated(&self, mut probabilities: Vec<f64>) -> Vec<f64> {
+        for probability in &mut probabilities {
+            *probability = self.calibration.apply(*probability);
+        }
+        probabilities
+    }
+}
+
 /// A model that was tried and not chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OtherModel {
@@ -212,33 +222,33 @@ impl ScoreModel {
     /// The score of each unit: a probability, or what a message adds to one.
     pub(crate) fn scores(&self, features: &FeatureMatrix) -> Vec<f64> {
         match &self.scorer {
-            Scorer::Propensity(scorer) => {
-                let mut scores = scorer.classifier.predict(features);
-                for score in &mut scores {
-                    *score = scorer.calibration.apply(*score);
-                }
-                scores
-            }
+            Scorer::Propensity(scorer) => scorer.calibrated(scorer.classifier.predict(features)),
             Scorer::Uplift(scorer) => scorer.model.predict(features),
         }
     }
 
-    /// How far each feature moved each unit's score, unit after unit: in log-odds for a probability, in units of the outcome
-    /// for what a message adds.
-    pub(crate) fn moved(&self, features: &FeatureMatrix) -> Vec<f64> {
-        let by_column = match &self.scorer {
-            Scorer::Propensity(scorer) => scorer.classifier.contributions(features),
-            Scorer::Uplift(scorer) => uplift_contributions(&scorer.model, features),
+    /// The score of each unit, and how far each feature moved it, unit after unit: in log-odds for a probability, in units
+    /// of the outcome for what a message adds.
+    pub(crate) fn explained(&self, features: &FeatureMatrix) -> (Vec<f64>, Vec<f64>) {
+        let (scores, by_column) = match &self.scorer {
+            Scorer::Propensity(scorer) => {
+                let (probabilities, by_column) = scorer.classifier.explain(features);
+                (scorer.calibrated(probabilities), by_column)
+            }
+            Scorer::Uplift(scorer) => (scorer.model.predict(features), uplift_contributions(&scorer.model, features)),
         };
         let feature_of = self.encoding.features();
         let (columns, count) = (features.columns(), self.encoding.columns.len());
+        if columns == count {
+            return (scores, by_column);
+        }
         let mut moved = vec![0.0; features.rows() * count];
         for (by_column, moved) in by_column.chunks(columns.max(1)).zip(moved.chunks_mut(count.max(1))) {
             for (value, feature) in by_column.iter().zip(&feature_of) {
                 moved[*feature] += value;
             }
         }
-        moved
+        (scores, moved)
     }
 
     /// The model in short.
@@ -368,7 +378,7 @@ fn uplift_contributions(model: &UpliftModel<Classifier, EffectModel>, features: 
     match model {
         // Log-odds of two models, where their difference is the nearest thing to a sum over features.
         UpliftModel::TLearner(model) => {
-            less(model.treated.contributions(features), model.control.contributions(features), (1.0, -1.0))
+            less(model.treated.explain(features).1, model.control.explain(features).1, (1.0, -1.0))
         }
         UpliftModel::XLearner(model) => less(
             model.from_control.contributions(features),

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use super::apply::reasons;
+use super::apply::{cores, reasons};
 use super::arms::Sides;
 use super::data::Draw;
 use super::deciles::Deciles;
@@ -420,20 +421,31 @@ async fn apply(
         quoted(&request.unit),
         columns.join(", ")
     );
-    let mut stream = session.sql(&query).await?.execute_stream().await?;
+    let shared = Arc::new(model.clone());
+    let scoring = move |batch: std::result::Result<RecordBatch, DataFusionError>| {
+        let model = Arc::clone(&shared);
+        async move {
+            let batch = batch?;
+            tokio::task::spawn_blocking(move || -> Result<_> {
+                let encoded = model.encoding.encode(&batch)?;
+                let (scores, moved) = model.explained(&encoded.matrix);
+                let told = reasons(&model.encoding.names(), &moved);
+                Ok((cast(batch.column(0), &DataType::Utf8)?, encoded, scores, told))
+            })
+            .await?
+        }
+    };
+    let mut parts = session.sql(&query).await?.execute_stream().await?.map(scoring).buffered(cores());
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
     let (mut ids, mut scores, mut told): (Vec<ArrayRef>, Vec<f64>, Vec<StringArray>) = Default::default();
-    let names = model.encoding.names();
-    while let Some(batch) = stream.next().await {
+    while let Some(part) = parts.next().await {
         check_cancelled(progress)?;
-        let batch = batch?;
-        let encoded = model.encoding.encode(&batch)?;
-        let part = model.scores(&encoded.matrix);
-        told.push(reasons(&names, &model.moved(&encoded.matrix)));
+        let (of_part, encoded, part, reasons) = part?;
+        told.push(reasons);
         unknown.add(&encoded.unknown);
         counts.add(&model.reference, &encoded.matrix, &part);
-        ids.push(cast(batch.column(0), &DataType::Utf8)?);
+        ids.push(of_part);
         scores.extend(part);
         progress.at("scoring", scores.len() as u64, None);
     }

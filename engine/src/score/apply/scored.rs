@@ -108,21 +108,29 @@ pub(super) async fn score_all(
         let days = f64::from(model.horizon_days) * 2.0;
         frame = frame.filter(col("days_since_conversion").lt(lit(days)))?;
     }
-    let mut stream = frame.execute_stream().await?;
     let schema = scored_schema();
     let mut file = TableFile::at(scored, Arc::clone(&schema))?;
     let shared = Arc::new(model.clone());
+    let scoring = {
+        let (shared, filter) = (Arc::clone(&shared), request.filter.clone());
+        move |batch: std::result::Result<RecordBatch, DataFusionError>| {
+            let (model, schema, filter) = (Arc::clone(&shared), Arc::clone(&schema), filter.clone());
+            async move {
+                let batch = batch.map_err(|error| match &filter {
+                    Some(filter) => untold(filter, error),
+                    None => error.into(),
+                })?;
+                tokio::task::spawn_blocking(move || score_batch(&model, &batch, schema)).await?
+            }
+        }
+    };
+    let mut parts = frame.execute_stream().await?.map(scoring).buffered(cores());
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| match &request.filter {
-            Some(filter) => untold(filter, error),
-            None => error.into(),
-        })?;
-        let (model, schema) = (Arc::clone(&shared), Arc::clone(&schema));
+    while let Some(part) = parts.next().await {
         check_cancelled(progress)?;
-        let part = tokio::task::spawn_blocking(move || score_batch(&model, &batch, schema)).await??;
+        let part: ScoredBatch = part?;
         unknown.add(&part.unknown);
         counts.add(&shared.reference, &part.features, &part.scores);
         scores.extend_from_slice(&part.scores);
@@ -140,6 +148,11 @@ pub(super) async fn score_all(
     notes.extend(unknown.notes(&model.encoding, "recipients")?);
     let drift = counts.finish(&model.reference)?;
     Ok(Scored { recipients: scores.len() as u64, deciles: Deciles::of(&mut scores), drift, notes })
+}
+
+/// Batches that are scored at a time: they come out in their order.
+pub(in crate::score) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A batch with its scores.
@@ -164,8 +177,8 @@ fn scored_schema() -> SchemaRef {
 
 fn score_batch(model: &ScoreModel, batch: &RecordBatch, schema: SchemaRef) -> Result<ScoredBatch> {
     let encoded = model.encoding.encode(batch)?;
-    let scores = model.scores(&encoded.matrix);
-    let reasons = reasons(&model.encoding.names(), &model.moved(&encoded.matrix));
+    let (scores, moved) = model.explained(&encoded.matrix);
+    let reasons = reasons(&model.encoding.names(), &moved);
     let opt_out: ArrayRef = match &model.opt_out {
         Some(opt_out) => Arc::new(Float64Array::from(opt_out.scores(&opt_out.encoding.encode(batch)?.matrix))),
         None => new_null_array(&DataType::Float64, batch.num_rows()),

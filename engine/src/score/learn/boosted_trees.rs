@@ -257,56 +257,81 @@ impl BoostedTrees {
     /// When there are fewer columns than the trees were grown from.
     pub fn sums(&self, features: &FeatureMatrix) -> Vec<f64> {
         let mut sums = vec![self.base; features.rows()];
-        in_parts(&mut sums, 1, |first, part| self.sum_part(features, first, part));
-        sums
-    }
-
-    /// What each column moved each row's sum by, row after row: at every split the change from the node's value to that of
-    /// the child (Saabas 2014). With the base and the roots' values they add up to the sum.
-    ///
-    /// # Panics
-    /// As [`BoostedTrees::sums`].
-    pub fn contributions(&self, features: &FeatureMatrix) -> Vec<f64> {
-        let columns = self.columns;
-        let mut moved = vec![0.0; features.rows() * columns];
-        in_parts(&mut moved, columns, |first, part| {
-            let mut block = Block::new(columns);
-            for (number, rows) in part.chunks_mut(BLOCK * columns).enumerate() {
-                block.fill(features, first + number * BLOCK, rows.len() / columns);
+        in_parts(&mut sums, &mut [], 0, |first, sums, _| {
+            let mut block = Block::new(self.columns);
+            for (number, sums) in sums.chunks_mut(BLOCK).enumerate() {
+                block.fill(features, first + number * BLOCK, sums.len());
                 for tree in &self.trees {
-                    for (row, moved) in rows.chunks_mut(columns).enumerate() {
-                        tree.explain(block.row(row), moved);
-                    }
+                    tree.each_leaf(&block, sums.len(), |row, leaf| sums[row] += f64::from(tree.nodes[leaf].value));
                 }
             }
         });
-        moved
+        sums
     }
 
-    fn sum_part(&self, features: &FeatureMatrix, first: usize, sums: &mut [f64]) {
-        let mut block = Block::new(self.columns);
-        for (number, sums) in sums.chunks_mut(BLOCK).enumerate() {
-            block.fill(features, first + number * BLOCK, sums.len());
-            for tree in &self.trees {
-                tree.add(&block, sums);
+    /// The sums, and what each column moved each row's sum by, row after row: at every split the change from the node's
+    /// value to that of the child (Saabas 2014). With the base and the roots' values they add up to the sum.
+    ///
+    /// # Panics
+    /// As [`BoostedTrees::sums`].
+    pub fn sums_with_contributions(&self, features: &FeatureMatrix) -> (Vec<f64>, Vec<f64>) {
+        let columns = self.columns;
+        let ways: Vec<Vec<Way>> = self.trees.iter().map(Tree::ways).collect();
+        let (mut sums, mut moved) = (vec![self.base; features.rows()], vec![0.0; features.rows() * columns]);
+        in_parts(&mut sums, &mut moved, columns, |first, sums, moved| {
+            let mut block = Block::new(columns);
+            let parts = sums.chunks_mut(BLOCK).zip(moved.chunks_mut((BLOCK * columns).max(1)));
+            for (number, (sums, moved)) in parts.enumerate() {
+                block.fill(features, first + number * BLOCK, sums.len());
+                for (tree, ways) in self.trees.iter().zip(&ways) {
+                    tree.each_leaf(&block, sums.len(), |row, leaf| {
+                        sums[row] += f64::from(tree.nodes[leaf].value);
+                        for (column, by) in &ways[leaf] {
+                            moved[row * columns + column] += by;
+                        }
+                    });
+                }
+            }
+        });
+        (sums, moved)
+    }
+
+    /// A sum as what the trees are grown for.
+    fn outcome_of(&self, mut sums: Vec<f64>) -> Vec<f64> {
+        if self.outcome == TreeOutcome::Probability {
+            for sum in &mut sums {
+                *sum = 1.0 / (1.0 + (-*sum).exp());
             }
         }
+        sums
+    }
+
+    /// [`Predictor::predict`] and the contributions together, for little more than either.
+    ///
+    /// # Panics
+    /// As [`BoostedTrees::sums`].
+    pub fn explain(&self, features: &FeatureMatrix) -> (Vec<f64>, Vec<f64>) {
+        let (sums, moved) = self.sums_with_contributions(features);
+        (self.outcome_of(sums), moved)
     }
 }
 
-/// Splits a list of so many numbers a row among the cores, at whole rows.
-fn in_parts(values: &mut [f64], width: usize, work: impl Fn(usize, &mut [f64]) + Sync) {
-    let rows = values.len() / width.max(1);
+/// Splits a number a row, and so many more a row, among the cores.
+fn in_parts(sums: &mut [f64], moved: &mut [f64], width: usize, work: impl Fn(usize, &mut [f64], &mut [f64]) + Sync) {
+    let rows = sums.len();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let parts = cores.min(rows.div_ceil(ROWS_A_THREAD)).max(1);
     let rows_a_part = rows.div_ceil(parts).max(1);
     if parts == 1 {
-        return work(0, values);
+        return work(0, sums, moved);
     }
     std::thread::scope(|scope| {
-        for (number, part) in values.chunks_mut(rows_a_part * width).enumerate() {
+        let mut moved = moved;
+        for (number, sums) in sums.chunks_mut(rows_a_part).enumerate() {
+            let (own, rest) = moved.split_at_mut(sums.len() * width);
+            moved = rest;
             let work = &work;
-            scope.spawn(move || work(number * rows_a_part, part));
+            scope.spawn(move || work(number * rows_a_part, sums, own));
         }
     });
 }
@@ -336,52 +361,61 @@ impl Block {
     }
 }
 
+/// By how much each column on the way to a leaf moves the sum, from the root on.
+type Way = Vec<(usize, f64)>;
+
 impl Tree {
-    fn add(&self, block: &Block, sums: &mut [f64]) {
-        let together = sums.len() - sums.len() % TOGETHER;
-        let (many, rest) = sums.split_at_mut(together);
-        for (number, sums) in many.chunks_exact_mut(TOGETHER).enumerate() {
+    /// Tells of each of the first rows of a block at which leaf it ends.
+    fn each_leaf(&self, block: &Block, rows: usize, mut tell: impl FnMut(usize, usize)) {
+        let together = rows - rows % TOGETHER;
+        for first in (0..together).step_by(TOGETHER) {
             let mut at = [0_u32; TOGETHER];
             for _ in 0..self.depth {
                 for (lane, at) in at.iter_mut().enumerate() {
                     let node = &self.nodes[*at as usize];
-                    *at = node.child(block.values[(number * TOGETHER + lane) * block.columns + node.column as usize]);
+                    *at = node.child(block.values[(first + lane) * block.columns + node.column as usize]);
                 }
             }
-            for (sum, at) in sums.iter_mut().zip(at) {
-                *sum += f64::from(self.nodes[at as usize].value);
+            for (lane, at) in at.into_iter().enumerate() {
+                tell(first + lane, at as usize);
             }
         }
-        for (row, sum) in rest.iter_mut().enumerate() {
-            let row = block.row(together + row);
-            let mut at = 0;
+        for row in together..rows {
+            let values = block.row(row);
+            let mut at = 0_u32;
             for _ in 0..self.depth {
                 let node = &self.nodes[at as usize];
-                at = node.child(row[node.column as usize]);
+                at = node.child(values[node.column as usize]);
             }
-            *sum += f64::from(self.nodes[at as usize].value);
+            tell(row, at as usize);
         }
     }
 
-    fn explain(&self, row: &[f64], moved: &mut [f64]) {
-        let mut node = &self.nodes[0];
-        for _ in 0..self.depth {
-            let child = &self.nodes[node.child(row[node.column as usize]) as usize];
-            moved[node.column as usize] += f64::from(child.value) - f64::from(node.value);
-            node = child;
+    /// The way to each node, by its place: so it is found once and not for each row.
+    fn ways(&self) -> Vec<Way> {
+        let mut ways = vec![Way::new(); self.nodes.len()];
+        let mut next = vec![0_usize];
+        while let Some(at) = next.pop() {
+            let node = &self.nodes[at];
+            let mut children = node.children.map(|child| child as usize);
+            children.sort_unstable();
+            for (place, child) in children.into_iter().enumerate() {
+                // A leaf is its own child; a missing value often has the child of another.
+                if child != at && children[..place].last() != Some(&child) {
+                    let by = f64::from(self.nodes[child].value) - f64::from(node.value);
+                    let way = ways[at].iter().copied().chain([(node.column as usize, by)]).collect();
+                    ways[child] = way;
+                    next.push(child);
+                }
+            }
         }
+        ways
     }
 }
 
 impl Predictor for BoostedTrees {
     fn predict(&self, features: &FeatureMatrix) -> Vec<f64> {
-        let mut sums = self.sums(features);
-        if self.outcome == TreeOutcome::Probability {
-            for sum in &mut sums {
-                *sum = 1.0 / (1.0 + (-*sum).exp());
-            }
-        }
-        sums
+        self.outcome_of(self.sums(features))
     }
 }
 
@@ -444,11 +478,13 @@ mod tests {
         booster.fit(&data, &outcome, &ones, None).unwrap();
         let trees = BoostedTrees::of(&booster, TreeOutcome::Probability, 3);
         let sums = trees.sums(&features);
+        let (again, contributions) = trees.sums_with_contributions(&features);
+        assert_eq!(again, sums);
         for (ours, theirs) in sums.iter().zip(booster.predict(&data, false)) {
             assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
         }
         let roots: f64 = trees.trees.iter().map(|tree| f64::from(tree.nodes[0].value)).sum();
-        for (row, moved) in trees.contributions(&features).chunks(3).enumerate() {
+        for (row, moved) in contributions.chunks(3).enumerate() {
             assert!((trees.base + roots + moved.iter().sum::<f64>() - sums[row]).abs() < 1e-6);
         }
         let text = serde_json::to_string(&trees).unwrap();

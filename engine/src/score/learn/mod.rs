@@ -107,7 +107,7 @@ impl EffectModel {
     /// What each column of the matrix adds to each row's effect, row after row.
     pub fn contributions(&self, features: &FeatureMatrix) -> Vec<f64> {
         match self {
-            Self::BoostedTrees(trees) => trees.contributions(features),
+            Self::BoostedTrees(trees) => trees.explain(features).1,
             Self::Linear(model) => by_rows(features, |values| model.contributions(values)),
         }
     }
@@ -154,11 +154,11 @@ impl Classifier {
         }
     }
 
-    /// What each column of the matrix adds to each row's log-odds, row after row.
-    pub fn contributions(&self, features: &FeatureMatrix) -> Vec<f64> {
+    /// Each row's probability, and what each column of the matrix adds to its log-odds, row after row.
+    pub fn explain(&self, features: &FeatureMatrix) -> (Vec<f64>, Vec<f64>) {
         match self {
-            Self::BoostedTrees(trees) => trees.contributions(features),
-            Self::Logistic(model) => by_rows(features, |values| model.contributions(values)),
+            Self::BoostedTrees(trees) => trees.explain(features),
+            Self::Logistic(model) => (model.predict(features), by_rows(features, |values| model.contributions(values))),
         }
     }
 }
