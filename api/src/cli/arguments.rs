@@ -190,6 +190,9 @@ pub(super) struct ReportArguments {
     pub(super) logs: Vec<String>,
     #[command(flatten)]
     pub(super) reading: ReadingArguments,
+    /// With --logs: share of rows that may be bad before nothing is told of the rest
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    pub(super) max_rejected: f64,
     /// Days after the first conversion between which another one counts as retained
     #[arg(long, default_value = "7,30", value_name = "FROM,TO")]
     pub(super) retention: String,

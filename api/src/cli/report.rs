@@ -54,7 +54,10 @@ async fn from_files(context: &Context, arguments: &ReportArguments) -> Result<Qu
     let options = validator_options(context, &arguments.reading)?;
     let files = log_inputs(&arguments.logs)?
         .into_iter()
-        .map(|input| LogFiles::new(input.log, input.inputs, &options, context.now))
+        .map(|input| {
+            let files = LogFiles::new(input.log, input.inputs, &options, context.now)?;
+            Ok(files.with_max_rejected(arguments.max_rejected))
+        })
         .collect::<Result<Vec<_>>>()?;
     QuerySession::open(&Source::Files(files), context.settings(), context.now).await
 }

@@ -25,6 +25,9 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/v1/query", post(run_query))
 }
 
+/// Bytes of a statement at most: planning goes as deep as a statement has terms, on a stack that ends somewhere.
+const LONGEST_STATEMENT: usize = 128 << 10;
+
 /// How much of the answer is wanted, and from which point of the store's history.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -77,6 +80,14 @@ pub(super) async fn run_query(
 ) -> Result<Response, Problem> {
     let format = RowFormat::accepted(&headers)?;
     let sql = statement(&headers, body)?;
+    if sql.len() > LONGEST_STATEMENT {
+        let detail = format!(
+            "sql: a statement may have {LONGEST_STATEMENT} bytes, and this one has {}: bring lists of ids in as a log's column and \
+             join them",
+            sql.len()
+        );
+        return Err(Problem::bad_request(detail));
+    }
     let view = state.view(params.point.at()?).await?;
     let work = async move {
         let rows = Box::pin(run_read_only(&view.session, &sql)).await.map_err(refused)?;

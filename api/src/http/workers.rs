@@ -24,6 +24,9 @@ const PLACE_BYTES: usize = 1 << 10;
 #[derive(Debug)]
 pub(super) struct Workers(Option<Runtime>);
 
+/// Bytes of a thread's stack. A planner goes down a condition term by term: what is not used costs no memory.
+const STACK: usize = 256 << 20;
+
 impl Workers {
     pub(super) fn new() -> Self {
         Self::built(Builder::new_multi_thread().thread_name("sendlift-work"))
@@ -37,7 +40,7 @@ impl Workers {
     }
 
     fn built(builder: &mut Builder) -> Self {
-        match builder.enable_all().build() {
+        match builder.enable_all().thread_stack_size(STACK).build() {
             Ok(runtime) => Self(Some(runtime)),
             Err(error) => {
                 tracing::warn!(%error, "no threads for the engine alone: its work will hold requests up");

@@ -211,6 +211,8 @@ pub fn is_identity_name(name: &str) -> Option<Identity> {
         "phonenumber",
         "mobile",
         "mobile_number",
+        "mobile_no",
+        "phone_no",
         "mobile_phone",
         "msisdn",
         "cell",
@@ -226,9 +228,14 @@ pub fn is_identity_name(name: &str) -> Option<Identity> {
     const EMAILS: &[&str] =
         &["email", "email_address", "e-mail", "e_mail", "mail_address", "邮箱", "电子邮箱", "邮件地址"];
     let name = name.trim().to_lowercase().replace(' ', "_");
-    if PHONES.contains(&name.as_str()) {
+    // `customer_phone`, `contact.email`, `联系电话`; not `has_email`, which says whether there is one.
+    let is_of = |known: &&str| match name.strip_suffix(known) {
+        None | Some("has_" | "is_" | "no_") => false,
+        Some(before) => before.is_empty() || !known.is_ascii() || before.ends_with(['_', '.', '-']),
+    };
+    if PHONES.iter().any(is_of) {
         Some(Identity::Phone)
-    } else if EMAILS.contains(&name.as_str()) {
+    } else if EMAILS.iter().any(is_of) {
         Some(Identity::Email)
     } else {
         None
@@ -394,6 +401,17 @@ mod tests {
         assert_eq!(is_identity_name("Phone Number"), Some(Identity::Phone));
         assert_eq!(is_identity_name("手机号"), Some(Identity::Phone));
         assert_eq!(is_identity_name("E-mail"), Some(Identity::Email));
-        assert_eq!(is_identity_name("email_provider"), None);
+        for (name, identity) in [
+            ("customer_phone", Identity::Phone),
+            ("联系电话", Identity::Phone),
+            ("mobile_no", Identity::Phone),
+            ("user_email", Identity::Email),
+            ("contact.email", Identity::Email),
+        ] {
+            assert_eq!(is_identity_name(name), Some(identity), "{name}");
+        }
+        for name in ["email_provider", "has_email", "phonebook", "hotel", "hotel_name", "excel", "telco"] {
+            assert_eq!(is_identity_name(name), None, "{name}");
+        }
     }
 }

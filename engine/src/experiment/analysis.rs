@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::among_reached::add_effects_among_reached;
+use super::arm_checks::{missing_by_arm, spread_of_smaller_arm};
 use super::balance::balance_checks;
 use super::bayesian::{BayesianMetric, outlook_of_arms};
 use super::checks::{Check, checks};
@@ -22,7 +23,7 @@ use super::search::{SearchResult, search_segments};
 use super::selection::{BestOfArms, add_false_coverage, best_of_arms};
 use super::sensitivity::{ClickSensitivity, click_check, click_sensitivity, outlier_check};
 use crate::error::{EngineError, Result};
-use crate::stats::{Estimate, SegmentEffect, heterogeneity, shrink};
+use crate::stats::{Direction, Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
 
 /// The analysis of one experiment, as the contract has it.
@@ -189,10 +190,15 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     add_false_coverage(&mut metrics, &sample.metrics, options)?;
     add_effects_among_reached(&mut metrics, &sample, options.alpha)?;
     let mut checks = checks(&sample, options)?;
+    let (kind, arms) = (sample.kind.clone(), sample.arms.clone());
     checks.extend(balance_checks(&sample, &options.segments, options.strata.as_deref())?);
     for (metric, sample) in metrics.iter().zip(&sample.metrics) {
         checks.extend(click_check(&metric.metric, &metric.sensitivity, options.alpha));
         checks.extend(outlier_check(sample, &control, &treatments)?);
+        checks.extend(spread_of_smaller_arm(sample, &control, &treatments, options.alpha)?);
+        if kind == "units" && options.randomised_by.is_none() {
+            checks.extend(missing_by_arm(sample, &arms, &control, &treatments)?);
+        }
     }
     let mut notes = sample.notes;
     if let Some(planned_units) = options.sequential {
@@ -234,6 +240,17 @@ fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result
             )));
         };
         spec.check(metric.kind)?;
+        let is_worse_when_it_rises = spec.direction == Some(Direction::LowerIsBetter);
+        let is_decided_by = metric.role != MetricRole::Secondary;
+        if is_decided_by && spec.direction.is_some() && is_worse_when_it_rises != metric.lower_is_better {
+            let (says, goes) = if is_worse_when_it_rises { ("rise", "fall") } else { ("fall", "rise") };
+            return Err(EngineError::usage(format!(
+                "margin {}: its sign says that a {says} is worse, and the decision takes a {goes} of this {} for worse: leave the sign \
+                 out, or take another metric to decide by",
+                spec.metric,
+                if metric.role == MetricRole::Guardrail { "guardrail" } else { "primary metric" }
+            )));
+        }
     }
     if let Some(spec) = options.equivalences.iter().find(|spec| spec.direction.is_some()) {
         return Err(EngineError::usage(format!("equivalence {}: a margin on either side has no sign", spec.metric)));

@@ -102,8 +102,9 @@ pub async fn assign_list(request: &AssignmentRequest, out: &Path) -> Result<Assi
     {
         return Err(EngineError::usage(format!("the holdout \"{holdout}\" is none of the arms")));
     }
-    let input = request.list.clone();
-    let table = tokio::task::spawn_blocking(move || unit_table(&input)).await??;
+    let (input, mut names) = (request.list.clone(), request.strata.clone());
+    names.push(request.unit.clone());
+    let table = tokio::task::spawn_blocking(move || unit_table(&input, &names)).await??;
     let schema = table.schema();
     let known = |column: &str| {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

@@ -10,8 +10,9 @@
 //! 4. With a minimum effect: a winner whose whole interval lies below it is not worth having. With costs: nor is one that
 //!    is expected to cost more than it brings.
 //! 5. A winner whose conversion windows are still open waits, else it is shipped.
-//! 6. Without a winner the control is kept if every arm is worse, or if no arm can be better by the minimum effect any
-//!    more. Otherwise the experiment goes on, and the rule says for how long.
+//! 6. Without a winner the control is kept if every arm is worse, on the primary metric or on a guardrail, or if no arm can
+//!    be better by the minimum effect any more. Otherwise the experiment goes on, and the rule says for how long, and which
+//!    guardrail got worse.
 //!
 //! Where always-valid results were asked for, their p values decide, as do those of a planned look; else where counts are
 //! small, those of the exact tests; else where covariates or strata were named, those of the adjusted comparison.
@@ -117,8 +118,18 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         return Decision { recommendation: Recommendation::DoNotTrust, arm: None, why: failed };
     }
     let Some(primary) = metrics.iter().find(|metric| metric.is_primary()) else {
-        let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
-        return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
+        let mut why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
+        let Some(first) = metrics.first() else {
+            return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
+        };
+        let harms = harms(metrics, first, rule.alpha);
+        let is_harmed = !harms.is_empty() && harms.len() == first.comparisons.len();
+        why.extend(harms);
+        return if is_harmed {
+            Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why }
+        } else {
+            Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
+        };
     };
     let alpha = rule.alpha;
     let is_certain = |comparison: &&ArmsComparison| is_certain(comparison, alpha);
@@ -178,8 +189,23 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         return keep(why);
     }
     why.push(format!("no arm is certain to be better than {control} on {}", primary.label()));
+    let harms = harms(metrics, primary, alpha);
+    if !harms.is_empty() && harms.len() == each.len() {
+        why.extend(harms);
+        return keep(why);
+    }
+    why.extend(harms);
     why.extend(how_long(primary, rule));
     Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
+}
+
+/// What got worse in each arm that a guardrail, or a metric with a margin, tells of.
+fn harms(metrics: &[MetricAnalysis], of: &MetricAnalysis, alpha: f64) -> Vec<String> {
+    let harm = |comparison: &ArmsComparison| match guard(metrics, &comparison.arm, alpha) {
+        Guard::Harmed(reason) => Some(format!("{}: {reason}", comparison.arm)),
+        Guard::Clear | Guard::Unproven(_) => None,
+    };
+    of.comparisons.iter().filter_map(harm).collect()
 }
 
 /// How much better an arm is on a metric.

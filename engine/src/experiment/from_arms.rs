@@ -103,7 +103,9 @@ fn add(arms: &mut ByArm, arm: &str, statistic: &ArmStatistic) -> Result<()> {
 
 async fn read_rows(input: &Input) -> Result<Vec<Row>> {
     let source = input.clone();
-    let table = tokio::task::spawn_blocking(move || unit_table(&source)).await??;
+    let table =
+        tokio::task::spawn_blocking(move || unit_table(&source, &["arm", "metric", SEGMENT, "day"].map(str::to_owned)))
+            .await??;
     let context = new_context()?;
     context.register_table("aggregates", table)?;
     let mut rows = Vec::new();

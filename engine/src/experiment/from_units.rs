@@ -52,7 +52,14 @@ struct UnitTable {
 impl UnitTable {
     async fn open(request: &UnitRequest, options: &AnalysisOptions) -> Result<Self> {
         let input = request.input.clone();
-        let table = tokio::task::spawn_blocking(move || unit_table(&input)).await??;
+        let names: Vec<String> = std::iter::once(&request.arm)
+            .chain(&request.unit)
+            .chain(&options.segments)
+            .chain(&options.strata)
+            .chain(&options.randomised_by)
+            .cloned()
+            .collect();
+        let table = tokio::task::spawn_blocking(move || unit_table(&input, &names)).await??;
         let schema = table.schema();
         let base = new_context()?;
         let context = SessionContext::new_with_config_rt(exact_names(base.copied_config()), base.runtime_env());
@@ -309,7 +316,12 @@ impl UnitTable {
                 let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
                 checks.push(Check::new("missing_values", Verdict::Warn, detail));
             }
-            let role = if position == 0 { MetricRole::Primary } else { MetricRole::Secondary };
+            // As in a store: opt-outs alarm, and nobody wins by them.
+            let role = match position {
+                _ if spec.name == "opt_out" => MetricRole::Guardrail,
+                0 => MetricRole::Primary,
+                _ => MetricRole::Secondary,
+            };
             let mut metric = MetricSample::new(spec.name.clone(), kind, role);
             metric.detail = spec.detail();
             metrics.push(metric);

@@ -2,12 +2,13 @@
 //! credited to the messages.
 //!
 //! Enters: conversions and revenue of the assigned and of the held out, in the same windows, and what the attribution
-//! credits. Leaves: the incremental totals with intervals (Welch), and by how much the credit is inflated.
+//! credits. Leaves: the incremental totals with intervals (Welch, the holdout's spread being at least that of both), and by how much the credit is inflated.
 
 use serde::{Deserialize, Serialize};
 
 use super::statistic::ArmStatistic;
 use crate::error::Result;
+use crate::stats::mean::with_spread_of_both;
 use crate::stats::{Estimate, compare_means};
 
 /// One metric of the assigned and of the held out.
@@ -57,7 +58,9 @@ pub(crate) fn incrementality(metrics: &[HeldOutMetric], alpha: f64) -> Result<Op
     };
     let mut found = Incrementality { assigned: first.assigned.n(), held_out: first.held_out.n(), metrics: Vec::new() };
     for metric in metrics {
-        let comparison = compare_means(&metric.held_out.moments()?, &metric.assigned.moments()?, alpha)?;
+        // A holdout is small: that none of it converted does not make its rate certain.
+        let (held_out, assigned) = with_spread_of_both(&metric.held_out.moments()?, &metric.assigned.moments()?)?;
+        let comparison = compare_means(&held_out, &assigned, alpha)?;
         #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
         let recipients = metric.assigned.n() as f64;
         let difference = comparison.difference;
@@ -104,5 +107,9 @@ mod tests {
         let unclear = incrementality(&[metric(mean(1_000, 0.095, 0.086))], 0.05).unwrap().unwrap();
         assert_eq!(unclear.metrics[0].inflation, None);
         assert!(incrementality(&[metric(ArmStatistic::Mean(Moments::default()))], 0.05).unwrap().is_none());
+        // Nobody of 86 converted, where 2.2 % of the others did: (1 - 0.022)^86 is 15 %, which proves nothing.
+        let none = HeldOutMetric { assigned: mean(4_914, 0.022, 0.0215), ..metric(mean(86, 0.0, 0.0)) };
+        let found = incrementality(&[none], 0.05).unwrap().unwrap();
+        assert!(found.metrics[0].p_value.unwrap() > 0.1 && found.metrics[0].inflation.is_none(), "{:?}", found.metrics);
     }
 }

@@ -159,6 +159,10 @@ pub(crate) fn hold_against_margin(
         _ => format!("the data do not say whether {arm} is worse than {control} on {metric} by {margin} or more"),
     };
     let how = match test.p_value {
+        // Of what is said, which is then that the arm is worse.
+        Some(p_value) if test.verdict == MarginVerdict::Inferior => {
+            format!("one-sided p {}", p_value_in_words(1.0 - p_value))
+        }
         Some(p_value) => format!("one-sided p {}", p_value_in_words(p_value)),
         None if test.effect.low.is_some() || test.effect.high.is_some() => "by the interval".to_owned(),
         None => "no test".to_owned(),

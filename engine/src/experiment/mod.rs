@@ -11,6 +11,7 @@
 mod adjusted;
 mod among_reached;
 mod analysis;
+mod arm_checks;
 mod assign;
 mod balance;
 mod bayesian;

@@ -103,6 +103,7 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
         ..AnalysisOptions::default()
     };
     let (mut names, mut effects, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_turned = false;
     let known = list_experiments(session).await?;
     for summary in known.iter().filter(|summary| summary.source != "definition") {
         let id = &summary.experiment_id;
@@ -142,8 +143,9 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
                 left_out.push(format!("{id}, {}: too few units to say how sure it is", comparison.arm));
                 continue;
             };
-            let (sign, declared) = if metric.lower_is_better { (-1.0, None) } else { (1.0, None) };
-            effects.push(ExperimentEffect { estimate: sign * estimate, standard_error, declared_winner: declared });
+            is_turned |= metric.lower_is_better;
+            let sign = if metric.lower_is_better { -1.0 } else { 1.0 };
+            effects.push(ExperimentEffect { estimate: sign * estimate, standard_error, declared_winner: None });
             names.push((id.clone(), comparison.arm.clone(), comparison.control.clone()));
         }
     }
@@ -161,8 +163,12 @@ pub async fn experiment_portfolio(session: &QuerySession, request: &PortfolioReq
             if left_out.is_empty() { String::new() } else { format!(" (left out: {})", left_out.join("; ")) }
         )));
     }
-    let found =
+    let mut found =
         analyse_portfolio(&effects, PortfolioOptions { alpha: request.alpha, minimum_effect: request.minimum_effect })?;
+    if is_turned {
+        let note = format!("less of {} is better: effects are falls, and one above zero is good", request.metric);
+        found.note = Some(found.note.map_or(note.clone(), |known| format!("{note}; {known}")));
+    }
     let named = names.into_iter().zip(found.effects);
     Ok(ExperimentPortfolio {
         metric: request.metric.clone(),

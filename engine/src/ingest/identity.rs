@@ -120,8 +120,15 @@ fn normal_email(raw: &str) -> Option<String> {
 pub fn looks_like_address(text: &str) -> bool {
     let text = ascii_digits(text.trim());
     let text = text.as_ref();
-    if let Some(digits) = text.strip_prefix('+') {
-        return (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // As they stand in links and in the names of some providers.
+    let number = ["tel:", "sms:", "whatsapp:"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    // The plus may stand in a bracket with the country's code.
+    if let Some(digits) = number.trim_start_matches(['(', '（', ' ']).strip_prefix(['+', '＋']) {
+        let is_mark = |character: char| {
+            matches!(character, ' ' | '-' | '.' | '/' | '(' | ')' | '（' | '）' | '－' | '\u{a0}' | '　')
+        };
+        let plain: String = digits.chars().filter(|character| !is_mark(*character)).collect();
+        return (8..=15).contains(&plain.len()) && plain.bytes().all(|byte| byte.is_ascii_digit());
     }
     normal_email(text).is_some()
 }
@@ -281,6 +288,19 @@ mod tests {
         );
         assert!(looks_like_address("＋１４１５５５５２６７１"));
         assert_eq!(mask_addresses("a３,１４１５５５５２６７１,春节"), "a３,[hidden],春节");
+        for number in [
+            "+1 415 555 2671",
+            "+1-415-555-2671",
+            "+1(415)5552671",
+            "tel:+14155552671",
+            "whatsapp:+14155552671",
+            "（+86）13800138000",
+        ] {
+            assert!(looks_like_address(number), "{number}");
+        }
+        for name in ["+a1 415 555 2671", "+1 2", "a+1 415 555 2671", "+49-new-customer-2026"] {
+            assert!(!looks_like_address(name), "{name}");
+        }
         assert!(looks_like_address("+14155552671") && looks_like_address("a@b.co") && !looks_like_address("hh1085"));
     }
 }

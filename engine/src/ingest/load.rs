@@ -58,6 +58,9 @@ pub struct IngestOptions {
     pub now: Timestamp,
 }
 
+/// What comes of a log with too many bad rows.
+const NOTHING_TAKEN_IN: &str = "nothing was taken in";
+
 impl IngestOptions {
     /// The default limit on rejected rows.
     pub const DEFAULT_MAX_REJECTED: f64 = 0.05;
@@ -115,7 +118,7 @@ pub struct Rejected {
 }
 
 impl LogOutcome {
-    fn new(log: Log) -> Self {
+    pub(crate) fn new(log: Log) -> Self {
         Self {
             log,
             accepted: 0,
@@ -129,7 +132,7 @@ impl LogOutcome {
         }
     }
 
-    fn count(&mut self, file: &str, chunk: &CheckedChunk) {
+    pub(crate) fn count(&mut self, file: &str, chunk: &CheckedChunk) {
         self.accepted += chunk.frame.height() as u64;
         self.left_out += chunk.left_out as u64;
         self.rejected += chunk.rejected.len() as u64;
@@ -139,6 +142,16 @@ impl LogOutcome {
                 self.examples.push(Rejected { file: file.to_owned(), row: row.row, reason: row.reason.clone() });
             }
         }
+    }
+
+    /// The most frequent reasons for which rows were rejected, and the first of these rows.
+    pub(crate) fn why_rejected(&self) -> String {
+        let mut reasons: Vec<(&String, &u64)> = self.reasons.iter().collect();
+        reasons.sort_by(|left, right| right.1.cmp(left.1));
+        let reasons: Vec<String> =
+            reasons.iter().take(3).map(|(reason, count)| format!("{count} × {reason}")).collect();
+        let example = self.examples.first().map(|row| format!(" (first: {} row {})", row.file, row.row));
+        format!("{}{}", reasons.join("; "), example.unwrap_or_default())
     }
 
     /// The share of rows that were rejected, 0 to 1.
@@ -188,7 +201,7 @@ pub async fn ingest(
     for input in inputs {
         match write_log(store, input, options, progress).await {
             Ok(log) => {
-                refusal = over_limit(&log.outcome, options.max_rejected);
+                refusal = over_limit(&log.outcome, options.max_rejected, NOTHING_TAKEN_IN);
                 written.push(log);
             }
             Err(error) => refusal = Some(error),
@@ -211,25 +224,21 @@ pub async fn ingest(
     Ok(outcomes)
 }
 
-fn over_limit(outcome: &LogOutcome, max_rejected: f64) -> Option<EngineError> {
+/// A refusal of a log of which too many rows were rejected; `so` is what comes of that.
+pub(crate) fn over_limit(outcome: &LogOutcome, max_rejected: f64, so: &str) -> Option<EngineError> {
     let share = outcome.rejected_share();
     if share <= max_rejected {
         return None;
     }
-    let mut reasons: Vec<(&String, &u64)> = outcome.reasons.iter().collect();
-    reasons.sort_by(|left, right| right.1.cmp(left.1));
-    let reasons: Vec<String> = reasons.iter().take(3).map(|(reason, count)| format!("{count} × {reason}")).collect();
-    let example =
-        outcome.examples.first().map(|row| format!(" (first: {} row {})", row.file, row.row)).unwrap_or_default();
     Some(EngineError::refused(format!(
-        "{}: {} of {} rows ({:.1} %) were rejected, over the limit of {:.1} %, so nothing was taken in: {}{example}; mend the \
+        "{}: {} of {} rows ({:.1} %) were rejected, over the limit of {:.1} %, so {so}: {}; mend the \
          file, map its columns with --map, or raise --max-rejected",
         outcome.log,
         outcome.rejected,
         outcome.rejected + outcome.accepted,
         share * 100.0,
         max_rejected * 100.0,
-        reasons.join("; "),
+        outcome.why_rejected(),
     )))
 }
 

@@ -23,7 +23,7 @@ use crate::bridge;
 use crate::error::{EngineError, Result};
 use crate::event::{INGESTED_AT, Log, SOURCE_FILE};
 use crate::ingest::input::{Input, Layout, Origin};
-use crate::ingest::load::received_after;
+use crate::ingest::load::{LogOutcome, over_limit, received_after};
 use crate::ingest::read;
 use crate::ingest::validate::{Validator, ValidatorOptions};
 use crate::store::log_schema;
@@ -40,6 +40,15 @@ pub struct LogFiles {
     /// Whether the files' columns are the canonical ones, as far as the caller says.
     unmapped: bool,
     now: Timestamp,
+    /// The share of rows that may be bad before nothing is told of the rest.
+    max_rejected: f64,
+}
+
+/// The rows of a log's files.
+pub(crate) struct OpenedLog {
+    pub(crate) table: Arc<dyn TableProvider>,
+    /// Which rows are left out and why, if any are.
+    pub(crate) left_out: Option<String>,
 }
 
 impl LogFiles {
@@ -49,7 +58,13 @@ impl LogFiles {
     /// When the mapping is wrong.
     pub fn new(log: Log, inputs: Vec<Input>, options: &ValidatorOptions, now: Timestamp) -> Result<Self> {
         let validator = Arc::new(Validator::new(log, options, now.as_microsecond())?);
-        Ok(Self { log, inputs, validator, unmapped: options.mapping.is_empty(), now })
+        Ok(Self { log, inputs, validator, unmapped: options.mapping.is_empty(), now, max_rejected: 1.0 })
+    }
+
+    /// The same files, of which at most this share of rows may be bad; any may be unless this is said.
+    #[must_use]
+    pub fn with_max_rejected(self, max_rejected: f64) -> Self {
+        Self { max_rejected, ..self }
     }
 
     /// The log.
@@ -61,18 +76,20 @@ impl LogFiles {
     /// The files as a table.
     ///
     /// # Errors
-    /// When a file cannot be read, or the temporary folder not be written.
-    pub async fn table(&self) -> Result<Arc<dyn TableProvider>> {
+    /// When a file cannot be read, too many rows are bad, or the temporary folder cannot be written.
+    pub(crate) async fn table(&self) -> Result<OpenedLog> {
         let files = self.clone();
         tokio::task::spawn_blocking(move || files.open()).await?
     }
 
-    fn open(&self) -> Result<Arc<dyn TableProvider>> {
+    fn open(&self) -> Result<OpenedLog> {
+        let mut outcome = LogOutcome::new(self.log);
         let mut parts = Vec::new();
         let mut spool = None;
         for (position, input) in self.inputs.iter().enumerate() {
             let now = received_after(self.now, position);
             if let Some(part) = self.sound_part(input, now)? {
+                outcome.accepted += part.rows().unsigned_abs();
                 parts.push(part);
                 continue;
             }
@@ -80,7 +97,7 @@ impl LogFiles {
                 Some(spool) => spool,
                 None => spool.insert(temporary_folder()?),
             };
-            parts.extend(self.validated_parts(input, now, spool.path(), parts.len())?);
+            parts.extend(self.validated_parts(input, now, spool.path(), parts.len(), &mut outcome)?);
         }
         let parts = parts.into_iter().map(|part| part.with_views(MESSAGE_ID)).collect::<Result<Vec<_>>>()?;
         let mut fields: Vec<Field> = log_schema(self.log).fields().iter().map(|field| field.as_ref().clone()).collect();
@@ -92,7 +109,14 @@ impl LogFiles {
                 fields.push(Field::new(name, DataType::Utf8, true));
             }
         }
-        Ok(Arc::new(ParquetTable::new(Arc::new(Schema::new(fields)), parts, spool)))
+        if let Some(refusal) = over_limit(&outcome, self.max_rejected, "nothing is told of the rest") {
+            return Err(refusal);
+        }
+        let left_out = (outcome.rejected > 0).then(|| {
+            let (bad, all) = (outcome.rejected, outcome.rejected + outcome.accepted);
+            format!("{bad} of {all} rows of the {} are bad and left out: {}", self.log, outcome.why_rejected())
+        });
+        Ok(OpenedLog { table: Arc::new(ParquetTable::new(Arc::new(Schema::new(fields)), parts, spool)), left_out })
     }
 
     fn sound_part(&self, input: &Input, now: Timestamp) -> Result<Option<ParquetPart>> {
@@ -106,11 +130,20 @@ impl LogFiles {
     }
 
     /// Writes an input's good rows to temporary files: one, or where attributes turn up on the way one more for each time.
-    fn validated_parts(&self, input: &Input, now: Timestamp, folder: &Path, number: usize) -> Result<Vec<ParquetPart>> {
+    fn validated_parts(
+        &self,
+        input: &Input,
+        now: Timestamp,
+        folder: &Path,
+        number: usize,
+        outcome: &mut LogOutcome,
+    ) -> Result<Vec<ParquetPart>> {
         let mut paths: Vec<PathBuf> = Vec::new();
         let mut writer: Option<(SchemaRef, ArrowWriter<File>)> = None;
         for chunk in read::open(input, self.validator.times())? {
-            let batch = bridge::to_record_batch(&self.validator.check(&chunk?)?.frame)?;
+            let chunk = self.validator.check(&chunk?)?;
+            outcome.count(&input.name, &chunk);
+            let batch = bridge::to_record_batch(&chunk.frame)?;
             let fits = writer.as_ref().is_some_and(|(schema, _)| {
                 batch.schema().fields().iter().all(|field| schema.column_with_name(field.name()).is_some())
             });

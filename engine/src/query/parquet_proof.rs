@@ -11,6 +11,9 @@ use crate::event::{
     ColumnKind, ColumnSpec, EARLIEST_MOMENT, Log, MAY_BE_AHEAD, NULL_WORDS, Presence, attribute_name, is_identity_name,
 };
 
+/// The first byte of full-width marks and digits in UTF-8, which may stand for their plain ones.
+const FULL_WIDTH: u8 = 0xEF;
+
 /// The sources of a log's columns in a file, and the columns that its statistics leave in doubt; `None` when the file needs
 /// the validator in any case.
 pub(super) fn prove(log: Log, metadata: &ArrowReaderMetadata, latest: i64) -> Option<(Sources, Vec<String>)> {
@@ -174,7 +177,8 @@ pub(super) fn is_sound(spec: &ColumnSpec, column: &ArrayRef) -> bool {
                 texts.iter().flatten().all(|text| list.words.iter().any(|(_, canonical)| *canonical == text))
             } else {
                 // Whatever could be an address has one of these. Looked for without a way out, which is many bytes at a time.
-                let has_one = |bytes: &[u8]| bytes.iter().fold(false, |has, byte| has | matches!(byte, b'+' | b'@'));
+                let has_one =
+                    |bytes: &[u8]| bytes.iter().fold(false, |has, byte| has | matches!(byte, b'+' | b'@' | FULL_WIDTH));
                 let no_address = spec.name != "recipient_id" || !texts.value_data().chunks(4096).any(has_one);
                 let filled = |text: &str| {
                     let plain = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);

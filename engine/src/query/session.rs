@@ -115,6 +115,8 @@ pub struct QuerySession {
     pub(crate) rollups: Option<Rollups>,
     /// The store, where there is one.
     pub(crate) store: Option<Store>,
+    /// Which rows of files are left out and why: nothing in a store, whose quarantine tells it.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl QuerySession {
@@ -164,6 +166,7 @@ impl QuerySession {
             settings: settings.clone(),
             rollups: None,
             store: None,
+            left_out: Vec::new(),
         };
         let mut newest = None;
         let mut tables = BTreeMap::new();
@@ -223,12 +226,17 @@ impl QuerySession {
                 settings: settings.clone(),
                 rollups: None,
                 store: None,
+                left_out: Vec::new(),
             })
         };
-        let (logs, session) = (open()?, open()?);
+        let (logs, mut session) = (open()?, open()?);
         for log in Log::ALL {
             let table: Arc<dyn TableProvider> = match files.iter().find(|files| files.log() == log) {
-                Some(files) => files.table().await?,
+                Some(files) => {
+                    let opened = files.table().await?;
+                    session.left_out.extend(opened.left_out);
+                    opened.table
+                }
                 None => Arc::new(MemTable::try_new(log_schema(log), vec![vec![]])?),
             };
             logs.context.register_table(log.name(), Arc::clone(&table))?;
@@ -251,6 +259,7 @@ impl QuerySession {
             settings: Settings::default(),
             rollups: None,
             store: None,
+            left_out: Vec::new(),
         }
     }
 

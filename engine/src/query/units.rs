@@ -1,9 +1,10 @@
 //! A table with one row a unit, in any format, as a `DataFusion` table: columns keep the file's names, and text formats get
-//! the narrowest type that all of a column's cells have (whole number, number, else text).
+//! the narrowest type that all of a column's cells have (whole number, number, else text). Columns that name something (units,
+//! arms, segments) are numbers only where each is written as that number is: `007`, `+49…` and twenty digits are names.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use jiff::tz::TimeZone;
@@ -21,11 +22,13 @@ const NOTHING: [&str; 6] = ["NaN", "nan", "NA", "NULL", "null", "None"];
 
 /// Opens a unit table. A Parquet file says its columns' types; any other is read once to learn them and again by each
 /// query.
-pub(crate) fn unit_table(input: &Input) -> Result<Arc<dyn TableProvider>> {
+///
+/// `names` are the columns that name something.
+pub(crate) fn unit_table(input: &Input, names: &[String]) -> Result<Arc<dyn TableProvider>> {
     if let Some(table) = parquet_table(input)? {
         return Ok(table);
     }
-    let schema = infer_schema(input)?;
+    let schema = infer_schema(input, names)?;
     let (input, partition_schema) = (input.clone(), Arc::clone(&schema));
     let open: OpenPartition = Arc::new(move || {
         let (schema, name) = (Arc::clone(&partition_schema), input.clone());
@@ -67,15 +70,16 @@ fn sound(chunk: RawChunk, input: &Input) -> Result<RawChunk> {
     }
 }
 
-fn infer_schema(input: &Input) -> Result<SchemaRef> {
+fn infer_schema(input: &Input, names: &[String]) -> Result<SchemaRef> {
     let mut types: Vec<(String, DataType)> = Vec::new();
+    let is_name = |column: &str| names.iter().any(|name| name.eq_ignore_ascii_case(column.trim()));
     let mut rows = 0;
     for chunk in read::open(input, &utc())? {
         let chunk = sound(chunk?, input)?;
         rows += chunk.rows.len();
         let batch = bridge::to_record_batch(&chunk.frame)?;
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let kind = kind_of(column)?;
+            let kind = kind_of(column, is_name(field.name()))?;
             match types.iter_mut().find(|(name, _)| name == field.name()) {
                 Some((_, known)) => *known = wider(known, &kind),
                 None => types.push((field.name().clone(), kind)),
@@ -91,9 +95,19 @@ fn infer_schema(input: &Input) -> Result<SchemaRef> {
     )))
 }
 
-/// The narrowest type of a column's cells; `Null` where all are empty.
-fn kind_of(column: &ArrayRef) -> Result<DataType> {
+/// The narrowest type of a column's cells; `Null` where all are empty. A column that names something is of whole numbers only
+/// where its texts come out again as they were.
+fn kind_of(column: &ArrayRef, is_name: bool) -> Result<DataType> {
     let DataType::Utf8View = column.data_type() else { return Ok(column.data_type().clone()) };
+    if is_name && column.null_count() < column.len() {
+        let whole = arrow::compute::cast(column, &DataType::Int64)?;
+        let again = arrow::compute::cast(&whole, &DataType::Utf8View)?;
+        return Ok(if again.as_string_view() == column.as_string_view() {
+            DataType::Int64
+        } else {
+            DataType::Utf8View
+        });
+    }
     let texts = without_nothing(column);
     let filled = texts.len() - texts.null_count();
     if filled == 0 {
@@ -118,7 +132,6 @@ fn wider(left: &DataType, right: &DataType) -> DataType {
 }
 
 fn without_nothing(column: &ArrayRef) -> ArrayRef {
-    use arrow::array::AsArray as _;
     let texts = column.as_string_view();
     if !texts.iter().flatten().any(|text| NOTHING.contains(&text)) {
         return Arc::clone(column);

@@ -128,7 +128,7 @@ pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<R
         versions: session.versions.clone(),
         by: request.by.clone(),
         rows,
-        notes: notes(counts, *at_hand, request, &grouping),
+        notes: session.left_out.iter().cloned().chain(notes(counts, *at_hand, request, &grouping)).collect(),
     })
 }
 

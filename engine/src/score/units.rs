@@ -118,10 +118,12 @@ pub async fn score_units(
 }
 
 /// A table in a session of its own, under the name `units`.
-async fn open(input: &Input) -> Result<(QuerySession, SchemaRef)> {
+async fn open(input: &Input, request: &UnitScoreRequest) -> Result<(QuerySession, SchemaRef)> {
     let session = QuerySession::alone(new_context()?);
     let named = input.clone();
-    let table = tokio::task::spawn_blocking(move || unit_table(&named)).await??;
+    let names: Vec<String> =
+        std::iter::once(request.unit.clone()).chain(request.arm.iter().map(|(column, _)| column.clone())).collect();
+    let table = tokio::task::spawn_blocking(move || unit_table(&named, &names)).await??;
     let schema = table.schema();
     session.context().register_table("units", table)?;
     Ok((session, schema))
@@ -136,7 +138,7 @@ fn check_column(schema: &SchemaRef, input: &Input, name: &str) -> Result<()> {
 }
 
 async fn train(request: &UnitScoreRequest, progress: &dyn Progress) -> Result<ScoreModel> {
-    let (session, schema) = open(&request.units).await?;
+    let (session, schema) = open(&request.units, request).await?;
     let arm_column = request.arm.as_ref().map(|(column, _)| column);
     for name in [&request.unit, &request.target].into_iter().chain(arm_column).chain(&request.exclude) {
         check_column(&schema, &request.units, name)?;
@@ -404,7 +406,7 @@ async fn apply(
     progress: &dyn Progress,
 ) -> Result<UnitScoreSummary> {
     let input = request.apply.as_ref().unwrap_or(&request.units);
-    let (session, schema) = open(input).await?;
+    let (session, schema) = open(input, request).await?;
     check_column(&schema, input, &request.unit)?;
     for name in model.encoding.names() {
         if !has_column(&schema, name) {

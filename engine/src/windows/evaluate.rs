@@ -166,7 +166,8 @@ fn expectations(known: &Known, request: &EvaluationRequest) -> Result<Option<Vec
 
 async fn read_schedule(input: &Input, slots: &Slots) -> Result<Choices> {
     let source = input.clone();
-    let table = tokio::task::spawn_blocking(move || unit_table(&source)).await??;
+    let names = ["recipient_id".to_owned()];
+    let table = tokio::task::spawn_blocking(move || unit_table(&source, &names)).await??;
     let schema = table.schema();
     for column in ["recipient_id", "weekday", "window_start", "window_end"] {
         if !has_column(&schema, column) {

@@ -12,7 +12,7 @@
 //! - Difference: each arm's standard error is the width of its 95 % interval over twice the z of the coverage that this
 //!   interval really has (Price and Bonett 2002, Journal of Statistical Computation and Simulation 72(2), for any
 //!   quantile), and the difference is taken as normal. That holds where the values around the quantile are many and
-//!   not tied: an arm without both order statistics, or whose interval has no width, is not tested.
+//!   not tied: an arm without both order statistics, or of whose interval most units share a few values, is not tested.
 //! - Clusters: the share of values below the quantile varies by the delta method over clusters, and the ranks n (q ± z ·
 //!   its standard error) replace the binomial ones (Deng, Knoblich and Lu 2018, KDD, section 4, "outer" interval).
 
@@ -34,6 +34,9 @@ pub const CLUSTERED_QUANTILES_METHOD: &str = "order-statistic standard errors in
 const STANDARD_ERROR_ALPHA: f64 = 0.05;
 /// Beyond this binomial variance ranks are taken from the normal distribution, right to a rank or two in thousands.
 const MOST_EXACT_VARIANCE: f64 = 1e6;
+
+/// Fewer values than this around a quantile make steps, where more units than values are there.
+const FEW_VALUES: u64 = 10;
 
 const TOO_FEW_BELOW: &str = "too few units for a lower end of this quantile at this alpha";
 const TOO_FEW_ABOVE: &str = "too few units for an upper end of this quantile at this alpha";
@@ -151,6 +154,17 @@ impl ValueCounts {
         }
         let place = self.up_to.partition_point(|&up_to| up_to < rank);
         self.values.get(place).copied()
+    }
+}
+
+impl ValueCounts {
+    /// Whether the units of some ranks share so few values that the quantile jumps from one to the next: what lies between
+    /// two order statistics is then a step of the scale and no spread.
+    fn is_tied_between(&self, low: f64, high: f64, ranks: Ranks) -> bool {
+        let units = ranks.high.unwrap_or(0).saturating_sub(ranks.low.unwrap_or(0)) + 1;
+        let first = self.values.partition_point(|value| *value < low);
+        let values = self.values[first..].partition_point(|value| *value <= high) as u64;
+        values < FEW_VALUES && 2 * values < units
     }
 }
 
@@ -293,7 +307,11 @@ fn spread_between(sample: &ValueCounts, ranks: Ranks) -> Result<f64, &'static st
     let (Some(low), Some(high)) = (low, high) else {
         return Err(TOO_FEW);
     };
-    if low < high { Ok((high / 2.0 - low / 2.0) / normal::critical_value(ranks.outside)) } else { Err(TIED) }
+    if low < high && !sample.is_tied_between(low, high, ranks) {
+        Ok((high / 2.0 - low / 2.0) / normal::critical_value(ranks.outside))
+    } else {
+        Err(TIED)
+    }
 }
 
 /// The order statistics between which a quantile lies.

@@ -218,9 +218,11 @@ impl Receipts {
                 told.error_code = greater(told.error_code, cell(errors).then(|| errors.value(row)));
             }
             told.carrier = greater(told.carrier, cell(carriers).then(|| carriers.value(row)));
-            told.currency = greater(told.currency, cell(currencies).then(|| currencies.value(row)));
-            if prices.is_valid(row) {
-                told.price = told.price.max(prices.value(row));
+            if prices.is_valid(row) && prices.value(row) >= told.price {
+                // Of the greatest price; where it is there twice, the greater text, so that the order does not matter.
+                let known = if prices.value(row) == told.price { told.currency } else { NONE };
+                told.currency = greater(known, cell(currencies).then(|| currencies.value(row)));
+                told.price = prices.value(row);
             }
         }
         Ok(())

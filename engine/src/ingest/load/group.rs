@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use sha2::{Digest as _, Sha256};
 
 use super::rejects::{quarantine_batch, quarantine_id};
-use super::{IngestOptions, LogInput, LogOutcome, over_limit, with_provenance};
+use super::{IngestOptions, LogInput, LogOutcome, NOTHING_TAKEN_IN, over_limit, with_provenance};
 use crate::bridge;
 use crate::error::Result;
 use crate::event::Log;
@@ -66,7 +66,7 @@ impl Batch {
                 return Ok(None);
             }
         }
-        match over_limit(&batch.outcome, options.max_rejected) {
+        match over_limit(&batch.outcome, options.max_rejected, NOTHING_TAKEN_IN) {
             Some(refusal) => Err(refusal),
             None => Ok(Some(batch)),
         }

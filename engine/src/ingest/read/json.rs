@@ -15,6 +15,8 @@ use crate::error::Result;
 use crate::ingest::input::{Input, fill};
 
 const BLOCK: usize = 4 << 20;
+/// Objects and lists in one another at most: as many as JSON readers usually take.
+const DEEPEST: usize = 128;
 /// An object longer than this is taken for one that is never closed.
 const LONGEST_OBJECT: usize = 1 << 22;
 
@@ -202,8 +204,32 @@ fn read_object(bytes: &[u8], columns: &mut TextColumns) -> std::result::Result<(
     if !raw.get().starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
+    if nests_too_deep(raw.get()) {
+        return Err(format!("nests more than {DEEPEST} levels deep"));
+    }
     let mut cursor = 0;
     read_members(raw.get(), "", columns, &mut cursor)
+}
+
+/// Whether objects and lists lie in one another deeper than is read.
+fn nests_too_deep(object: &str) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in object.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return true;
+                }
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 fn read_members(

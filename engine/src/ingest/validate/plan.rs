@@ -288,7 +288,9 @@ impl<'a> ColumnPlan<'a> {
                     let flags: BooleanChunked = column
                         .str()?
                         .iter()
-                        .map(|text| text.is_some_and(|text| (text.contains(['+', '@'])) && looks_like_address(text)))
+                        .map(|text| {
+                            text.is_some_and(|text| text.contains(['+', '＋', '@', '＠']) && looks_like_address(text))
+                        })
                         .collect();
                     Ok(flags.with_name(column.name().clone()).into_column())
                 },

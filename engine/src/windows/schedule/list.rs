@@ -31,8 +31,9 @@ pub(super) struct List<'a> {
 
 impl<'a> List<'a> {
     pub(super) async fn open(session: &'a QuerySession, request: &ScheduleRequest) -> Result<Self> {
-        let input = request.list.clone();
-        let table = tokio::task::spawn_blocking(move || unit_table(&input)).await??;
+        let (input, mut names) = (request.list.clone(), request.windows.by.clone());
+        names.extend([request.unit.clone(), "region".to_owned()]);
+        let table = tokio::task::spawn_blocking(move || unit_table(&input, &names)).await??;
         let schema = table.schema();
         if !has_column(&schema, &request.unit) {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

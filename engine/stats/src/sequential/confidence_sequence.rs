@@ -16,7 +16,8 @@
 //! The lift keeps every θ for which treatment − (1 + θ) control, itself a mean with a confidence sequence, is not told
 //! from zero: Fieller's interval at the same critical value.
 //!
-//! The coverage is asymptotic, as Welch's is: an arm of fewer than [`FEWEST_UNITS`] is not tested. Values that were
+//! The coverage is asymptotic, as Welch's is: an arm of fewer than [`FEWEST_UNITS`] is not tested, and of one that is much
+//! smaller than the other the spread is at least that of both ([`with_spread_of_both`]). Values that were
 //! already seen must not change afterwards (analyse matured units only), and units arrive in an order that has nothing
 //! to do with their outcome.
 
@@ -24,6 +25,7 @@ use crate::comparison::Comparison;
 use crate::effect::Effect;
 use crate::error::{StatsError, check_alpha};
 use crate::interval::{Estimate, Interval};
+use crate::mean::with_spread_of_both;
 use crate::moments::Moments;
 use crate::numeric::count;
 use crate::proportion::Proportion;
@@ -126,7 +128,8 @@ pub fn always_valid_means(
     alpha: f64,
 ) -> Result<Comparison, StatsError> {
     let boundary = MixtureBoundary::new(planned_units, alpha)?;
-    let effect = Effect::of_means(control, treatment)?;
+    let (control, treatment) = with_spread_of_both(control, treatment)?;
+    let effect = Effect::of_means(&control, &treatment)?;
     let too_few = control.n.min(treatment.n) < FEWEST_UNITS;
     let effect = match effect {
         Effect::Estimated(parts) if too_few => Effect::Untestable {
