@@ -177,8 +177,9 @@ pub(super) fn is_sound(spec: &ColumnSpec, column: &ArrayRef) -> bool {
                 texts.iter().flatten().all(|text| list.words.iter().any(|(_, canonical)| *canonical == text))
             } else {
                 // Whatever could be an address has one of these. Looked for without a way out, which is many bytes at a time.
-                let has_one =
-                    |bytes: &[u8]| bytes.iter().fold(false, |has, byte| has | matches!(byte, b'+' | b'@' | FULL_WIDTH));
+                let has_one = |bytes: &[u8]| {
+                    bytes.iter().fold(false, |has, byte| has | matches!(*byte, b'+' | b'@' | FULL_WIDTH))
+                };
                 let no_address = spec.name != "recipient_id" || !texts.value_data().chunks(4096).any(has_one);
                 let filled = |text: &str| {
                     let plain = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
