@@ -122,11 +122,18 @@ fn ingest_report_sql_quarantine_and_charts() {
     let report = json(&sendlift(folder.path(), &["report", "--by", "campaign_id,variant", "--format", "json"]));
     assert_eq!(report["rows"][0]["campaign_id"], "春节");
     assert_eq!(report["rows"].as_array().unwrap().len(), 2);
-    let straight = json(&sendlift(
-        folder.path(),
-        &["report", "--by", "campaign_id,variant", "--format", "json", "--logs", "sends=sends.csv"],
-    ));
+    // Straight from the file the bad row is no more silent than in an ingest.
+    let ask = ["report", "--by", "campaign_id,variant", "--format", "json", "--logs", "sends=sends.csv"];
+    let refused = sendlift(folder.path(), &ask);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("1 of 3 rows (33.3 %) were rejected"), "{}", stderr(&refused));
+    let straight = json(&sendlift(folder.path(), &[&ask[..], &["--max-rejected", "0.5"]].concat()));
     assert_eq!(straight["rows"], report["rows"]);
+    let told = straight["notes"][0].as_str().unwrap();
+    assert!(
+        told.starts_with("1 of 3 rows of the sends are bad and left out: 1 × sent_at") && told.contains("row 4"),
+        "{told}"
+    );
 
     let rows = json(&sendlift(
         folder.path(),

@@ -91,3 +91,17 @@ async fn a_wrong_statement_is_a_problem() {
     server.post("/v1/query", "application/json", "{\"query\": \"SELECT 1\"}").await.problem(StatusCode::BAD_REQUEST);
     server.post("/v1/query", "text/csv", "SELECT 1").await.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
+
+#[tokio::test]
+async fn a_long_statement_ends_no_server() {
+    let server = Server::filled().await;
+    let ids: Vec<String> = (0..10_000).map(|id| format!("'r{id}'")).collect();
+    let listed = format!("SELECT count(*) AS n FROM message_facts WHERE recipient_id IN ({})", ids.join(","));
+    assert_eq!(query(&server, "*/*", &listed).await.ok().status, StatusCode::OK);
+    let chained = format!("SELECT {} AS n", vec!["1"; 5_000].join("+"));
+    assert_eq!(query(&server, "*/*", &chained).await.ok().text(), r#"[{"n":5000}]"#);
+    let too_long = format!("SELECT {} AS n", vec!["1"; 100_000].join("+"));
+    let refused = query(&server, "*/*", &too_long).await.problem(StatusCode::BAD_REQUEST);
+    assert!(refused.contains("131072 bytes"), "{refused}");
+    server.get("/healthz").await.ok();
+}

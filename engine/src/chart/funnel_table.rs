@@ -78,15 +78,17 @@ pub(super) fn draw(
     Ok(notes)
 }
 
-/// All stages in the order in which the campaigns name them.
+/// All stages, each where the campaign that has most before it has it.
 fn stage_names(rows: &[&FunnelRow]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (name, _) in rows.iter().flat_map(|row| &row.stages) {
-        if !names.contains(name) {
-            names.push(name.clone());
+    let mut names: Vec<(usize, String)> = Vec::new();
+    for (place, (name, _)) in rows.iter().flat_map(|row| row.stages.iter().enumerate()) {
+        match names.iter_mut().find(|(_, known)| known == name) {
+            Some((known, _)) => *known = place.max(*known),
+            None => names.push((place, name.clone())),
         }
     }
-    names
+    names.sort_by_key(|(place, _)| *place);
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 fn count_of(row: &FunnelRow, stage_name: &str) -> Option<u64> {

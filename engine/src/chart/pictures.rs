@@ -5,6 +5,8 @@ mod windows;
 
 pub use windows::windows_chart;
 
+use itertools::Itertools as _;
+
 use super::scale::real;
 use super::{AxisUnit, Chart, FunnelRow, HourRow, IntervalRow, compare_groups, compare_naturally};
 use crate::error::{EngineError, Result};
@@ -16,6 +18,8 @@ use crate::report::{Report, ReportRow};
 pub fn funnel(report: &Report) -> Chart {
     let mut groups: Vec<&ReportRow> = report.rows.iter().collect();
     groups.sort_by(|left, right| compare_groups(&left.group, &right.group));
+    // With several currencies a group has a row in each, and the same counts in all.
+    groups.dedup_by(|left, right| left.group == right.group);
     let rows = groups.into_iter().map(|row| {
         let mut stages = vec![("sent".to_owned(), row.sent)];
         for (name, count) in [("delivered", row.delivered), ("clicked", row.clickers), ("converted", row.converters)] {
@@ -33,7 +37,8 @@ pub fn funnel(report: &Report) -> Chart {
 /// Click rate by the recipient's local hour, of a report grouped by `local_hour` alone.
 #[must_use]
 pub fn hours(report: &Report) -> Chart {
-    let rows = report.rows.iter().filter_map(|row| {
+    let rows = report.rows.iter().unique_by(|row| row.group.values().next().map(ToString::to_string));
+    let rows = rows.filter_map(|row| {
         let hour = row.group.values().next()?.as_str()?.parse().ok()?;
         let rate = row.click_rate?;
         let clickers = row.clickers.unwrap_or(0);

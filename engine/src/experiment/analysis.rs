@@ -229,6 +229,9 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
 
 /// Refuses margins of metrics that are not there, or that the kind of metric does not have.
 fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
+    if let Some(spec) = options.equivalences.iter().find(|spec| spec.direction.is_some()) {
+        return Err(EngineError::usage(format!("equivalence {}: a margin on either side has no sign", spec.metric)));
+    }
     for spec in options.margins.iter().chain(&options.equivalences) {
         let Some(metric) = sample.metrics.iter().find(|metric| metric.name == spec.metric) else {
             let names: Vec<&str> = sample.metrics.iter().map(|metric| metric.name.as_str()).collect();
@@ -251,9 +254,6 @@ fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result
                 if metric.role == MetricRole::Guardrail { "guardrail" } else { "primary metric" }
             )));
         }
-    }
-    if let Some(spec) = options.equivalences.iter().find(|spec| spec.direction.is_some()) {
-        return Err(EngineError::usage(format!("equivalence {}: a margin on either side has no sign", spec.metric)));
     }
     Ok(())
 }

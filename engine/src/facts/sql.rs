@@ -411,8 +411,8 @@ pub(super) fn goals(inputs: &Inputs, range: Option<Range>) -> Option<String> {
     inputs.has_conversions.then(|| {
         format!(
             "SELECT {key} AS event_key, message_id, recipient_id, {at} AS happened, arrow_cast(NULL, 'Utf8') AS channel, currency,\n  \
-             arrow_cast(CASE WHEN refunded_at IS NULL THEN value ELSE 0 END, '{money}') AS value,\n  \
-             arrow_cast(CASE WHEN refunded_at IS NULL THEN margin ELSE 0 END, '{money}') AS margin,\n  \
+             arrow_cast(CASE WHEN refunded_at IS NULL OR value IS NULL THEN value ELSE 0 END, '{money}') AS value,\n  \
+             arrow_cast(CASE WHEN refunded_at IS NULL OR margin IS NULL THEN margin ELSE 0 END, '{money}') AS margin,\n  \
              coalesce({counted}, FALSE) AS counts, {ORDER}\nFROM {from}",
             key = event_key(Log::Conversions),
             at = micros("occurred_at"),

@@ -438,6 +438,24 @@ mod tests {
     }
 
     #[test]
+    fn steps_of_a_scale_are_no_spread() {
+        // Half of the orders are zero: the median is on the edge of a step, and whether it is 0 or 1 is chance. Tested as if
+        // the step were a spread, such tables without any effect were told apart in 40 to 48 % of the cases.
+        let orders = |zeros: u64| ValueCounts::from_counts([(0.0, zeros), (1.0, 1_000 - zeros)]).unwrap();
+        let found = compare_quantiles(&orders(507), &orders(495), 0.5, 0.05).unwrap();
+        assert!(found.p_value.is_none() && found.difference.note.as_deref() == Some(TIED), "{found:?}");
+        let prices =
+            |cheap: u64| ValueCounts::from_counts([(9.99, cheap), (19.99, 300), (29.99, 700 - cheap)]).unwrap();
+        assert!(compare_quantiles(&prices(345), &prices(355), 0.35, 0.05).unwrap().p_value.is_none());
+        // Amounts in cents are many values, also where each is there several times.
+        let amounts =
+            |shift: u32| ValueCounts::from_counts((0..500).map(|cent| (f64::from(cent + shift) / 100.0, 20))).unwrap();
+        assert!(compare_quantiles(&amounts(0), &amounts(3), 0.5, 0.05).unwrap().p_value.is_some());
+        let few = ValueCounts::from_values((0..20).map(f64::from)).unwrap();
+        assert!(compare_quantiles(&few, &few, 0.5, 0.05).unwrap().p_value.is_some());
+    }
+
+    #[test]
     fn ranks_are_those_of_the_tables() {
         // SciPy 1.17.1, scipy.stats.binom: the ranks of distribution-free 95 % intervals of a median; for n = 15 they
         // are 4 and 12, as in Conover (1999), "Practical Nonparametric Statistics", table A3.

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{
-    AnalysisOptions, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec, PortfolioRequest,
-    ProportionMethods, Recommendation, UnitRequest, Verdict, analyze_arms, analyze_units, experiment_portfolio,
+    AnalysisOptions, AssignmentRequest, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec,
+    PortfolioRequest, ProportionMethods, Recommendation, UnitRequest, Verdict, analyze_arms, analyze_units,
+    assign_list, experiment_portfolio,
 };
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::stats::MarginVerdict;
@@ -289,4 +290,79 @@ async fn a_definition_that_does_not_fit_leaves_the_others_in_the_portfolio() {
     let found = experiment_portfolio(&store.session().await, &request).await.unwrap();
     assert_eq!(found.effects.len(), 2);
     assert!(found.left_out.iter().any(|why| why.starts_with("x3: check sample_ratio failed")), "{:?}", found.left_out);
+}
+
+#[tokio::test]
+async fn names_stay_as_they_are_written() {
+    let store = TestStore::new();
+    let out = store.folder.path().join("assigned.csv");
+    let ids = ["000029", "29", "+14155550081", "89860000000000000000", "89860000000000000001", "NaN"];
+    let list = format!("recipient_id,zip\n{}\n", ids.map(|id| format!("{id},02139")).join("\n"));
+    let request = AssignmentRequest {
+        list: Input::memory("list.csv", list.into()),
+        unit: "recipient_id".to_owned(),
+        experiment: "e".to_owned(),
+        arms: shares(&[("A", 0.5), ("B", 0.5)]),
+        holdout: None,
+        strata: vec!["zip".to_owned()],
+        seed: 1,
+        assigned_at: "2026-03-01T00:00:00Z".parse().unwrap(),
+    };
+    let summary = assign_list(&request, &out).await.unwrap();
+    assert_eq!((summary.repeated_rows, summary.rows_without_recipient), (0, 0));
+    let written = std::fs::read_to_string(&out).unwrap();
+    let mut found: Vec<&str> = written.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    found.sort_unstable();
+    let mut expected = ids;
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+
+    // Arms 01 and 02, zip codes that are one number, and ids that are.
+    let mut table = "iccid,arm,zip,bought\n".to_owned();
+    for unit in 0..400_usize {
+        let (arm, zip) = (["01", "02"][unit % 2], ["02139", "2139"][unit / 2 % 2]);
+        writeln!(
+            table,
+            "{},{arm},{zip},{}",
+            89_860_000_000_000_000_000_u128 + u128::try_from(unit).unwrap(),
+            unit % 5 / 4
+        )
+        .unwrap();
+    }
+    let request = UnitRequest {
+        input: Input::memory("units.csv", table.into()),
+        arm: "arm".to_owned(),
+        metrics: vec!["bought".parse().unwrap()],
+        unit: Some("iccid".to_owned()),
+        filter: None,
+    };
+    let options = AnalysisOptions {
+        control: Some("01".to_owned()),
+        segments: vec!["zip".to_owned()],
+        ..AnalysisOptions::default()
+    };
+    let found = analyze_units(&request, &options).await.unwrap();
+    assert_eq!(found.arms.iter().map(|arm| (arm.arm.as_str(), arm.n)).collect::<Vec<_>>(), [("01", 200), ("02", 200)]);
+    let zips: Vec<&str> =
+        found.metrics[0].segments.iter().filter_map(|segment| segment.segment["zip"].as_str()).collect();
+    assert_eq!(zips, ["02139", "2139"]);
+    assert!(!found.checks.iter().any(|check| check.check == "duplicate_units"), "{:?}", found.checks);
+}
+
+#[tokio::test]
+async fn a_guardrail_alarms_without_a_winner_and_signs_do_not_contradict() {
+    let table = "metric,arm,n,successes\nclick,A,5000,500\nclick,B,5000,505\nopt_out,A,5000,35\nopt_out,B,5000,230\n";
+    let guarded = AnalysisOptions { margins: vec!["opt_out=+1pp".parse().unwrap()], ..AnalysisOptions::default() };
+    let found = arms(table, guarded).await;
+    assert_eq!(found.decision.recommendation, Recommendation::KeepControl);
+    let told = found.decision.why.join("; ");
+    assert!(told.contains("B is worse than A on opt_out by more than 1pp (one-sided p < 1e-15)"), "{told}");
+    for (margin, named) in [("click=+1pp", "a rise is worse"), ("click=-1pp", "")] {
+        let options = AnalysisOptions { margins: vec![margin.parse().unwrap()], ..AnalysisOptions::default() };
+        let answer = analyze_arms(&Input::memory("arms.csv", table.to_owned().into()), &options).await;
+        match answer {
+            Ok(_) => assert!(named.is_empty(), "{margin}"),
+            Err(error) => assert!(!named.is_empty() && error.to_string().contains(named), "{margin}: {error}"),
+        }
+    }
 }

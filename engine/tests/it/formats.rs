@@ -199,3 +199,33 @@ async fn of_the_files_of_one_call_the_later_named_was_received_later() {
     refresh(&store.store, &Settings::default()).await.unwrap();
     assert_eq!(store.rows("SELECT arrow_cast(cost, 'Float64') FROM message_facts").await, ["2.0"]);
 }
+
+#[tokio::test]
+async fn parquet_numbers_and_bytes_are_what_they_are() {
+    let store = TestStore::new();
+    let ids: Vec<[u8; 16]> = (0..3).map(|row| [row; 16]).collect();
+    let text = |values: [&str; 3]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([
+        ("message_id", Arc::new(arrow::array::FixedSizeBinaryArray::try_from_iter(ids.iter()).unwrap()) as ArrayRef),
+        ("recipient_id", text(["r1", "r2", "r3"])),
+        ("sent_at", text(["2026-03-02T10:00:00Z"; 3])),
+        ("cost", Arc::new(Float64Array::from(vec![0.01, f64::NAN, 0.02])) as ArrayRef),
+        ("parts", Arc::new(Float64Array::from(vec![1.0, 2.0, 1.5])) as ArrayRef),
+        ("clock", Arc::new(arrow::array::UInt64Array::from(vec![1, 2, u64::MAX])) as ArrayRef),
+    ])
+    .unwrap();
+    let path = store.folder.path().join("sends.parquet");
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut options = options();
+    options.max_rejected = 1.0;
+    ingest(&store.store, &[file_input(Log::Sends, &path)], &options, &|_| ()).await.unwrap();
+    assert_eq!(
+        store.rows("SELECT message_id, cost, parts, clock FROM sends ORDER BY 1").await,
+        ["00000000-0000-0000-0000-000000000000|0.010000|1|1", "01010101-0101-0101-0101-010101010101|∅|2|2"]
+    );
+    let reasons = store.rows("SELECT reason FROM quarantine").await;
+    assert_eq!(reasons, ["parts \"1.5\" is not a whole number"]);
+}

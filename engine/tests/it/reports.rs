@@ -441,3 +441,20 @@ async fn retention_goes_by_conversions_as_they_are_now_and_by_those_that_name_a_
     };
     assert_eq!((of("p1"), of("p2")), (Some(0.0), Some(1.0)));
 }
+
+#[tokio::test]
+async fn a_cost_has_the_currency_of_its_own_price_and_a_refund_of_nothing_is_nothing() {
+    let store = TestStore::new();
+    let sends =
+        "message_id,campaign_id,recipient_id,sent_at\nm1,c,r1,2026-03-02T10:00:00Z\nm2,c,r2,2026-03-02T10:00:00Z\n";
+    let receipts = "message_id,status,at,price,currency\n\
+        m1,delivered,2026-03-02T10:00:05Z,0.07,EUR\nm1,sent,2026-03-02T10:00:01Z,,USD\n\
+        m2,sent,2026-03-02T10:00:01Z,0.01,USD\nm2,delivered,2026-03-02T10:00:05Z,0.07,EUR\n";
+    let orders = "conversion_id,recipient_id,occurred_at,value,currency,refunded_at\n\
+        o1,r1,2026-03-02T12:00:00Z,,EUR,2026-03-03T12:00:00Z\no2,r1,2026-03-02T13:00:00Z,10,USD,\n";
+    store.ingest(&[(Log::Sends, sends), (Log::Deliveries, receipts), (Log::Conversions, orders)]).await;
+    let rows = store
+        .rows("SELECT message_id, cost, currency, revenue, margin, revenue_currency FROM message_facts ORDER BY 1")
+        .await;
+    assert_eq!(rows, ["m1|0.070000|EUR|10.000000|∅|USD", "m2|0.070000|EUR|∅|∅|∅"]);
+}

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray as _, PrimitiveArray, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -14,6 +16,7 @@ use polars::prelude::{DataFrame, IntoLazy};
 use super::{CHUNK_ROWS, Chunks, RawChunk, RawRows};
 use crate::bridge;
 use crate::error::Result;
+use crate::ingest::identity::hexadecimal;
 use crate::ingest::input::{Input, Origin};
 use crate::ingest::times::TimeParser;
 
@@ -118,44 +121,59 @@ fn plain_array(array: &ArrayRef, times: &TimeParser) -> Result<ArrayRef> {
             reinterpret_utc(&utc)?
         }
         // A day stays a day: the time of day and the zone that a moment needs are added where one is asked for.
-        DataType::Date32 | DataType::Date64 => {
-            let days = arrow::compute::cast(array, &DataType::Date32)?;
-            arrow::compute::cast(&arrow::compute::cast(&days, &DataType::Utf8)?, &DataType::Utf8View)?
-        }
+        DataType::Date32 | DataType::Date64 => as_text(&arrow::compute::cast(array, &DataType::Date32)?)?,
         DataType::Timestamp(_, None) => {
             let local = arrow::compute::cast(array, &microseconds)?;
             local_to_utc(&local, times)?
         }
-        DataType::Utf8View | DataType::Boolean | DataType::Int64 | DataType::Float64 | DataType::Decimal128(_, _) => {
-            Arc::clone(array)
+        DataType::Utf8View | DataType::Boolean | DataType::Int64 | DataType::Decimal128(_, _) => Arc::clone(array),
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
+            arrow::compute::cast(array, &DataType::Int64)?
         }
-        DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32
-        | DataType::UInt64 => arrow::compute::cast(array, &DataType::Int64)?,
-        DataType::Float16 | DataType::Float32 => arrow::compute::cast(array, &DataType::Float64)?,
+        DataType::UInt64 => {
+            let numbers = arrow::compute::cast(array, &DataType::Int64)?;
+            // A number that has no room stays as it is written, so that it can be told.
+            let has_room = numbers.null_count() == array.null_count();
+            if has_room { numbers } else { as_text(array)? }
+        }
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => {
+            let numbers = arrow::compute::cast(array, &DataType::Float64)?;
+            // Some writers have no other word for a missing number.
+            let filled = numbers
+                .as_primitive::<Float64Type>()
+                .unary_opt::<_, Float64Type>(|number| (!number.is_nan()).then_some(number));
+            Arc::new(filled)
+        }
         DataType::Utf8 | DataType::LargeUtf8 => arrow::compute::cast(array, &DataType::Utf8View)?,
-        DataType::Dictionary(_, _) => {
-            let values = arrow::compute::cast(array, &DataType::Utf8)?;
-            arrow::compute::cast(&values, &DataType::Utf8View)?
+        DataType::Dictionary(_, _) => as_text(array)?,
+        // Some writers leave texts as bytes; what is not UTF-8 is seen to be none.
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = arrow::compute::cast(array, &DataType::LargeBinary)?;
+            let texts = bytes.as_binary::<i64>().iter().map(|bytes| bytes.map(String::from_utf8_lossy));
+            Arc::new(texts.collect::<StringViewArray>())
         }
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            // Some writers leave texts as bytes; what is not UTF-8 becomes nothing and is rejected where it is required.
-            let text = arrow::compute::cast(array, &DataType::Utf8)?;
-            arrow::compute::cast(&text, &DataType::Utf8View)?
+        DataType::FixedSizeBinary(_) => {
+            let texts = array.as_fixed_size_binary().iter().map(|bytes| bytes.map(of_fixed_bytes));
+            Arc::new(texts.collect::<StringViewArray>())
         }
         DataType::Null => arrow::array::new_null_array(&DataType::Utf8View, array.len()),
         _ => {
             let options = arrow::util::display::FormatOptions::default();
             let formatter = arrow::util::display::ArrayFormatter::try_new(array, &options)?;
-            let texts: arrow::array::StringViewArray =
+            let texts: StringViewArray =
                 (0..array.len()).map(|row| (!array.is_null(row)).then(|| formatter.value(row).to_string())).collect();
             Arc::new(texts)
         }
     })
+}
+
+fn as_text(array: &dyn Array) -> Result<ArrayRef> {
+    Ok(arrow::compute::cast(&arrow::compute::cast(array, &DataType::Utf8)?, &DataType::Utf8View)?)
+}
+
+/// Sixteen bytes as the UUID that they are, others in hexadecimal digits.
+fn of_fixed_bytes(bytes: &[u8]) -> String {
+    uuid::Uuid::from_slice(bytes).map_or_else(|_| hexadecimal(bytes), |uuid| uuid.hyphenated().to_string())
 }
 
 /// The same microseconds without the label UTC, which Polars would need a zone table for.

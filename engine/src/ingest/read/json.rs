@@ -306,6 +306,15 @@ impl<'de> Visitor<'de> for Members<'_> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_row_that_nests_without_end_is_broken_and_ends_nothing() {
+        let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        let text = format!("{}\n{}\n{}\n", nested(3), nested(100_000), nested(100));
+        let (good, broken) = read(&text);
+        assert_eq!(good.len(), 2, "{broken:?}");
+        assert_eq!(broken[0].reason, "nests more than 128 levels deep");
+    }
+
     fn read(text: &str) -> (Vec<(i64, String)>, Vec<BrokenRow>) {
         let input = Input::memory("test.json", bytes::Bytes::copy_from_slice(text.as_bytes()));
         let (mut good, mut broken) = (Vec::new(), Vec::new());

@@ -51,7 +51,7 @@ pub(super) fn parsed(cell: Expr, name: &str, kind: ColumnKind, mapping: &LogMapp
             let number = trimmed(cell.clone()).cast(DataType::Float64);
             let truncated = number.clone().cast(DataType::Int64);
             let whole = when(truncated.clone().cast(DataType::Float64).eq(number)).then(truncated).otherwise(lit(NULL));
-            coalesce(&[trimmed(cell).cast(DataType::Int64), whole])
+            coalesce(&[exact_integers(trimmed(cell)), whole])
         }
         ColumnKind::Number => {
             let number = trimmed(cell).cast(DataType::Float64);
@@ -61,6 +61,19 @@ pub(super) fn parsed(cell: Expr, name: &str, kind: ColumnKind, mapping: &LogMapp
         ColumnKind::Boolean => boolean(cell),
         ColumnKind::Word(list) => word(cell, list, mapping.words.get(name)),
     }
+}
+
+/// Integers and texts as integers; of doubles only those that are whole are some, and they are made elsewhere.
+fn exact_integers(cell: Expr) -> Expr {
+    cell.map(
+        |column| {
+            if column.dtype().is_float() {
+                return Ok(Column::full_null(column.name().clone(), column.len(), &DataType::Int64));
+            }
+            column.cast(&DataType::Int64)
+        },
+        |_, field| Ok(Field::new(field.name().clone(), DataType::Int64)),
+    )
 }
 
 /// Text without spaces around it; other types as they are.

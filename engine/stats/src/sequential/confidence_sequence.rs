@@ -227,6 +227,18 @@ mod tests {
     use super::*;
     use crate::numeric::assert_close;
 
+    #[test]
+    fn a_small_arm_without_a_success_proves_nothing() {
+        // 0 of 50 against 11 of 450: Boschloo's p value is 0.52 (SciPy).
+        let look = |control: (u64, u64), treatment: (u64, u64)| {
+            let arm = |(n, successes)| Proportion::new(n, successes).unwrap();
+            always_valid_proportions(arm(control), arm(treatment), 1_000, 0.05).unwrap()
+        };
+        assert!(look((50, 0), (450, 11)).p_value.unwrap() > 0.5);
+        assert!(look((450, 11), (50, 0)).p_value.unwrap() > 0.5);
+        assert!(look((500, 10), (4_500, 700)).is_significant(0.05));
+    }
+
     fn moments(n: u64, mean: f64, variance: f64) -> Moments {
         Moments::from_n_mean_variance(n, mean, variance).unwrap()
     }
