@@ -61,13 +61,15 @@ ranked AS (
     )
 ),
 
--- Every receipt counts. Of several codes, carriers, prices and currencies the greatest; a code beside "delivered" tells
+-- Every receipt counts. Of several codes, carriers and prices the greatest, with its own currency; a code beside "delivered" tells
 -- nothing.
 receipts AS (
     SELECT message_id, count(*) AS receipts, max(rank) AS rank,
         min(at) FILTER (WHERE rank >= 9) AS delivered_at,
         max(error_code) FILTER (WHERE rank < 9) AS error_code,
-        max(carrier) AS carrier, max(price) AS price, max(currency) AS currency
+        max(carrier) AS carrier, max(price) AS price,
+        CASE WHEN max(price) IS NOT NULL THEN first_value(currency ORDER BY price DESC NULLS LAST, currency DESC NULLS LAST) END
+            AS currency
     FROM ranked
     GROUP BY message_id
 ),
@@ -232,8 +234,8 @@ latest_replies AS (
 events AS (
     SELECT 'conversion' AS kind, conversion_id AS event_key, message_id, recipient_id, occurred_at AS happened_at,
         arrow_cast(NULL, 'Utf8') AS channel, currency,
-        arrow_cast(CASE WHEN refunded_at IS NULL THEN value ELSE 0 END, 'Decimal128(28, 6)') AS value,
-        arrow_cast(CASE WHEN refunded_at IS NULL THEN margin ELSE 0 END, 'Decimal128(28, 6)') AS margin
+        arrow_cast(CASE WHEN refunded_at IS NULL OR value IS NULL THEN value ELSE 0 END, 'Decimal128(28, 6)') AS value,
+        arrow_cast(CASE WHEN refunded_at IS NULL OR margin IS NULL THEN margin ELSE 0 END, 'Decimal128(28, 6)') AS margin
     FROM latest_conversions
     UNION ALL
     SELECT 'opt-out', event_key, message_id, recipient_id, requested_at, channel, NULL, NULL, NULL

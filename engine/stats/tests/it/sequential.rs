@@ -1,13 +1,14 @@
 //! Laws of sequential statistics, and their agreement with the Python oracle.
 
 use crate::fixtures::cases;
-use crate::support::{alpha, holds_its_estimate, is_presentable, moments};
+use crate::support::{alpha, holds_its_estimate, is_presentable, moments, uniform};
 use proptest::prelude::*;
 use sendlift_stats::effect::{ArmValue, Effect};
 use sendlift_stats::sequential::{
-    BoundaryShape, GroupSequential, MixtureBoundary, Spending, always_valid_means, running_comparisons,
+    BoundaryShape, GroupSequential, MixtureBoundary, Spending, always_valid_means, always_valid_proportions,
+    running_comparisons,
 };
-use sendlift_stats::{Moments, compare_means};
+use sendlift_stats::{Moments, Proportion, compare_means};
 
 #[test]
 fn always_valid_comparisons_agree_with_numpy() {
@@ -32,6 +33,28 @@ fn always_valid_comparisons_agree_with_numpy() {
         case.check("lift_low", look.lift.low, 1e-7, 1e-8);
         case.check("lift_high", look.lift.high, 1e-7, 1e-8);
     }
+}
+
+#[test]
+fn arms_of_one_to_nine_are_hardly_ever_told_apart_without_an_effect() {
+    // 400 experiments without an effect, looked at 40 times each. Without the floor on the small arm's spread a fifth and
+    // more of them are "significant" at some look.
+    let mut wrong = 0;
+    for experiment in 0..400_u64 {
+        let (mut counts, mut is_wrong) = ([[0_u64; 2]; 2], false);
+        for unit in 0..2_000_u64 {
+            let place = (experiment * 2_000 + unit) * 2;
+            let arm = usize::from(uniform(place) < 0.9);
+            counts[arm][0] += 1;
+            counts[arm][1] += u64::from(uniform(place + 1) < 0.03);
+            if unit % 50 == 49 {
+                let [control, treatment] = counts.map(|[n, successes]| Proportion::new(n, successes).unwrap());
+                is_wrong |= always_valid_proportions(control, treatment, 2_000, 0.05).unwrap().is_significant(0.05);
+            }
+        }
+        wrong += u32::from(is_wrong);
+    }
+    assert!(wrong <= 20, "{wrong} of 400");
 }
 
 #[test]

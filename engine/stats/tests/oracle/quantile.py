@@ -36,7 +36,11 @@ def ranks(n, share, alpha):
 
 
 def spread(values, low, high, outside):
+    """Zero where the units of these ranks share so few values that the quantile jumps from one to the next."""
     values = np.sort(values)
+    different = len(np.unique(values[low - 1 : high]))
+    if different < 10 and 2 * different < high - low + 1:
+        return 0.0
     return (values[high - 1] - values[low - 1]) / (2 * stats.norm.isf(outside / 2))
 
 

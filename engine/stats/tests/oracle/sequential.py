@@ -38,6 +38,12 @@ def mixture_critical(units, planned, alpha):
 def always_valid(control, treatment, planned, alpha):
     """(critical, p, low, high, lift low, lift high); each arm (n, mean, sample variance)."""
     (n_c, m_c, v_c), (n_t, m_t, v_t) = control, treatment
+    # An arm that is smaller by more than half has at least the spread of both.
+    pooled = ((n_c - 1) * v_c + (n_t - 1) * v_t) / (n_c + n_t - 2)
+    if 1.5 * n_c < n_t:
+        v_c = max(v_c, pooled)
+    if 1.5 * n_t < n_c:
+        v_t = max(v_t, pooled)
     critical, x = mixture_critical(n_c + n_t, planned, alpha)
     error = math.sqrt(v_c / n_c + v_t / n_t)
     difference = m_t - m_c
