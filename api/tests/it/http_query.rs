@@ -105,3 +105,13 @@ async fn a_long_statement_ends_no_server() {
     assert!(refused.contains("131072 bytes"), "{refused}");
     server.get("/healthz").await.ok();
 }
+
+#[tokio::test]
+async fn nothing_is_made_out_of_a_number() {
+    let server = Server::new();
+    for sql in ["SELECT repeat('x', 2000000000)", "SELECT lpad('x', 2000000000)", "SELECT array_repeat(1, 2000000000)"]
+    {
+        let refused = query(&server, "*/*", sql).await.problem(StatusCode::BAD_REQUEST);
+        assert!(refused.contains("Invalid function"), "{sql}: {refused}");
+    }
+}

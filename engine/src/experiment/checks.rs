@@ -239,6 +239,26 @@ fn sample_ratio(
     Ok(check(Some(test.p_value), verdict, detail))
 }
 
+/// Whether those who were held out are as many as the logged probabilities say, beside the arms: what messages bring is
+/// measured against them. Nothing where the log has no probability that is the same throughout each arm.
+pub(crate) fn sample_ratio_with_holdout(drawn: &[(String, u64, Option<f64>)]) -> Result<Option<Check>> {
+    let Some(shares) = drawn.iter().map(|(.., share)| *share).collect::<Option<Vec<f64>>>() else { return Ok(None) };
+    let counts: Vec<u64> = drawn.iter().map(|(_, n, _)| *n).collect();
+    if counts.len() < 2 || counts.iter().sum::<u64>() == 0 || shares.iter().filter(|share| **share > 0.0).count() < 2 {
+        return Ok(None);
+    }
+    let test = sample_ratio_test(&counts, &shares)?;
+    let (verdict, words) = match test.p_value {
+        p_value if p_value < MISMATCH => (Verdict::Fail, "does not agree with the logged probabilities"),
+        p_value if p_value < SUSPICIOUS => (Verdict::Warn, "does not agree with the logged probabilities"),
+        _ => (Verdict::Ok, "agrees with the logged probabilities"),
+    };
+    let shown = drawn.iter().map(|(arm, n, _)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let mut check = Check::new("sample_ratio_with_holdout", verdict, format!("{shown}: {words}"));
+    check.p_value = Some(test.p_value);
+    Ok(Some(check))
+}
+
 #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
 fn plainly_unequal(counts: &[u64]) -> bool {
     let (Some(most), Some(fewest)) = (counts.iter().max(), counts.iter().min()) else { return false };

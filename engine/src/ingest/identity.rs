@@ -68,6 +68,20 @@ impl IdentityHasher {
         Some(self.hash(&normal))
     }
 
+    /// The keyed hash of an attribute: of an address in its normal form, so that one number is one hash in every notation;
+    /// of any other text as it is. `kind` is what the column is said to hold.
+    #[must_use]
+    pub(crate) fn attribute(&self, kind: Option<Identity>, text: &str) -> String {
+        let address = match kind {
+            Some(kind) => self.recipient(kind, text),
+            None if looks_like_address(text) => {
+                self.recipient(if text.contains(['@', '＠']) { Identity::Email } else { Identity::Phone }, text)
+            }
+            None => None,
+        };
+        address.unwrap_or_else(|| self.hash(text.trim()))
+    }
+
     /// The keyed hash of any text, for attributes that hold addresses which need not be valid (a sender's name, say).
     #[must_use]
     pub fn hash(&self, text: &str) -> String {
@@ -226,6 +240,19 @@ mod tests {
 
     fn hasher(country: Option<&str>) -> IdentityHasher {
         IdentityHasher::new(b"0123456789abcdef0123456789abcdef", country).unwrap()
+    }
+
+    #[test]
+    fn an_attribute_has_one_hash_in_every_notation() {
+        let hasher = IdentityHasher::new(&[b'k'; 32], Some("US")).unwrap();
+        let number = hasher.recipient(Identity::Phone, "+14155552671").unwrap();
+        for text in ["(415) 555-2671", "4155552671", "1-415-555-2671", " +1 415 555 2671"] {
+            assert_eq!(hasher.attribute(Some(Identity::Phone), text), number, "{text}");
+        }
+        assert_eq!(hasher.attribute(None, "+1 415 555 2671"), number);
+        // What is no address is hashed as it is.
+        assert_eq!(hasher.attribute(Some(Identity::Phone), "none"), hasher.hash("none"));
+        assert_eq!(hasher.attribute(None, "My Shop"), hasher.hash("My Shop"));
     }
 
     #[test]

@@ -98,6 +98,19 @@ impl Execution {
     }
 }
 
+/// Functions that make texts or lists of any size out of a number, in memory that no query's limit counts.
+const WITHOUT_BOUND: [&str; 9] = [
+    "repeat",
+    "lpad",
+    "rpad",
+    "array_repeat",
+    "list_repeat",
+    "range",
+    "generate_series",
+    "array_resize",
+    "list_resize",
+];
+
 /// A `DataFusion` session with one table a log, `message_facts` and `quarantine`.
 #[derive(Clone)]
 pub struct QuerySession {
@@ -397,6 +410,9 @@ fn told_plainly(error: DataFusionError) -> EngineError {
 }
 
 /// A session with our functions, spilling to disk where it would take too much memory.
+///
+/// # Errors
+/// When the memory of queries cannot be set aside.
 pub(crate) fn new_context() -> Result<SessionContext> {
     let state = SessionStateBuilder::new()
         .with_config(session_config())
@@ -404,6 +420,9 @@ pub(crate) fn new_context() -> Result<SessionContext> {
         .with_default_features()
         .build();
     let context = SessionContext::new_with_state(state);
+    for name in WITHOUT_BOUND {
+        context.deregister_udf(name);
+    }
     functions::register_all(&context);
     Ok(context)
 }

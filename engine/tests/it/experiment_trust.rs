@@ -126,3 +126,31 @@ async fn what_came_of_a_message_makes_no_segment_and_no_stratum() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_holdout_of_which_some_are_missing_is_told() {
+    for lost in [false, true] {
+        let store = TestStore::new();
+        let mut assignments = "experiment_id,recipient_id,arm,is_holdout,assigned_at,propensity\n".to_owned();
+        let mut sends = "message_id,campaign_id,experiment_id,variant,recipient_id,channel,sent_at\n".to_owned();
+        for recipient in 0..4_000 {
+            let (arm, share) = match draw(recipient, 3) {
+                place if place < 0.1 => ("none", 0.1),
+                place if place < 0.55 => ("A", 0.45),
+                _ => ("B", 0.45),
+            };
+            let held_out = arm == "none";
+            if held_out && lost && recipient % 5 < 3 {
+                continue;
+            }
+            writeln!(assignments, "e,r{recipient},{arm},{held_out},2026-02-28T00:00:00Z,{share}").unwrap();
+            if !held_out {
+                writeln!(sends, "m{recipient},c,e,{arm},r{recipient},sms,2026-03-01T10:00:00Z").unwrap();
+            }
+        }
+        store.ingest(&[(Log::Assignments, &assignments), (Log::Sends, &sends)]).await;
+        let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+        let check = found.checks.iter().find(|check| check.check == "sample_ratio_with_holdout").unwrap();
+        assert_eq!(check.verdict, if lost { Verdict::Fail } else { Verdict::Ok }, "{}", check.detail);
+    }
+}

@@ -9,7 +9,7 @@ use super::metrics::{StoreColumn, StoreMetric, lower_is_better};
 use super::{PRE_PERIOD, StoreExperiment};
 use crate::error::Result;
 use crate::event::{Log, NO_ATTRIBUTES};
-use crate::experiment::checks::{Check, Verdict};
+use crate::experiment::checks::{Check, Verdict, sample_ratio_with_holdout};
 use crate::experiment::covariates::{CovariateColumn, read_covariates};
 use crate::experiment::incrementality::HeldOutMetric;
 use crate::experiment::metric::{MetricForm, MetricKind};
@@ -248,17 +248,24 @@ impl StoreExperiment<'_> {
         let open_after = self.session.as_of.as_microsecond() - self.window();
         let query = format!(
             "SELECT arm, apart, count(*), sum(stage_sent), sum(stage_delivered), avg(propensity), \
-             count(*) FILTER (WHERE arrow_cast(last_sent, 'Int64') > {open_after}), min(day), max(day) \
+             count(*) FILTER (WHERE arrow_cast(last_sent, 'Int64') > {open_after}), min(day), max(day), \
+             count(propensity) = count(*) AND max(propensity) - min(propensity) < 1e-9 \
              FROM {table} WHERE arms = 1 AND arm IS NOT NULL GROUP BY arm, apart ORDER BY arm"
         );
         let (mut sent, mut delivered) = (BTreeMap::new(), BTreeMap::new());
         let (mut units, mut open) = (0, 0);
+        let mut drawn: Vec<(String, u64, Option<f64>)> = Vec::new();
         let mut days: BTreeSet<String> = BTreeSet::new();
         for batch in self.session.collect(&query).await? {
             let count =
                 |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row).unsigned_abs();
             for row in 0..batch.num_rows() {
                 let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
+                // Where the probability is the same throughout an arm it is the share that the arm should have.
+                let is_share = batch.column(9).as_boolean();
+                let share = (is_share.is_valid(row) && is_share.value(row))
+                    .then(|| batch.column(5).as_primitive::<Float64Type>().value(row));
+                drawn.push((arm.clone(), count(2, row), share));
                 if batch.column(1).as_boolean().value(row) {
                     sample.kept_apart.push((arm, count(2, row)));
                     continue;
@@ -284,6 +291,9 @@ impl StoreExperiment<'_> {
         }
         if sample.allocation.len() < sample.arms.len() {
             sample.allocation.clear();
+        }
+        if !sample.kept_apart.is_empty() {
+            sample.checks.extend(sample_ratio_with_holdout(&drawn)?);
         }
         sample.stages.push(("sent".into(), sent));
         if self.at_hand.deliveries {

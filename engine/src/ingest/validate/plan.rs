@@ -195,8 +195,9 @@ impl<'a> ColumnPlan<'a> {
         for name in &self.hashed {
             let column = file_column(name);
             let texts = frame.column(&column)?.cast(&DataType::String)?;
+            let kind = is_identity_name(name);
             let hashes: StringChunked =
-                texts.str()?.iter().map(|text| text.map(|text| hasher.hash(text.trim()))).collect();
+                texts.str()?.iter().map(|text| text.map(|text| hasher.attribute(kind, text))).collect();
             let hashes: Column = hashes.with_name(column.as_str().into()).into_column();
             frame.with_column(hashes)?;
         }
