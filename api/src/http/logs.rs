@@ -8,12 +8,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
-use sendlift_engine::ingest::load::{IngestOptions, LogInput, LogOutcome};
+use sendlift_engine::ingest::load::{IngestOptions, LogInput, LogOutcome, NAME_TAKEN};
 use sendlift_engine::ingest::mapping::Mapping;
 use sendlift_engine::ingest::times::zone;
 use sendlift_engine::ingest::validate::ValidatorOptions;
@@ -91,7 +91,7 @@ pub(super) struct LogAnswer {
         (status = 200, description = "Committed: log, accepted, rejected, left_out, duplicates, reasons, examples, version, facts_version", body = serde_json::Value, content_type = "application/json"),
         (status = 404, description = "There is no such log"),
         (status = 413, description = "The batch is larger than this server takes: send it in parts"),
-        (status = 422, description = "The data were refused: nothing was taken in"),
+        (status = 422, description = "The data were refused, or other rows came under this Idempotency-Key: nothing was taken in"),
         (status = 503, description = "Too many batches wait to be committed: send it again after Retry-After seconds")
     )
 )]
@@ -113,6 +113,9 @@ pub(super) async fn take_in_log(
     let work = async move {
         let acknowledgement = state.take_in(input, options, place).await?;
         let outcome = &acknowledgement.outcome;
+        if outcome.name_taken {
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, NAME_TAKEN));
+        }
         state.metrics().count_rows(log, outcome.accepted, outcome.rejected);
         Ok::<_, Problem>(LogAnswer::of(acknowledgement))
     };

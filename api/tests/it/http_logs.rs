@@ -60,6 +60,11 @@ async fn the_same_batch_twice_changes_nothing() {
     assert_eq!((&second["accepted"], &second["duplicates"]), (&0.into(), &MESSAGES.into()));
     assert_eq!((&second["version"], &second["facts_version"]), (&first["version"], &first["facts_version"]));
 
+    // The same key with other rows is a mistake that would lose them.
+    let other = send_as(&server, "batch-7", sends().replace("m1", "n1")).await;
+    let told = other.problem(StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(told.contains("Idempotency-Key") && told.contains("nothing of these was"), "{told}");
+
     // Without a key the bytes are the batch's name.
     server.post("/v1/logs/clicks", "application/x-ndjson", clicks()).await.ok();
     let again = server.post("/v1/logs/clicks", "application/x-ndjson", clicks()).await.ok().json();

@@ -58,6 +58,9 @@ pub struct IngestOptions {
     pub now: Timestamp,
 }
 
+/// Said of a batch under a name that another has.
+pub const NAME_TAKEN: &str =
+    "Idempotency-Key: other rows were taken in under this key, and nothing of these was: give this batch another one";
 /// What comes of a log with too many bad rows.
 const NOTHING_TAKEN_IN: &str = "nothing was taken in";
 
@@ -104,6 +107,9 @@ pub struct LogOutcome {
     pub examples: Vec<Rejected>,
     /// The log's table version that holds the rows.
     pub version: Option<u64>,
+    /// Whether other rows were taken in under the caller's name of this batch, so that nothing was.
+    #[serde(skip)]
+    pub name_taken: bool,
 }
 
 /// One rejected row as it is shown to the user.
@@ -129,6 +135,7 @@ impl LogOutcome {
             reasons: BTreeMap::new(),
             examples: Vec::new(),
             version: None,
+            name_taken: false,
         }
     }
 
@@ -255,7 +262,17 @@ async fn write_log(
     let mut batch_ids = Vec::new();
     let mut fresh: Vec<Fresh> = Vec::new();
     if let Some(key) = &input.idempotency_key {
-        batch_ids.push(format!("key:{key}"));
+        let mut files = Vec::with_capacity(input.inputs.len());
+        for source in &input.inputs {
+            files.push(format!("file:{}", digest(source).await?));
+        }
+        let named = [format!("key:{key}"), group::content_id(key, &files)];
+        if rows.has(&named[0]).await? && !rows.has(&named[1]).await? {
+            rows.abandon().await;
+            rejects.abandon().await;
+            return Err(EngineError::refused(NAME_TAKEN));
+        }
+        batch_ids.extend(named);
     }
     for source in &input.inputs {
         let batch_id = match &input.idempotency_key {
@@ -410,6 +427,7 @@ async fn commit_log(log: Written) -> Result<LogOutcome> {
             outcome.accepted = 0;
             outcome.version = Some(version);
         }
+        Appended::NameTaken(_) => return Err(EngineError::refused(NAME_TAKEN)),
     }
     Ok(outcome)
 }

@@ -23,7 +23,7 @@ use object_store::ObjectStoreExt as _;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-pub(crate) use group::{GroupAppender, Member};
+pub(crate) use group::{GroupAppender, Member, Standing};
 
 use super::commit::{delta_schema, holds_any, merged_schema};
 use super::{Store, of_table};
@@ -43,6 +43,8 @@ pub enum Appended {
     Committed(u64),
     /// Every batch had been committed before; nothing was changed.
     AlreadyThere(u64),
+    /// Another batch had been committed under this one's name; nothing was changed.
+    NameTaken(u64),
 }
 
 /// An append under way.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use append::{Appended, Appender};
-pub(crate) use append::{GroupAppender, Member, align, delta_writer};
+pub(crate) use append::{GroupAppender, Member, Standing, align, delta_writer};
 pub use commit::{Replacement, commit_replacement};
 pub(crate) use commit::{commit_actions, is_data_change, merged_schema, plain_schema};
 

@@ -37,6 +37,9 @@ async fn an_idempotency_key_is_the_batch() {
     ingest(&store.store, &[with_key(SENDS)], &options(), &|_| ()).await.unwrap();
     let again = ingest(&store.store, &[with_key(SENDS)], &options(), &|_| ()).await.unwrap();
     assert_eq!((again[0].accepted, again[0].duplicates), (0, 3));
+    let other = SENDS.replace("m1,", "m9,");
+    let refused = ingest(&store.store, &[with_key(&other)], &options(), &|_| ()).await.unwrap_err();
+    assert!(refused.to_string().contains("Idempotency-Key"), "{refused}");
     assert_eq!(store.rows("SELECT count(*) FROM sends").await, ["3"]);
 }
 

@@ -21,7 +21,7 @@ use crate::ingest::input::{Input, Origin};
 use crate::ingest::read;
 use crate::ingest::validate::{CheckedChunk, Validator};
 use crate::store::{
-    Appended, GroupAppender, Member, QUARANTINE, Store, align, log_schema, merged_schema, quarantine_schema,
+    Appended, GroupAppender, Member, QUARANTINE, Standing, Store, align, log_schema, merged_schema, quarantine_schema,
 };
 
 /// Bytes of a batch, as it comes or as its rows are kept, above which it does not wait in memory for others.
@@ -31,6 +31,8 @@ const LARGEST_BATCH: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Batch {
     batch_id: String,
+    /// The name with what is in it, where the caller gave the name.
+    content_id: Option<String>,
     source: String,
     rows: Vec<RecordBatch>,
     rejected: Vec<RecordBatch>,
@@ -53,6 +55,10 @@ impl Batch {
         let log = input.log;
         let mut batch = Self {
             batch_id: batch_id(source, input.idempotency_key.as_deref())?,
+            content_id: match &input.idempotency_key {
+                Some(key) => Some(content_id(key, &[batch_id(source, None)?])),
+                None => None,
+            },
             source: source.name.clone(),
             rows: Vec::new(),
             rejected: Vec::new(),
@@ -94,13 +100,14 @@ impl Batch {
     }
 
     fn member(&self) -> Member<'_> {
-        Member { batch_id: &self.batch_id, rows: &self.rows }
+        Member { batch_id: &self.batch_id, content_id: self.content_id.as_deref(), rows: &self.rows }
     }
 
     /// What became of it.
     fn settle(self, appended: Appended) -> LogOutcome {
         match appended {
             Appended::Committed(version) => LogOutcome { version: Some(version), ..self.outcome },
+            Appended::NameTaken(_) => LogOutcome { name_taken: true, ..LogOutcome::new(self.outcome.log) },
             Appended::AlreadyThere(version) => LogOutcome {
                 duplicates: self.outcome.accepted,
                 already_ingested: vec![self.source],
@@ -117,6 +124,12 @@ fn batch_id(source: &Input, idempotency_key: Option<&str>) -> Result<String> {
         (None, Origin::Memory(bytes)) => format!("file:{}", hexadecimal(&Sha256::digest(bytes))),
         (None, Origin::File(_)) => format!("file:{}", source.digest()?),
     })
+}
+
+/// The identity of a name with what was sent under it, of all its files.
+pub(super) fn content_id(key: &str, files: &[String]) -> String {
+    let digest = hexadecimal(&Sha256::digest(files.join("\n").as_bytes()));
+    format!("key:{key} {digest}")
 }
 
 /// Commits groups of batches. It remembers what it read of the tables, so that one should serve all of a server's batches.
@@ -155,12 +168,12 @@ impl Committer {
             Entry::Vacant(place) => place.insert(GroupAppender::open(&self.store, log.name(), &log_schema(log)).await?),
         };
         let members: Vec<Member<'_>> = batches.iter().map(Batch::member).collect();
-        let are_new = table.new_among(&members).await?;
+        let standing = table.standing(&members).await?;
         let ids: Vec<String> = batches.iter().map(|batch| quarantine_id(log, &batch.batch_id)).collect();
         let mut rejected = Vec::new();
-        for ((batch, batch_id), is_new) in batches.iter().zip(&ids).zip(are_new) {
-            if is_new && !batch.rejected.is_empty() {
-                rejected.push(Member { batch_id, rows: &batch.rejected });
+        for ((batch, batch_id), standing) in batches.iter().zip(&ids).zip(standing) {
+            if standing == Standing::New && !batch.rejected.is_empty() {
+                rejected.push(Member { batch_id, content_id: None, rows: &batch.rejected });
             }
         }
         if !rejected.is_empty() {
@@ -258,9 +271,13 @@ mod tests {
             std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
         }
         let mut other = Committer::new(store.clone());
-        for (key, is_known) in [("k0", true), ("k98", true), ("k104", true), ("k105", false)] {
-            let outcomes = other.commit(Log::Sends, vec![batch(Some(key), "x1,r1,2026-03-02\n")]).await.unwrap();
-            assert_eq!(outcomes[0].duplicates, u64::from(is_known), "{key}");
+        for (number, is_known) in [(0, true), (98, true), (104, true), (105, false)] {
+            let (key, row) = (format!("k{number}"), format!("m{number},r{number},2026-03-02\n"));
+            let outcomes = other.commit(Log::Sends, vec![batch(Some(&key), &row)]).await.unwrap();
+            assert_eq!((outcomes[0].duplicates, outcomes[0].name_taken), (u64::from(is_known), false), "{key}");
+            // The same name with other rows is somebody else's batch.
+            let outcomes = other.commit(Log::Sends, vec![batch(Some(&key), "x1,r1,2026-03-02\n")]).await.unwrap();
+            assert_eq!((outcomes[0].duplicates, outcomes[0].name_taken), (0, true), "{key}");
         }
     }
 

@@ -29,8 +29,39 @@ const CLEAN_EVERY: u64 = 100;
 pub(crate) struct Member<'a> {
     /// Who it is.
     pub(crate) batch_id: &'a str,
+    /// The same with what is in it, where its name was given by somebody else and does not tell that.
+    pub(crate) content_id: Option<&'a str>,
     /// Its rows; a batch may have none.
     pub(crate) rows: &'a [RecordBatch],
+}
+
+impl<'a> Member<'a> {
+    /// Both identities, for the commit.
+    fn ids(self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.batch_id).chain(self.content_id)
+    }
+}
+
+/// What is known of a batch before it is appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The table does not hold it.
+    New,
+    /// It does.
+    Known,
+    /// It holds another of this name.
+    NameTaken,
+}
+
+impl Standing {
+    /// What became of a batch that stood so, at this version.
+    fn appended(self, version: u64) -> Appended {
+        match self {
+            Self::New => Appended::Committed(version),
+            Self::Known => Appended::AlreadyThere(version),
+            Self::NameTaken => Appended::NameTaken(version),
+        }
+    }
 }
 
 /// Appends groups of batches to one table. What was read of the table stays in memory, so that a commit costs the same
@@ -52,18 +83,29 @@ impl GroupAppender {
         Ok(Self { table, schema: Arc::clone(schema), markers: Markers::default() })
     }
 
-    /// Which members are new: not in the table as far as is known, and not earlier in the list.
+    /// How each member stands: in the table as far as is known, or earlier in the list.
     ///
     /// # Errors
     /// When the table's log cannot be read.
-    pub(crate) async fn new_among(&mut self, members: &[Member<'_>]) -> Result<Vec<bool>> {
+    pub(crate) async fn standing(&mut self, members: &[Member<'_>]) -> Result<Vec<Standing>> {
         self.markers.catch_up(&self.table).await?;
-        let mut are_new = Vec::with_capacity(members.len());
+        let mut standing = Vec::with_capacity(members.len());
         for (index, member) in members.iter().enumerate() {
-            let came_before = members[..index].iter().any(|earlier| earlier.batch_id == member.batch_id);
-            are_new.push(!came_before && !self.markers.hold(&self.table, member.batch_id).await?);
+            let earlier = members[..index].iter().find(|earlier| earlier.batch_id == member.batch_id);
+            standing.push(if self.markers.hold(&self.table, member.batch_id).await? {
+                match member.content_id {
+                    Some(content) if !self.markers.hold(&self.table, content).await? => Standing::NameTaken,
+                    _ => Standing::Known,
+                }
+            } else {
+                match earlier {
+                    Some(earlier) if earlier.content_id != member.content_id => Standing::NameTaken,
+                    Some(_) => Standing::Known,
+                    None => Standing::New,
+                }
+            });
         }
-        Ok(are_new)
+        Ok(standing)
     }
 
     /// Commits the members that the table does not hold, all in one version, and says for each what became of it. When it
@@ -73,11 +115,15 @@ impl GroupAppender {
     /// When writing fails, or the commit does for another reason than a race, which is tried again.
     pub(crate) async fn append(&mut self, members: &[Member<'_>]) -> Result<Vec<Appended>> {
         for attempt in 0.. {
-            let are_new = self.new_among(members).await?;
-            let fresh: Vec<Member<'_>> =
-                members.iter().zip(&are_new).filter(|(_, is_new)| **is_new).map(|(member, _)| *member).collect();
+            let standing = self.standing(members).await?;
+            let fresh: Vec<Member<'_>> = members
+                .iter()
+                .zip(&standing)
+                .filter(|(_, standing)| **standing == Standing::New)
+                .map(|(member, _)| *member)
+                .collect();
             if fresh.is_empty() {
-                return Ok(vec![Appended::AlreadyThere(self.version()); members.len()]);
+                return Ok(standing.into_iter().map(|standing| standing.appended(self.version())).collect());
             }
             let schema = self.schema_of(&fresh);
             let files = self.write(&fresh, &schema).await?;
@@ -95,11 +141,8 @@ impl GroupAppender {
                 // Perhaps it was committed all the same: the files stay, and if nothing refers to them vacuum removes them.
                 Err(error) => return Err(of_table("write to", &self.table)(error)),
             };
-            self.markers.add(version, fresh.iter().map(|member| member.batch_id));
-            let appended = |is_new: bool| {
-                if is_new { Appended::Committed(version) } else { Appended::AlreadyThere(version) }
-            };
-            return Ok(are_new.into_iter().map(appended).collect());
+            self.markers.add(version, fresh.iter().flat_map(|member| member.ids()));
+            return Ok(standing.into_iter().map(|standing| standing.appended(version)).collect());
         }
         unreachable!("the loop above returns")
     }
@@ -149,7 +192,7 @@ impl GroupAppender {
             let metadata = snapshot.metadata().clone().with_schema(&delta_schema(&wider)?)?;
             actions.push(Action::Metadata(metadata));
         }
-        let transactions = members.iter().map(|member| Transaction::new(member.batch_id, 1)).collect();
+        let transactions = members.iter().flat_map(|member| member.ids()).map(|id| Transaction::new(id, 1)).collect();
         // What the table says about it holds, and is looked at now and then.
         let cleans = if (snapshot.version() + 1).is_multiple_of(CLEAN_EVERY) { None } else { Some(false) };
         let properties =
