@@ -12,7 +12,8 @@
 //! - Difference: each arm's standard error is the width of its 95 % interval over twice the z of the coverage that this
 //!   interval really has (Price and Bonett 2002, Journal of Statistical Computation and Simulation 72(2), for any
 //!   quantile), and the difference is taken as normal. That holds where the values around the quantile are many and
-//!   not tied: an arm without both order statistics, or of whose interval most units share a few values, is not tested.
+//!   not tied: an arm without both order statistics, or of whose interval most units share a few values, or which ends
+//!   among many units of one value, is not tested.
 //! - Clusters: the share of values below the quantile varies by the delta method over clusters, and the ranks n (q ± z ·
 //!   its standard error) replace the binomial ones (Deng, Knoblich and Lu 2018, KDD, section 4, "outer" interval).
 
@@ -164,7 +165,20 @@ impl ValueCounts {
         let units = ranks.high.unwrap_or(0).saturating_sub(ranks.low.unwrap_or(0)) + 1;
         let first = self.values.partition_point(|value| *value < low);
         let values = self.values[first..].partition_point(|value| *value <= high) as u64;
-        values < FEW_VALUES && 2 * values < units
+        let are_few = values < FEW_VALUES && 2 * values < units;
+        // An end among more units of one value than the interval has, as the zeros of those who bought nothing: beyond it
+        // nothing is spread.
+        are_few || self.units_of(low) > units || self.units_of(high) > units
+    }
+
+    /// Units with that value.
+    fn units_of(&self, value: f64) -> u64 {
+        let place = self.values.partition_point(|known| *known < value);
+        let before = place.checked_sub(1).and_then(|before| self.up_to.get(before)).copied().unwrap_or(0);
+        match self.values.get(place) {
+            Some(known) if known.total_cmp(&value).is_eq() => self.up_to[place] - before,
+            _ => 0,
+        }
     }
 }
 
@@ -451,6 +465,13 @@ mod tests {
         let amounts =
             |shift: u32| ValueCounts::from_counts((0..500).map(|cent| (f64::from(cent + shift) / 100.0, 20))).unwrap();
         assert!(compare_quantiles(&amounts(0), &amounts(3), 0.5, 0.05).unwrap().p_value.is_some());
+        // One in twenty spends something, and the 95th percentile is where spending begins.
+        let spent = |buyers: u32| {
+            let buyers = (1..=buyers).map(|buyer| (f64::from(buyer) * 1.37, 1));
+            ValueCounts::from_counts(buyers.chain([(0.0, 1_900)])).unwrap()
+        };
+        assert!(compare_quantiles(&spent(100), &spent(104), 0.955, 0.05).unwrap().p_value.is_none());
+        assert!(compare_quantiles(&spent(200), &spent(210), 0.955, 0.05).unwrap().p_value.is_some());
         let few = ValueCounts::from_values((0..20).map(f64::from)).unwrap();
         assert!(compare_quantiles(&few, &few, 0.5, 0.05).unwrap().p_value.is_some());
     }

@@ -39,7 +39,9 @@ def spread(values, low, high, outside):
     """Zero where the units of these ranks share so few values that the quantile jumps from one to the next."""
     values = np.sort(values)
     different = len(np.unique(values[low - 1 : high]))
-    if different < 10 and 2 * different < high - low + 1:
+    units = high - low + 1
+    ends = [np.count_nonzero(values == values[rank - 1]) for rank in (low, high)]
+    if (different < 10 and 2 * different < units) or max(ends) > units:
         return 0.0
     return (values[high - 1] - values[low - 1]) / (2 * stats.norm.isf(outside / 2))
 
