@@ -59,7 +59,8 @@ pub(crate) fn checks(sample: &ExperimentSample, options: &AnalysisOptions) -> Re
     let mut assigned = sample.arms.clone();
     // An arm that was planned and that nobody is in is the plainest mismatch.
     assigned.extend(planned(sample, options).iter().filter_map(|(arm, share)| {
-        let is_missing = *share > 0.0 && !sample.arms.iter().any(|(known, _)| known == arm);
+        let mut known = sample.arms.iter().chain(&sample.kept_apart);
+        let is_missing = *share > 0.0 && !known.any(|(known, _)| known == arm);
         is_missing.then(|| (arm.clone(), 0))
     }));
     let mut checks = vec![sample_ratio(sample, options, "assigned", &assigned)?];

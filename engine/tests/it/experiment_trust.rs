@@ -152,5 +152,11 @@ async fn a_holdout_of_which_some_are_missing_is_told() {
         let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
         let check = found.checks.iter().find(|check| check.check == "sample_ratio_with_holdout").unwrap();
         assert_eq!(check.verdict, if lost { Verdict::Fail } else { Verdict::Ok }, "{}", check.detail);
+        // A plan that names the holdout among the arms is a plan of those who are kept apart, too.
+        let allocation = [("A", 0.45), ("B", 0.45), ("none", 0.1)].map(|(arm, share)| (arm.to_owned(), share)).to_vec();
+        let options = AnalysisOptions { allocation, ..AnalysisOptions::default() };
+        let found = analyze_store(&store.session().await, "e", &options).await.unwrap();
+        let check = found.checks.iter().find(|check| check.check == "sample_ratio").unwrap();
+        assert_eq!(check.verdict, Verdict::Ok, "{}", check.detail);
     }
 }
