@@ -431,7 +431,9 @@ class Rounds:
         if not any(batch.log == "sends" for batch in there):
             return
         files = [f"{batch.log}={batch.path}" for batch in there]
-        self.same(self.program.report(*REPORT), self.program.report(*REPORT, "--logs", *files), "straight from the files")
+        # The logs have bad rows, as in the store.
+        straight = self.program.report(*REPORT, "--max-rejected", "1", "--logs", *files)
+        self.same(self.program.report(*REPORT), straight, "straight from the files")
 
     def same(self, one, other, of_what):
         if one == other:
