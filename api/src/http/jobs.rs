@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -18,6 +18,7 @@ use super::AppState;
 use super::job_body::FORMAT;
 use super::job_queue::unknown_job;
 use super::live_jobs::{Reached, Snapshot};
+use super::logs::idempotency_key;
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -71,8 +72,15 @@ pub(super) fn job_json(snapshot: &Snapshot) -> Result<Value, Problem> {
     Ok(told)
 }
 
-/// Has a job accepted whose body, under this `Idempotency-Key`, asks for something that can be.
-pub(super) async fn accept(state: &AppState, job: Job) -> Result<Response, Problem> {
+/// Has a job accepted that asks for something that can be, under the `Idempotency-Key` of its headers.
+pub(super) async fn accept(
+    state: &AppState,
+    headers: &HeaderMap,
+    request: impl Into<JobRequest>,
+    format: OutputFormat,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(headers)?;
+    let job = Job::new(request, format, key.as_deref(), state.now())?;
     let accepting = state.clone();
     // What was begun here is finished, also for a caller that goes away.
     let accepted = state.workers.spawn(async move {

@@ -6,13 +6,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
-use sendlift_engine::jobs::Job;
 use sendlift_engine::score::ScoreRequest;
 
 use super::AppState;
 use super::job_body::JobBody;
 use super::jobs::accept;
-use super::logs::idempotency_key;
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -52,6 +50,5 @@ pub(super) async fn ask_for_scores(
     let format = body.format;
     let mut request: ScoreRequest = body.request()?;
     request.eligibility.legal_hours = request.eligibility.legal_hours.or_else(|| state.rules.legal_hours.clone());
-    let key = idempotency_key(&headers)?;
-    accept(&state, Job::new(request, format, key.as_deref(), state.now())?).await
+    accept(&state, &headers, request, format).await
 }

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
-use sendlift_engine::jobs::Job;
 use sendlift_engine::query::QuerySession;
 use sendlift_engine::windows::{OwnFile, OwnRules, RecipientWindowsRequest, WindowsRequest, analyze_windows};
 use serde::Deserialize;
@@ -18,7 +17,6 @@ use super::answers::Made;
 use super::auth::hash_api_key;
 use super::job_body::JobBody;
 use super::jobs::accept;
-use super::logs::idempotency_key;
 use super::params::{PointParams, flag, list};
 use super::problem::Problem;
 use super::reading::Reading;
@@ -166,7 +164,5 @@ pub(super) async fn ask_for_recipient_windows(
     let format = body.format;
     let every_window = body.take_flag("every_window")?;
     let windows = state.rules.over(body.request()?);
-    let key = idempotency_key(&headers)?;
-    accept(&state, Job::new(RecipientWindowsRequest { windows, every_window }, format, key.as_deref(), state.now())?)
-        .await
+    accept(&state, &headers, RecipientWindowsRequest { windows, every_window }, format).await
 }

@@ -1,6 +1,6 @@
 //! Checks of one metric over the arms: who has no value, and whether a small arm shows the spread that it has.
 
-use super::checks::{Check, Verdict};
+use super::checks::{Check, MISMATCH, Verdict};
 use super::decision::p_value_in_words;
 use super::metric::labelled;
 use super::sample::{MetricRole, MetricSample};
@@ -8,9 +8,6 @@ use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::mean::with_spread_of_both;
 use crate::stats::{Proportion, compare_means, compare_proportions};
-
-/// Below this p value units without a value are not missing by chance, as a sample ratio is not.
-const MISMATCH: f64 = 0.001;
 
 /// Whether units of a table lack a value in one arm more often than in another: who has one was then chosen after the draw.
 pub(crate) fn missing_by_arm(

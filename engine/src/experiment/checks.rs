@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::stats::{Proportion, anytime_sample_ratio_test, compare_proportions, sample_ratio_test};
 
 /// Below this p value a sample ratio is a mismatch: chance alone gives one experiment in a thousand such counts.
-const MISMATCH: f64 = 0.001;
+pub(super) const MISMATCH: f64 = 0.001;
 /// Below this p value it is worth a look.
 const SUSPICIOUS: f64 = 0.01;
 /// Arms whose sizes differ by more than this factor were hardly meant to be equal.
@@ -131,7 +131,7 @@ fn anytime_sample_ratio(sample: &ExperimentSample, options: &AnalysisOptions) ->
     } else {
         (Verdict::Ok, format!("agrees with {plan}, looked at as often as one likes"))
     };
-    let shown = sample.arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let shown = shown(sample.arms.iter().map(|(arm, n)| (arm, *n)));
     let mut check = Check::new("sample_ratio_anytime", verdict, format!("{shown}: {words}"));
     check.stage = Some("assigned".into());
     check.p_value = Some(look.p_value);
@@ -198,7 +198,7 @@ fn sample_ratio(
         detail,
     };
     let counts: Vec<u64> = arms.iter().map(|(_, n)| *n).collect();
-    let shown = arms.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let shown = shown(arms.iter().map(|(arm, n)| (arm, *n)));
     if arms.len() < 2 || counts.iter().sum::<u64>() == 0 {
         return Ok(check(None, Verdict::Warn, format!("{shown}: nothing to compare")));
     }
@@ -224,13 +224,7 @@ fn sample_ratio(
     let plan = if planned.is_none() { "equal shares" } else { "the planned shares" };
     let weights = planned.unwrap_or_else(|| vec![1.0; counts.len()]);
     let test = sample_ratio_test(&counts, &weights)?;
-    let verdict = if test.p_value < MISMATCH {
-        Verdict::Fail
-    } else if test.p_value < SUSPICIOUS {
-        Verdict::Warn
-    } else {
-        Verdict::Ok
-    };
+    let verdict = verdict_of(test.p_value);
     let detail = match verdict {
         Verdict::Ok => format!("{shown}: agrees with {plan}"),
         Verdict::Warn | Verdict::Fail => {
@@ -238,6 +232,20 @@ fn sample_ratio(
         }
     };
     Ok(check(Some(test.p_value), verdict, detail))
+}
+
+/// What the p value of a sample ratio says.
+fn verdict_of(p_value: f64) -> Verdict {
+    match p_value {
+        p_value if p_value < MISMATCH => Verdict::Fail,
+        p_value if p_value < SUSPICIOUS => Verdict::Warn,
+        _ => Verdict::Ok,
+    }
+}
+
+/// Arms with their units, in words.
+fn shown<'a>(arms: impl Iterator<Item = (&'a String, u64)>) -> String {
+    arms.map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether those who were held out are as many as the logged probabilities say, beside the arms: what messages bring is
@@ -249,13 +257,11 @@ pub(crate) fn sample_ratio_with_holdout(drawn: &[(String, u64, Option<f64>)]) ->
         return Ok(None);
     }
     let test = sample_ratio_test(&counts, &shares)?;
-    let (verdict, words) = match test.p_value {
-        p_value if p_value < MISMATCH => (Verdict::Fail, "does not agree with the logged probabilities"),
-        p_value if p_value < SUSPICIOUS => (Verdict::Warn, "does not agree with the logged probabilities"),
-        _ => (Verdict::Ok, "agrees with the logged probabilities"),
-    };
-    let shown = drawn.iter().map(|(arm, n, _)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
-    let mut check = Check::new("sample_ratio_with_holdout", verdict, format!("{shown}: {words}"));
+    let verdict = verdict_of(test.p_value);
+    let words = if verdict == Verdict::Ok { "agrees" } else { "does not agree" };
+    let shown = shown(drawn.iter().map(|(arm, n, _)| (arm, *n)));
+    let detail = format!("{shown}: {words} with the logged probabilities");
+    let mut check = Check::new("sample_ratio_with_holdout", verdict, detail);
     check.p_value = Some(test.p_value);
     Ok(Some(check))
 }

@@ -118,18 +118,8 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         return Decision { recommendation: Recommendation::DoNotTrust, arm: None, why: failed };
     }
     let Some(primary) = metrics.iter().find(|metric| metric.is_primary()) else {
-        let mut why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
-        let Some(first) = metrics.first() else {
-            return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
-        };
-        let harms = harms(metrics, first, rule.alpha);
-        let is_harmed = !harms.is_empty() && harms.len() == first.comparisons.len();
-        why.extend(harms);
-        return if is_harmed {
-            Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why }
-        } else {
-            Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
-        };
+        let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
+        return without_winner(metrics, metrics.first(), control, rule.alpha, why);
     };
     let alpha = rule.alpha;
     let is_certain = |comparison: &&ArmsComparison| is_certain(comparison, alpha);
@@ -189,23 +179,31 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         return keep(why);
     }
     why.push(format!("no arm is certain to be better than {control} on {}", primary.label()));
-    let harms = harms(metrics, primary, alpha);
-    if !harms.is_empty() && harms.len() == each.len() {
-        why.extend(harms);
-        return keep(why);
+    let mut decision = without_winner(metrics, Some(primary), control, alpha, why);
+    if decision.recommendation == Recommendation::KeepRunning {
+        decision.why.extend(how_long(primary, rule));
     }
-    why.extend(harms);
-    why.extend(how_long(primary, rule));
-    Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
+    decision
 }
 
-/// What got worse in each arm that a guardrail, or a metric with a margin, tells of.
-fn harms(metrics: &[MetricAnalysis], of: &MetricAnalysis, alpha: f64) -> Vec<String> {
-    let harm = |comparison: &ArmsComparison| match guard(metrics, &comparison.arm, alpha) {
+/// Goes on, unless a guardrail or a metric with a margin got worse in every arm of a metric; tells of each that did.
+fn without_winner(
+    metrics: &[MetricAnalysis],
+    of: Option<&MetricAnalysis>,
+    control: &str,
+    alpha: f64,
+    mut why: Vec<String>,
+) -> Decision {
+    let arms = of.map_or(&[][..], |metric| &metric.comparisons);
+    let before = why.len();
+    why.extend(arms.iter().filter_map(|comparison| match guard(metrics, &comparison.arm, alpha) {
         Guard::Harmed(reason) => Some(format!("{}: {reason}", comparison.arm)),
         Guard::Clear | Guard::Unproven(_) => None,
-    };
-    of.comparisons.iter().filter_map(harm).collect()
+    }));
+    if !arms.is_empty() && why.len() - before == arms.len() {
+        return Decision { recommendation: Recommendation::KeepControl, arm: Some(control.to_owned()), why };
+    }
+    Decision { recommendation: Recommendation::KeepRunning, arm: None, why }
 }
 
 /// How much better an arm is on a metric.

@@ -15,6 +15,7 @@ mod units;
 
 pub use files::LogFiles;
 pub(crate) use functions::register_all as register_functions;
+pub(crate) use parquet_logs::threads;
 pub use read_only::run_read_only;
 #[cfg(not(feature = "cluster"))]
 pub use session::NO_CLUSTERS;

@@ -335,7 +335,8 @@ impl TableProvider for ParquetTable {
     }
 }
 
-fn threads() -> usize {
+/// Threads that this machine runs at a time.
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 

@@ -14,7 +14,7 @@ use datafusion::error::DataFusionError;
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use super::apply::{cores, reasons};
+use super::apply::reasons;
 use super::arms::Sides;
 use super::data::Draw;
 use super::deciles::Deciles;
@@ -28,7 +28,7 @@ use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::ingest::input::Input;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, unit_table};
+use crate::query::{QuerySession, has_column, new_context, quoted, text_literal, threads, unit_table};
 use crate::report::{cell_number, cell_text};
 use crate::stats::FeatureMatrix;
 use crate::store::{Store, Versions};
@@ -437,7 +437,7 @@ async fn apply(
             .await?
         }
     };
-    let mut parts = session.sql(&query).await?.execute_stream().await?.map(scoring).buffered(cores());
+    let mut parts = session.sql(&query).await?.execute_stream().await?.map(scoring).buffered(threads());
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
     let (mut ids, mut scores, mut told): (Vec<ArrayRef>, Vec<f64>, Vec<StringArray>) = Default::default();

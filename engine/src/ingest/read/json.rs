@@ -165,31 +165,31 @@ fn closing_brace(bytes: &[u8]) -> Option<usize> {
     if bytes.first() != Some(&b'{') {
         return bytes.iter().position(|byte| matches!(byte, b',' | b']' | b'\n')).map(|length| length.max(1));
     }
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for (position, byte) in bytes.iter().enumerate() {
-        if escaped {
-            escaped = false;
-        } else if quoted {
-            match byte {
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
-            }
-        } else {
-            match byte {
-                b'"' => quoted = true,
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Some(position + 1);
-                    }
-                }
-                _ => {}
-            }
+    let mut nesting = Nesting::default();
+    bytes.iter().position(|byte| nesting.after(*byte) == 0).map(|position| position + 1)
+}
+
+/// How deep in objects and lists a place lies, byte by byte, strings and escapes minded.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// The depth behind one more byte.
+    fn after(&mut self, byte: u8) -> usize {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' => self.quoted = !self.quoted,
+            b'{' | b'[' if !self.quoted => self.depth += 1,
+            b'}' | b']' if !self.quoted => self.depth = self.depth.saturating_sub(1),
+            _ => {}
         }
+        self.depth
     }
-    None
 }
 
 fn newlines(bytes: &[u8]) -> i64 {
@@ -213,23 +213,10 @@ fn read_object(bytes: &[u8], columns: &mut TextColumns) -> std::result::Result<(
 
 /// Whether objects and lists lie in one another deeper than is read.
 fn nests_too_deep(object: &str) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for byte in object.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                if depth > DEEPEST {
-                    return true;
-                }
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
+    // Hardly any row has so many that it could.
+    let opened = object.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    let mut nesting = Nesting::default();
+    opened > DEEPEST && object.bytes().any(|byte| nesting.after(byte) > DEEPEST)
 }
 
 fn read_members(

@@ -35,7 +35,7 @@ use audience::{Candidates, Pending};
 use rows::{OPT_OUT_PROBABILITY, RowMaker};
 use scored::{Scored, score_all, try_out};
 
-pub(super) use scored::{cores, reasons};
+pub(super) use scored::reasons;
 pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 
 /// Looks at what is asked for before any work is done: columns, the condition, the experiment and its arms.

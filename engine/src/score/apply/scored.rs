@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::rows::OPT_OUT_PROBABILITY;
 use crate::error::{EngineError, Result};
 use crate::progress::{Progress, check_cancelled};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, threads};
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
 use crate::score::features::{FeatureSet, Recipients, TextFeatures, UnknownValues};
@@ -124,7 +124,7 @@ pub(super) async fn score_all(
             }
         }
     };
-    let mut parts = frame.execute_stream().await?.map(scoring).buffered(cores());
+    let mut parts = frame.execute_stream().await?.map(scoring).buffered(threads());
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
@@ -148,11 +148,6 @@ pub(super) async fn score_all(
     notes.extend(unknown.notes(&model.encoding, "recipients")?);
     let drift = counts.finish(&model.reference)?;
     Ok(Scored { recipients: scores.len() as u64, deciles: Deciles::of(&mut scores), drift, notes })
-}
-
-/// Batches that are scored at a time: they come out in their order.
-pub(in crate::score) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A batch with its scores.

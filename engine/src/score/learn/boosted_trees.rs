@@ -12,6 +12,7 @@ use forust_ml::metric::Metric;
 use forust_ml::objective::ObjectiveType;
 use serde::{Deserialize, Serialize};
 
+use crate::query::threads;
 use crate::stats::{FeatureMatrix, Learner, Predictor, StatsError};
 
 /// Rows that are laid out beside one another at a time.
@@ -319,8 +320,7 @@ impl BoostedTrees {
 /// Splits a number a row, and so many more a row, among the cores.
 fn in_parts(sums: &mut [f64], moved: &mut [f64], width: usize, work: impl Fn(usize, &mut [f64], &mut [f64]) + Sync) {
     let rows = sums.len();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let parts = cores.min(rows.div_ceil(ROWS_A_THREAD)).max(1);
+    let parts = threads().min(rows.div_ceil(ROWS_A_THREAD)).max(1);
     let rows_a_part = rows.div_ceil(parts).max(1);
     if parts == 1 {
         return work(0, sums, moved);

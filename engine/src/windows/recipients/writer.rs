@@ -13,6 +13,7 @@ use super::classes::{Class, Classes, Ends, WindowFigures};
 use super::{LevelCount, ReasonCount, RecipientWindowsRequest, RecipientWindowsSummary};
 use crate::error::Result;
 use crate::permission::{NO_LEGAL_WINDOW, UNKNOWN_TIME_ZONE};
+use crate::query::threads;
 use crate::report::cell_text;
 use crate::stats::send_windows::{Identification, OUTLOOK_QUANTILE, RecipientCell, RecipientOutlook, WindowOutcome};
 use crate::table_file::TableFile;
@@ -142,8 +143,7 @@ impl<'a> Writer<'a> {
 
     /// What is said of the recipients of a batch, dealt out to the cores.
     fn said(&self, read: &[Read], classes: &[Class]) -> Vec<Said> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let part = read.len().div_ceil(cores).max(1);
+        let part = read.len().div_ceil(threads()).max(1);
         let every_window = self.request.every_window;
         let is_rate = self.request.windows.objective.outcome() == WindowOutcome::Rate;
         let of_part = move |read: &[Read]| -> Vec<Said> {
