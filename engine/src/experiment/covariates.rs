@@ -71,14 +71,12 @@ pub(crate) async fn read_covariates<R: Rows>(
         return Ok(());
     }
     let units: u64 = arms.iter().map(|(_, n)| *n).sum();
-    for (columns, metric) in table.metrics.iter().zip(metrics) {
+    let moments = table.cross_moments(&values, |place| metrics[place].kind != MetricKind::Quantile).await?;
+    for ((columns, metric), moments) in table.metrics.iter().zip(metrics).zip(moments) {
         if metric.kind == MetricKind::Quantile {
             continue;
         }
-        let mut all = vec![columns.number()];
-        all.extend(columns.divisor());
-        all.extend(values.iter().cloned());
-        let moments = table.cross_moments(&all).await?;
+        let all: Vec<String> = columns.outcome().into_iter().chain(values.iter().cloned()).collect();
         let keep_units = names.len() > 1 && metric.kind != MetricKind::Ratio && units <= MOST_UNITS_KEPT;
         let units = if keep_units { units_of(table, &all).await? } else { BTreeMap::new() };
         metric.covariates = Some(Covariates { names: names.clone(), moments, units, named });

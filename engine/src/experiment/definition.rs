@@ -41,6 +41,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalake::Path as ObjectPath;
 use object_store::ObjectStoreExt as _;
 use serde::{Deserialize, Serialize};
@@ -120,7 +123,7 @@ struct AnalysisTable {
     alpha: Option<Spanned<f64>>,
     correction: Option<Spanned<String>>,
     sequential: bool,
-    planned_units: Option<u64>,
+    planned_units: Option<Spanned<u64>>,
     bayesian: bool,
     all_pairs: bool,
     interval: Option<Spanned<String>>,
@@ -148,7 +151,7 @@ impl AnalysisTable {
 struct File {
     name: Spanned<String>,
     campaign: Option<String>,
-    filter: Option<String>,
+    filter: Option<Spanned<String>>,
     control: Option<Spanned<String>>,
     #[serde(default)]
     arms: BTreeMap<String, Spanned<f64>>,
@@ -169,6 +172,30 @@ struct File {
     costs: CostsTable,
     #[serde(default)]
     analysis: AnalysisTable,
+}
+
+impl File {
+    /// Why the arms, or the control among them, cannot be, and where.
+    fn check_arms(&self) -> std::result::Result<(), (Range<usize>, String)> {
+        for (arm, share) in &self.arms {
+            if !share.get_ref().is_finite() || *share.get_ref() < 0.0 {
+                return Err((share.span(), format!("the share of arm \"{arm}\" is no positive number")));
+            }
+        }
+        let Some(first) = self.arms.values().next() else { return Ok(()) };
+        if let Some(why) = refused_shares(self.arms.values().map(|share| *share.get_ref())) {
+            return Err((first.span(), why));
+        }
+        if self.arms.values().filter(|share| *share.get_ref() > 0.0).count() < 2 {
+            return Err((first.span(), "an experiment needs two arms with a share above zero".to_owned()));
+        }
+        if let Some(control) = self.control.as_ref().filter(|control| !self.arms.contains_key(control.get_ref())) {
+            let arms: Vec<&str> = self.arms.keys().map(String::as_str).collect();
+            let why = format!("the control \"{}\" is none of the arms {}", control.get_ref(), arms.join(", "));
+            return Err((control.span(), why));
+        }
+        Ok(())
+    }
 }
 
 /// The definition of an experiment, checked.
@@ -207,29 +234,22 @@ impl ExperimentDefinition {
         if let Some(unit) = file.unit.as_ref().filter(|unit| unit.get_ref() != "recipient") {
             return Err(wrong(unit.span(), "the unit of an experiment of the store is the recipient"));
         }
-        for (arm, share) in &file.arms {
-            if !share.get_ref().is_finite() || *share.get_ref() < 0.0 {
-                return Err(wrong(share.span(), &format!("the share of arm \"{arm}\" is no positive number")));
-            }
-        }
-        if let Some(why) = refused_shares(file.arms.values().map(|share| *share.get_ref())) {
-            let span = file.arms.values().next().map_or(0..0, Spanned::span);
-            return Err(wrong(span, &why));
+        file.check_arms().map_err(|(span, why)| wrong(span, &why))?;
+        if let Some(filter) = &file.filter
+            && let Some(why) = refused_condition(filter.get_ref())
+        {
+            return Err(wrong(filter.span(), &format!("the filter is no condition in SQL: {why}")));
         }
         let costs = file.costs.checked().map_err(|(span, why)| wrong(span, &why))?;
-        if let Some(control) = &file.control
-            && !file.arms.is_empty()
-            && !file.arms.contains_key(control.get_ref())
-        {
-            let arms: Vec<&str> = file.arms.keys().map(String::as_str).collect();
-            let why = format!("the control \"{}\" is none of the arms {}", control.get_ref(), arms.join(", "));
-            return Err(wrong(control.span(), &why));
-        }
         let listed = std::iter::once(&file.primary).chain(&file.secondary).chain(&file.guardrails);
         let mut metrics = Vec::new();
         for metric in listed {
             let known = metric.get_ref().parse::<MetricSpec>().and_then(|spec| check_metric(&spec));
             known.map_err(|error| wrong(metric.span(), &error.to_string()))?;
+            if metrics.contains(metric.get_ref()) {
+                let why = format!("the metric \"{}\" is named twice: it would count as two tests", metric.get_ref());
+                return Err(wrong(metric.span(), &why));
+            }
             metrics.push(metric.get_ref().clone());
         }
         let specs = |of: &BTreeMap<String, Spanned<String>>| {
@@ -246,6 +266,10 @@ impl ExperimentDefinition {
             return Err(wrong(days.span(), "the window is at least one day"));
         }
         let analysis = file.analysis;
+        if let Some(units) = analysis.planned_units.as_ref().filter(|units| *units.get_ref() == 0) {
+            return Err(wrong(units.span(), "the planned units are at least one"));
+        }
+        let planned_units = analysis.planned_units.as_ref().map(|units| *units.get_ref());
         let proportions = analysis.proportions().map_err(|(span, why)| wrong(span, &why))?;
         let mut options = AnalysisOptions {
             control: file.control.map(Spanned::into_inner),
@@ -253,7 +277,7 @@ impl ExperimentDefinition {
             segments: analysis.segments,
             guardrails: Some(file.guardrails.iter().map(|metric| metric.get_ref().clone()).collect()),
             metrics,
-            sequential: analysis.sequential.then(|| analysis.planned_units.unwrap_or(DEFAULT_PLANNED_UNITS)),
+            sequential: analysis.sequential.then(|| planned_units.unwrap_or(DEFAULT_PLANNED_UNITS)),
             bayesian: analysis.bayesian,
             margins,
             equivalences,
@@ -280,7 +304,7 @@ impl ExperimentDefinition {
         Ok(Self {
             name,
             campaign: file.campaign,
-            filter: file.filter,
+            filter: file.filter.map(Spanned::into_inner),
             window_days: file.window_days.map(Spanned::into_inner),
             options,
             text: text.to_owned(),
@@ -434,6 +458,16 @@ fn minimum_effect(text: &str) -> Option<MinimumEffect> {
     }
 }
 
+/// Why a text is no condition, as far as its grammar tells; whether its columns exist is known when it is asked.
+fn refused_condition(text: &str) -> Option<String> {
+    let dialect = GenericDialect {};
+    let parsed = Parser::new(&dialect).try_with_sql(text).and_then(|mut parser| {
+        parser.parse_expr()?;
+        parser.expect_token(&Token::EOF)
+    });
+    parsed.err().map(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -485,6 +519,12 @@ sequential = true
             ("sequential = true", "peeking = true", 16, "peeking"),
             ("opt_out = \"0.2pp\"", "revenue = \"0.2pp\"", 12, "no metric of the experiment"),
             ("arms = { A = 0.5, B = 0.5 }", "arms = { A = -1.0 }", 5, "share"),
+            ("arms = { A = 0.5, B = 0.5 }", "arms = { A = 0.5 }", 5, "two arms"),
+            ("arms = { A = 0.5, B = 0.5 }", "arms = { A = 0.5, B = 0.0 }", 5, "two arms"),
+            ("secondary = [\"click\"]", "secondary = [\"click\", \"click\"]", 7, "named twice"),
+            ("minimum_effect = \"0.5pp\"", "filter = \"country = = 'DE'\"", 9, "filter"),
+            ("minimum_effect = \"0.5pp\"", "filter = \"country = 'DE') OR (1 = 1\"", 9, "filter"),
+            ("sequential = true", "planned_units = 0", 16, "planned units"),
             ("name = \"spring-copy\"", "name = \"a/b\"", 2, "slash"),
             ("name = \"spring-copy\"", "name = ", 2, "spring.toml"),
         ] {

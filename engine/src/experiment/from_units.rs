@@ -12,7 +12,7 @@ use super::options::AnalysisOptions;
 use super::sample::{ExperimentSample, MetricRole, MetricSample};
 use super::unit_columns::{MetricColumns, Rows as _, UnitColumns};
 use crate::error::{EngineError, Result};
-use crate::facts::has_repeated_ids;
+use crate::facts::{IdsSeen, look_through_ids};
 use crate::ingest::input::Input;
 use crate::query::{has_column, is_text, new_context, quoted, unit_table};
 
@@ -47,6 +47,7 @@ struct UnitTable {
     context: SessionContext,
     has_repeated_units: bool,
     rows_without_arm: u64,
+    rows_without_unit: u64,
 }
 
 impl UnitTable {
@@ -67,7 +68,7 @@ impl UnitTable {
         context.register_table("units", table)?;
         let arm = format!("arrow_cast({}, 'Utf8') AS arm", known(&schema, &request.arm, request)?);
         let unit = match &request.unit {
-            Some(unit) => Some(format!("arrow_cast({}, 'Utf8') AS unit", known(&schema, unit, request)?)),
+            Some(unit) => Some(format!("nullif(arrow_cast({}, 'Utf8'), '') AS unit", known(&schema, unit, request)?)),
             None => None,
         };
         if options.search && unit.is_none() {
@@ -122,24 +123,24 @@ impl UnitTable {
             context.sql_with_options(&query, read_only()).await.map_err(wrong_filter)
         };
         let mut kept = select(&columns).await?.cache().await.map_err(reader_error)?;
-        let mut has_repeated_units = false;
+        let mut ids_seen = IdsSeen::default();
         if let Some(unit) = unit {
             // Ids are many and long: they are looked through by themselves, and only kept where some are there twice.
             let ids = select(&[unit.clone(), arm]).await?.filter(col("arm").is_not_null())?;
             let rows = kept.clone().count().await.map_err(reader_error)?;
-            has_repeated_units = has_repeated_ids(ids, rows).await?;
-            if has_repeated_units || options.search {
+            ids_seen = look_through_ids(ids, rows).await?;
+            if ids_seen.repeated || ids_seen.missing > 0 || options.search {
                 columns.push(unit);
-                kept = select(&columns).await?.cache().await.map_err(reader_error)?;
+                // Nobody can say whether such a row is a unit of its own.
+                let named = select(&columns).await?.filter(col("arm").is_null().or(col("unit").is_not_null()))?;
+                kept = named.cache().await.map_err(reader_error)?;
             }
         }
         // Of clusters it matters that none is in two arms; its rows are many.
-        if options.randomised_by.is_some() {
-            has_repeated_units = true;
-        }
+        let has_repeated_units = ids_seen.repeated || options.randomised_by.is_some();
         context.register_table("kept", kept.into_view())?;
-        let rows_without_arm = count(&context, "SELECT count(*) FROM kept WHERE arm IS NULL").await?;
-        Ok(Self { context, has_repeated_units, rows_without_arm })
+        let rows_without_arm = count(&context, "SELECT count(*) - count(arm) FROM kept").await?;
+        Ok(Self { context, has_repeated_units, rows_without_arm, rows_without_unit: ids_seen.missing })
     }
 
     async fn sample(&self, request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentSample> {
@@ -152,6 +153,10 @@ impl UnitTable {
         if self.rows_without_arm > 0 {
             let detail = format!("{} rows without an arm are left out", self.rows_without_arm);
             sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
+        }
+        if self.rows_without_unit > 0 {
+            let detail = format!("{} rows without a {} are left out", self.rows_without_unit, sample.unit);
+            sample.checks.push(Check::new("missing_unit", Verdict::Warn, detail));
         }
         let clusters = options.randomised_by.is_some();
         let of_units = [
@@ -283,10 +288,16 @@ impl UnitTable {
             .enumerate()
             .map(|(position, spec)| {
                 let missing = match spec.denominator() {
-                    Some(_) => format!("m{position} IS NULL OR d{position} IS NULL"),
-                    None => format!("m{position} IS NULL"),
+                    Some(_) => format!("count(*) FILTER (WHERE m{position} IS NULL OR d{position} IS NULL)"),
+                    None => format!("count(*) - count(m{position})"),
                 };
-                format!("count(*) FILTER (WHERE {missing}), count(*) FILTER (WHERE m{position} NOT IN (0, 1))")
+                let neither = match spec.form {
+                    MetricForm::Proportion | MetricForm::ByValues => {
+                        format!("count(*) FILTER (WHERE m{position} NOT IN (0, 1))")
+                    }
+                    _ => "0".to_owned(),
+                };
+                format!("{missing} AS missing{position}, {neither} AS neither{position}")
             })
             .collect();
         if shapes.is_empty() {

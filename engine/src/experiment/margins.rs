@@ -196,7 +196,8 @@ fn with_arms<T>(
         (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) => {
             Arms::Proportions { control: *control, treatment: *treatment, correction: Uncorrected }
         }
-        (ArmStatistic::Clusters(control), ArmStatistic::Clusters(treatment)) => {
+        (ArmStatistic::Clusters(control), ArmStatistic::Clusters(treatment))
+        | (ArmStatistic::RatioOfClusters(control), ArmStatistic::RatioOfClusters(treatment)) => {
             effect = tested_cluster_effect(control, treatment)?;
             Arms::Effect(&effect)
         }

@@ -145,22 +145,32 @@ pub(crate) fn refused_shares(shares: impl IntoIterator<Item = f64>) -> Option<St
     (sum > 1.0 + 1e-6).then(|| format!("the shares of the arms add up to {sum}: together they are 1 at most"))
 }
 
-/// Reads `A=0.5,B=0.5`.
+/// Reads `A=0.5,B=0.5`; an arm whose name has a comma stands in double quotes, `"10 %, today"=0.5,B=0.5`.
 ///
 /// # Errors
 /// When a part has no share, the share is no positive number, or shares add up to more than one.
 pub fn parse_allocation(text: &str) -> Result<Vec<(String, f64)>, EngineError> {
+    let mut is_quoted = false;
     let shares: Vec<(String, f64)> = text
-        .split(',')
+        .split(|letter| {
+            is_quoted ^= letter == '"';
+            letter == ',' && !is_quoted
+        })
         .filter(|part| !part.trim().is_empty())
         .map(|part| {
-            let wrong = || EngineError::usage(format!("allocation \"{part}\": write ARM=SHARE, as in A=0.5,B=0.5"));
-            let (arm, share) = part.split_once('=').ok_or_else(wrong)?;
+            let wrong = || {
+                EngineError::usage(format!(
+                    "allocation \"{part}\": write ARM=SHARE, as in A=0.5,B=0.5; an arm whose name has a comma stands in double quotes"
+                ))
+            };
+            let (arm, share) = part.rsplit_once('=').ok_or_else(wrong)?;
+            let arm = arm.trim();
+            let arm = arm.strip_prefix('"').and_then(|arm| arm.strip_suffix('"')).unwrap_or(arm);
             let share: f64 = share.trim().parse().map_err(|_| wrong())?;
             if !share.is_finite() || share < 0.0 {
                 return Err(wrong());
             }
-            Ok((arm.trim().to_owned(), share))
+            Ok((arm.to_owned(), share))
         })
         .collect::<Result<_, EngineError>>()?;
     match refused_shares(shares.iter().map(|(_, share)| *share)) {
@@ -176,7 +186,10 @@ mod tests {
     #[test]
     fn allocations_are_read() {
         assert_eq!(parse_allocation("A=0.95, B=0.05").unwrap()[1], ("B".to_owned(), 0.05));
+        let odd = parse_allocation(r#""10 %, today"=0.5, a=b=0.3"#).unwrap();
+        assert_eq!(odd, [("10 %, today".to_owned(), 0.5), ("a=b".to_owned(), 0.3)]);
         assert!(parse_allocation("A=0.7,B=0.7").is_err());
+        assert!(parse_allocation("10 %, today=0.5,B=0.5").is_err());
         assert!(parse_allocation("A:1").is_err() && parse_allocation("A=x").is_err());
     }
 }

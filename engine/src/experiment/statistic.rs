@@ -34,6 +34,9 @@ pub(crate) enum ArmStatistic {
     /// The units and their total in each randomised cluster.
     #[serde(skip)]
     Clusters(Vec<ClusterTotal>),
+    /// The denominator, in the place of the units, and the numerator in each randomised cluster.
+    #[serde(skip)]
+    RatioOfClusters(Vec<ClusterTotal>),
     /// The values in each randomised cluster.
     #[serde(skip)]
     ClusteredQuantile {
@@ -84,7 +87,9 @@ impl ArmStatistic {
             Self::Mean(moments) | Self::Logarithm(moments) => moments.n,
             Self::Ratio(moments) => moments.n,
             Self::Quantile { values, .. } => values.n(),
-            Self::Clusters(clusters) => clusters.iter().map(|cluster| cluster.units).sum(),
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Whole, and far below 2^53.
+            Self::Clusters(clusters) => clusters.iter().map(|cluster| cluster.units).sum::<f64>() as u64,
+            Self::RatioOfClusters(clusters) => clusters.len() as u64,
             Self::ClusteredQuantile { clusters, .. } => clusters.iter().map(|values| values.len() as u64).sum(),
         }
     }
@@ -92,7 +97,7 @@ impl ArmStatistic {
     /// What was randomised: units, or clusters of them.
     pub(crate) fn randomised_units(&self) -> u64 {
         match self {
-            Self::Clusters(clusters) => clusters.len() as u64,
+            Self::Clusters(clusters) | Self::RatioOfClusters(clusters) => clusters.len() as u64,
             Self::ClusteredQuantile { clusters, .. } => clusters.len() as u64,
             _ => self.n(),
         }
@@ -106,7 +111,7 @@ impl ArmStatistic {
             Self::Proportion(proportion) => proportion.to_moments()?,
             Self::Mean(moments) | Self::Logarithm(moments) => *moments,
             Self::Ratio(ratio) => as_mean(ratio.n, ratio.ratio(), ratio.squared_standard_error())?,
-            Self::Clusters(clusters) => {
+            Self::Clusters(clusters) | Self::RatioOfClusters(clusters) => {
                 let ratio = totals_by_units(clusters)?;
                 as_mean(ratio.n, ratio.ratio(), ratio.squared_standard_error())?
             }
@@ -130,7 +135,7 @@ impl ArmStatistic {
                 ((moments.n > 0).then_some(moments.mean), moments.variance())
             }
             Self::Ratio(ratio) => (ratio.ratio(), None),
-            Self::Clusters(clusters) => (totals_by_units(clusters)?.ratio(), None),
+            Self::Clusters(clusters) | Self::RatioOfClusters(clusters) => (totals_by_units(clusters)?.ratio(), None),
             Self::Quantile { share, values } => (values.quantile(*share)?, None),
             Self::ClusteredQuantile { share, clusters } => (all_values(clusters)?.quantile(*share)?, None),
         };
@@ -167,7 +172,8 @@ impl ArmStatistic {
             (Self::Quantile { share, values }, Self::Quantile { values: treatment, .. }) => {
                 compare_quantiles(values, treatment, *share, alpha)?
             }
-            (Self::Clusters(control), Self::Clusters(treatment)) => {
+            (Self::Clusters(control), Self::Clusters(treatment))
+            | (Self::RatioOfClusters(control), Self::RatioOfClusters(treatment)) => {
                 compare_clusters(control, treatment, alpha, WildBootstrap::default())?.comparison
             }
             (Self::ClusteredQuantile { share, clusters }, Self::ClusteredQuantile { clusters: treatment, .. }) => {
@@ -190,9 +196,7 @@ pub(crate) fn lift_of_logarithms(difference: &Estimate) -> Estimate {
 }
 
 fn totals_by_units(clusters: &[ClusterTotal]) -> Result<RatioMoments> {
-    #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-    let pairs = clusters.iter().map(|cluster| (cluster.total, cluster.units as f64));
-    Ok(RatioMoments::from_values(pairs)?)
+    Ok(RatioMoments::from_values(clusters.iter().map(|cluster| (cluster.total, cluster.units)))?)
 }
 
 fn all_values(clusters: &[Vec<f64>]) -> Result<ValueCounts> {
@@ -222,7 +226,7 @@ mod tests {
         let (found, expected) = (moments.squared_standard_error().unwrap(), ratio.squared_standard_error().unwrap());
         assert!((found - expected).abs() < 1e-12 * expected, "{found} {expected}");
         // Clusters are the ratio of their totals to their units.
-        let clusters = pairs.map(|(total, units)| ClusterTotal { units: u64::from(units), total }).to_vec();
+        let clusters = pairs.map(|(total, units)| ClusterTotal { units: f64::from(units), total }).to_vec();
         let clustered = ArmStatistic::Clusters(clusters);
         assert_eq!(clustered.shown().unwrap(), Shown { n: 8, value: Some(22.0 / 8.0), variance: None });
         assert!((clustered.moments().unwrap().squared_standard_error().unwrap() - expected).abs() < 1e-12);

@@ -13,6 +13,7 @@ use super::sample::{ByArm, Cut, MetricSample};
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
+use crate::query::functions::{CROSS_MOMENTS, CrossMomentsCell};
 use crate::stats::{ClusterTotal, CrossMoments, RatioMoments, ValueCounts};
 
 /// What queries are asked of.
@@ -85,44 +86,41 @@ impl MetricColumns {
         }
     }
 
-    /// The aggregates of one arm that [`Self::read`] reads.
-    fn aggregates(&self) -> Vec<String> {
-        let number = self.number();
-        match self.divisor() {
-            Some(divisor) => vec![
-                format!("count({number})"),
-                format!("avg({number})"),
-                format!("avg({divisor})"),
-                format!("var_samp({number})"),
-                format!("var_samp({divisor})"),
-                format!("covar_samp({number}, {divisor})"),
-            ],
-            None => vec![format!("count({number})"), format!("avg({number})"), format!("var_samp({number})")],
-        }
+    /// The value and, of a ratio, the denominator: what statistics are made of.
+    pub(crate) fn outcome(&self) -> Vec<String> {
+        std::iter::once(self.number()).chain(self.divisor()).collect()
     }
 
-    /// Reads the aggregates of one row, which begin at a column.
-    fn read(&self, batch: &RecordBatch, row: usize, first: usize) -> Result<ArmStatistic> {
-        let n = count_at(batch, first, row);
-        let number = |place: usize| number_at(batch, first + place, row).unwrap_or(0.0);
+    /// The statistic that the moments of the [outcome](Self::outcome) make.
+    fn statistic(&self, moments: &CrossMoments) -> Result<ArmStatistic> {
+        let value = moments.column(0);
         if self.denominator.is_some() {
-            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-            let degrees = n.saturating_sub(1) as f64;
+            let divisor = moments.column(1);
             return Ok(ArmStatistic::Ratio(RatioMoments {
-                n,
-                numerator_mean: number(1),
-                denominator_mean: number(2),
-                numerator_squares: number(3) * degrees,
-                denominator_squares: number(4) * degrees,
-                products: number(5) * degrees,
+                n: moments.n,
+                numerator_mean: value.mean,
+                denominator_mean: divisor.mean,
+                numerator_squares: value.sum_squared_deviations,
+                denominator_squares: divisor.sum_squared_deviations,
+                products: moments.product(0, 1),
             }));
         }
         let kind = if self.form == MetricForm::Proportion { MetricKind::Proportion } else { MetricKind::Mean };
-        Ok(match (ArmStatistic::from_aggregate(kind, n, number(1), number(2))?, &self.form) {
+        let variance = value.variance().unwrap_or(0.0);
+        Ok(match (ArmStatistic::from_aggregate(kind, value.n, value.mean, variance)?, &self.form) {
             (ArmStatistic::Mean(moments), MetricForm::Logarithm) => ArmStatistic::Logarithm(moments),
             (statistic, _) => statistic,
         })
     }
+}
+
+/// `cross_moments(…)` over some columns, for each of several.
+fn moments_of(several: impl Iterator<Item = Vec<String>>) -> String {
+    let named = several.enumerate().map(|(place, columns)| {
+        // Two metrics may be of one expression, which a query has once under each name.
+        format!("{CROSS_MOMENTS}({}) AS moments{place}", columns.join(", "))
+    });
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// A table of units and what its columns are.
@@ -141,32 +139,20 @@ impl<R: Rows> UnitColumns<'_, R> {
     /// Reads all statistics into the metrics: overall, and by each segment column (its name, and that in the table).
     pub(crate) async fn read(&mut self, samples: &mut [MetricSample], segments: &[(String, String)]) -> Result<()> {
         self.cut(samples).await?;
-        self.read_grouped(samples, None).await?;
-        self.read_extremes(samples).await?;
-        for (name, column) in segments {
-            self.read_grouped(samples, Some((name, column))).await?;
-        }
-        Ok(())
-    }
-
-    /// The least and the greatest value of each arm, of metrics that are plain means.
-    async fn read_extremes(&self, samples: &mut [MetricSample]) -> Result<()> {
-        let means: Vec<usize> = (0..self.metrics.len())
-            .filter(|place| self.metrics[*place].form == MetricForm::Mean && self.cluster.is_none())
-            .collect();
-        if means.is_empty() {
-            return Ok(());
-        }
-        let values: String =
-            means.iter().map(|place| self.metrics[*place].number()).map(|m| format!(", min({m}), max({m})")).collect();
-        for batch in self.rows.rows(&format!("SELECT arm{values} FROM {} GROUP BY arm", self.from)).await? {
-            for row in 0..batch.num_rows() {
-                let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
-                for (position, place) in means.iter().enumerate() {
-                    let ends = (number_at(&batch, 1 + 2 * position, row), number_at(&batch, 2 + 2 * position, row));
-                    if let (Some(least), Some(greatest)) = ends {
-                        samples[*place].extremes.insert(arm.clone(), (least, greatest));
-                    }
+        match segments.split_first() {
+            // Whoever is in one segment column is in all of it: its parts make the whole.
+            Some(((name, column), others)) if self.cluster.is_none() => {
+                self.read_moments(samples, Some((name, column)), true).await?;
+                self.read_quantiles(samples, Some((name, column))).await?;
+                self.read_quantiles(samples, None).await?;
+                for (name, column) in others {
+                    self.read_grouped(samples, Some((name, column))).await?;
+                }
+            }
+            _ => {
+                self.read_grouped(samples, None).await?;
+                for (name, column) in segments {
+                    self.read_grouped(samples, Some((name, column))).await?;
                 }
             }
         }
@@ -266,33 +252,71 @@ impl<R: Rows> UnitColumns<'_, R> {
     }
 
     async fn read_grouped(&self, samples: &mut [MetricSample], segment: Option<(&String, &String)>) -> Result<()> {
-        let key = segment.map(|(_, column)| format!(", {column}")).unwrap_or_default();
         if let Some(cluster) = &self.cluster {
+            let key = segment.map(|(_, column)| format!(", {column}")).unwrap_or_default();
             return self.read_clusters(samples, segment.map(|(name, _)| name.as_str()), &key, cluster).await;
         }
-        let aggregates: Vec<String> = self
-            .metrics
-            .iter()
-            .filter(|columns| columns.quantile().is_none())
-            .flat_map(MetricColumns::aggregates)
-            .collect();
+        self.read_moments(samples, segment, segment.is_none()).await?;
+        self.read_quantiles(samples, segment).await
+    }
+
+    /// All statistics but quantiles, by arm and segment, and of all segments together if these are wanted.
+    async fn read_moments(
+        &self,
+        samples: &mut [MetricSample],
+        segment: Option<(&String, &String)>,
+        overall: bool,
+    ) -> Result<()> {
+        let key = segment.map(|(_, column)| format!(", {column}")).unwrap_or_default();
+        let read: Vec<usize> =
+            (0..self.metrics.len()).filter(|place| self.metrics[*place].quantile().is_none()).collect();
+        if read.is_empty() {
+            return Ok(());
+        }
+        let aggregates = moments_of(read.iter().map(|place| self.metrics[*place].outcome()));
+        let query = format!("SELECT arm{key}, {aggregates} FROM {} GROUP BY arm{key}", self.from);
+        // In the order of places: sums of doubles depend on theirs.
+        let mut found: BTreeMap<Place, Vec<CrossMomentsCell>> = BTreeMap::new();
         let width = if segment.is_some() { 2 } else { 1 };
-        if !aggregates.is_empty() {
-            let query = format!("SELECT arm{key}, {} FROM {} GROUP BY arm{key}", aggregates.join(", "), self.from);
-            for batch in self.rows.rows(&query).await? {
-                for row in 0..batch.num_rows() {
-                    let place = Place::of(&batch, row, segment.map(|(name, _)| name.as_str()))?;
-                    let mut first = width;
-                    for (columns, sample) in self.metrics.iter().zip(samples.iter_mut()) {
-                        if columns.quantile().is_some() {
-                            continue;
-                        }
-                        place.insert(sample, columns.read(&batch, row, first)?);
-                        first += columns.aggregates().len();
+        for batch in self.rows.rows(&query).await? {
+            for row in 0..batch.num_rows() {
+                let place = Place::of(&batch, row, segment.map(|(name, _)| name.as_str()))?;
+                let cells = read.iter().enumerate().map(|(position, metric)| {
+                    let outcome = self.metrics[*metric].outcome().len();
+                    CrossMomentsCell::read(batch.column(width + position), row, outcome)
+                });
+                found.insert(place, cells.collect());
+            }
+        }
+        for (place, cells) in found {
+            for (metric, cell) in read.iter().zip(cells) {
+                let (columns, sample) = (&self.metrics[*metric], &mut samples[*metric]);
+                let statistic = columns.statistic(&cell.moments)?;
+                if overall {
+                    let whole = match sample.overall.get(&place.arm) {
+                        Some(known) => known.merge(&statistic)?,
+                        None => statistic.clone(),
+                    };
+                    sample.overall.insert(place.arm.clone(), whole);
+                    if let (MetricForm::Mean, Some(least), Some(greatest)) =
+                        (&columns.form, cell.least.first(), cell.greatest.first())
+                    {
+                        let ends = sample.extremes.entry(place.arm.clone()).or_insert((*least, *greatest));
+                        *ends = (ends.0.min(*least), ends.1.max(*greatest));
                     }
+                }
+                if place.segment.is_some() {
+                    place.insert(sample, statistic);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Quantiles by arm and segment.
+    async fn read_quantiles(&self, samples: &mut [MetricSample], segment: Option<(&String, &String)>) -> Result<()> {
+        let key = segment.map(|(_, column)| format!(", {column}")).unwrap_or_default();
+        let width = if segment.is_some() { 2 } else { 1 };
         for (columns, sample) in self.metrics.iter().zip(samples.iter_mut()) {
             let Some(share) = columns.quantile() else { continue };
             let value = &columns.value;
@@ -353,29 +377,34 @@ impl<R: Rows> UnitColumns<'_, R> {
                 }
                 continue;
             }
-            let divisor = columns.divisor().unwrap_or_else(|| "1.0".to_owned());
+            let size = columns
+                .divisor()
+                .map_or_else(|| format!("arrow_cast(count({number}), 'Float64')"), |divisor| format!("sum({divisor})"));
             let query = format!(
-                "SELECT arm{key}, count({number}), sum({number}), sum({divisor}) FROM {from} GROUP BY arm{key}, {cluster}"
+                "SELECT arm{key}, count({number}), sum({number}), {size} AS size FROM {from} GROUP BY arm{key}, {cluster}"
             );
-            let mut found: BTreeMap<Place, Vec<(u64, f64, f64)>> = BTreeMap::new();
+            let mut found: BTreeMap<Place, Vec<ClusterTotal>> = BTreeMap::new();
             for batch in self.rows.rows(&query).await? {
                 for row in 0..batch.num_rows() {
                     let number = |place: usize| number_at(&batch, width + place, row).unwrap_or(0.0);
-                    let totals = (count_at(&batch, width, row), number(1), number(2));
-                    if totals.0 > 0 {
-                        found.entry(Place::of(&batch, row, segment)?).or_default().push(totals);
+                    if count_at(&batch, width, row) > 0 {
+                        let cluster = ClusterTotal { units: number(2), total: number(1) };
+                        found.entry(Place::of(&batch, row, segment)?).or_default().push(cluster);
                     }
                 }
             }
-            for (place, totals) in found {
+            // A denominator below zero is no size that a cluster can have: the delta method alone takes it.
+            let has_sizes = found.values().flatten().all(|cluster| cluster.units >= 0.0);
+            for (place, clusters) in found {
                 place.insert(
                     sample,
-                    if columns.denominator.is_some() {
-                        let pairs = totals.into_iter().map(|(_, numerator, denominator)| (numerator, denominator));
-                        ArmStatistic::Ratio(RatioMoments::from_values(pairs)?)
+                    if columns.denominator.is_none() {
+                        ArmStatistic::Clusters(clusters)
+                    } else if has_sizes {
+                        ArmStatistic::RatioOfClusters(clusters)
                     } else {
-                        let clusters = totals.into_iter().map(|(units, total, _)| ClusterTotal { units, total });
-                        ArmStatistic::Clusters(clusters.collect())
+                        let pairs = clusters.into_iter().map(|cluster| (cluster.total, cluster.units));
+                        ArmStatistic::Ratio(RatioMoments::from_values(pairs)?)
                     },
                 );
             }
@@ -395,28 +424,30 @@ impl<R: Rows> UnitColumns<'_, R> {
         Ok(ValueCounts::from_counts(counts)?)
     }
 
-    /// The cross moments of some columns by arm: those rows count in which none of them is null.
-    pub(crate) async fn cross_moments(&self, columns: &[String]) -> Result<BTreeMap<String, CrossMoments>> {
-        let complete: String = columns.iter().map(|column| format!(" AND {column} IS NOT NULL")).collect();
-        let means: String = columns.iter().map(|column| format!(", avg({column})")).collect();
-        let pairs = || (0..columns.len()).flat_map(|row| (row..columns.len()).map(move |column| (row, column)));
-        let covariances: String =
-            pairs().map(|(row, column)| format!(", covar_samp({}, {})", columns[row], columns[column])).collect();
-        let query = format!("SELECT arm, count(*){means}{covariances} FROM {}{complete} GROUP BY arm", self.from);
-        let mut found = BTreeMap::new();
+    /// The cross moments by arm of each metric's outcome with some more columns: those rows count in which none is null.
+    /// In one pass, in the order of the metrics, without those that `is_read` leaves out.
+    pub(crate) async fn cross_moments(
+        &self,
+        more: &[String],
+        is_read: impl Fn(usize) -> bool,
+    ) -> Result<Vec<BTreeMap<String, CrossMoments>>> {
+        let mut found = vec![BTreeMap::new(); self.metrics.len()];
+        let read: Vec<(usize, Vec<String>)> = (0..self.metrics.len())
+            .filter(|place| is_read(*place))
+            .map(|place| (place, self.metrics[place].outcome().into_iter().chain(more.iter().cloned()).collect()))
+            .collect();
+        if read.is_empty() {
+            return Ok(found);
+        }
+        let aggregates = moments_of(read.iter().map(|(_, columns)| columns.clone()));
+        let query = format!("SELECT arm, {aggregates} FROM {} GROUP BY arm", self.from);
         for batch in self.rows.rows(&query).await? {
             for row in 0..batch.num_rows() {
                 let arm = crate::report::cell_text(&batch, 0, row)?.unwrap_or_default();
-                let number = |place: usize| number_at(&batch, place, row).unwrap_or(0.0);
-                let means: Vec<f64> = (0..columns.len()).map(|place| number(2 + place)).collect();
-                let mut covariances = vec![0.0; columns.len() * columns.len()];
-                for (place, (left, right)) in pairs().enumerate() {
-                    let covariance = number(2 + columns.len() + place);
-                    covariances[left * columns.len() + right] = covariance;
-                    covariances[right * columns.len() + left] = covariance;
+                for (position, (place, columns)) in read.iter().enumerate() {
+                    let cell = CrossMomentsCell::read(batch.column(1 + position), row, columns.len());
+                    found[*place].insert(arm.clone(), cell.moments);
                 }
-                let n = count_at(&batch, 1, row);
-                found.insert(arm, CrossMoments::from_means_and_covariances(n, &means, &covariances)?);
             }
         }
         Ok(found)

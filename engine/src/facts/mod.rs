@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::prelude::DataFrame;
 use deltalake::DeltaTable;
 
+pub(crate) use fold::{IdsSeen, look_through_ids};
 pub(crate) use refresh::{DAY_MICROSECONDS, days_since_1970};
 pub use refresh::{Refreshed, refresh};
 pub(crate) use sql::{
@@ -65,14 +66,6 @@ fn content_of(table: &DeltaTable) -> Result<i64> {
 
 fn source_id(log: Log) -> String {
     format!("source:{log}")
-}
-
-/// Whether any id in the first column of a query, of so many rows at most, is there twice. A missing id is none.
-///
-/// # Errors
-/// When the query fails, or has more rows.
-pub(crate) async fn has_repeated_ids(frame: DataFrame, rows: usize) -> Result<bool> {
-    fold::has_repeated_ids(frame, rows).await
 }
 
 /// The facts of a session's logs, as a query that is made anew each time it runs.

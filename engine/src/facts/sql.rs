@@ -380,10 +380,11 @@ pub(crate) fn latest_of(rows: &str, key: &str, order: &str, columns: &str) -> St
         "(SELECT repeated_key FROM (SELECT {key} AS repeated_key, count(*) AS times FROM {rows} AS again GROUP BY {key}) AS counted \
          WHERE times > 1)"
     );
+    // The few repeated keys on the left: they are what a join keeps in memory.
     format!(
-        "(SELECT {columns} FROM {rows} AS own WHERE {key} NOT IN {repeated}\n  \
+        "(SELECT {columns} FROM {repeated} AS repeated RIGHT ANTI JOIN {rows} AS own ON {key} = repeated_key\n  \
          UNION ALL SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS newest\n  \
-         FROM {rows} AS own WHERE {key} IN {repeated}) AS placed WHERE newest = 1)"
+         FROM {repeated} AS repeated RIGHT SEMI JOIN {rows} AS own ON {key} = repeated_key) AS placed WHERE newest = 1)"
     )
 }
 

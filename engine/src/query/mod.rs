@@ -9,6 +9,7 @@ pub mod functions;
 mod parquet_logs;
 mod parquet_proof;
 mod read_only;
+mod recipient_ranges;
 mod session;
 mod stream;
 mod units;
@@ -17,6 +18,7 @@ pub use files::LogFiles;
 pub(crate) use functions::register_all as register_functions;
 pub(crate) use parquet_logs::threads;
 pub use read_only::run_read_only;
+pub(crate) use recipient_ranges::RecipientRange;
 #[cfg(not(feature = "cluster"))]
 pub use session::NO_CLUSTERS;
 pub(crate) use session::new_context;

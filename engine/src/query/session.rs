@@ -276,6 +276,30 @@ impl QuerySession {
         }
     }
 
+    /// The same session, some of its tables with those rows alone that fulfil a condition; what is kept in the store is of all
+    /// rows, and not looked at.
+    ///
+    /// # Errors
+    /// When a table cannot be read, or has not the columns of the condition.
+    pub(crate) async fn narrowed(&self, tables: &[&str], condition: &str) -> Result<Self> {
+        let context = context_on(self.context.runtime_env());
+        let known = self.context.catalog(&self.context.state().config_options().catalog.default_catalog);
+        let known =
+            known.and_then(|catalog| catalog.schema(&self.context.state().config_options().catalog.default_schema));
+        for name in known.map(|schema| schema.table_names()).unwrap_or_default() {
+            let table = self.context.table_provider(name.as_str()).await?;
+            let table = if tables.contains(&name.as_str()) {
+                let rows = context.read_table(table)?;
+                let condition = context.parse_sql_expr(condition, rows.schema())?;
+                rows.filter(condition)?.into_view()
+            } else {
+                table
+            };
+            context.register_table(name.as_str(), table)?;
+        }
+        Ok(Self { context, rollups: None, ..self.clone() })
+    }
+
     /// Registers the message ids that the sends log holds more than once.
     pub(crate) fn register_corrections(&self, ids: Vec<String>) -> Result<()> {
         let ids = arrow::array::StringArray::from(ids);
@@ -414,9 +438,13 @@ fn told_plainly(error: DataFusionError) -> EngineError {
 /// # Errors
 /// When the memory of queries cannot be set aside.
 pub(crate) fn new_context() -> Result<SessionContext> {
+    Ok(context_on(query_runtime()?))
+}
+
+fn context_on(runtime: Arc<RuntimeEnv>) -> SessionContext {
     let state = SessionStateBuilder::new()
         .with_config(session_config())
-        .with_runtime_env(query_runtime()?)
+        .with_runtime_env(runtime)
         .with_default_features()
         .build();
     let context = SessionContext::new_with_state(state);
@@ -424,7 +452,7 @@ pub(crate) fn new_context() -> Result<SessionContext> {
         context.deregister_udf(name);
     }
     functions::register_all(&context);
-    Ok(context)
+    context
 }
 
 /// How queries of this process are run.

@@ -431,20 +431,37 @@ impl FoldedMessages {
     }
 }
 
-/// Whether any id in the first column of a query, of so many rows, is there twice. A missing id is none.
-pub(super) async fn has_repeated_ids(frame: DataFrame, rows: usize) -> Result<bool> {
-    let ids = Arc::new(Ids::with_room(rows)?);
-    let is_repeated = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (known, found) = (ids, Arc::clone(&is_repeated));
+/// What [`look_through_ids`] found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct IdsSeen {
+    /// Whether any id is there twice.
+    pub(crate) repeated: bool,
+    /// Rows without an id.
+    pub(crate) missing: u64,
+}
+
+/// Looks through the ids in the first column of a query, of so many rows at most.
+///
+/// # Errors
+/// When the query fails, or has more rows.
+pub(crate) async fn look_through_ids(frame: DataFrame, rows: usize) -> Result<IdsSeen> {
+    let known = Arc::new(Ids::with_room(rows)?);
+    let seen = Arc::new(Mutex::new(IdsSeen::default()));
+    let found = Arc::clone(&seen);
     for_each_batch(frame, move |batch| {
         known.check_room(batch.num_rows())?;
-        if hashes(batch.column(0))?.into_iter().flatten().any(|id| known.insert(id).is_none()) {
-            found.store(true, std::sync::atomic::Ordering::Relaxed);
+        let missing = batch.column(0).null_count() as u64;
+        let repeated = hashes(batch.column(0))?.into_iter().flatten().any(|id| known.insert(id).is_none());
+        if repeated || missing > 0 {
+            let mut found = found.lock().map_err(|_| stopped())?;
+            found.repeated |= repeated;
+            found.missing += missing;
         }
         Ok(())
     })
     .await?;
-    Ok(is_repeated.load(std::sync::atomic::Ordering::Relaxed))
+    let seen = seen.lock().map_err(|_| stopped())?;
+    Ok(*seen)
 }
 
 fn stopped() -> EngineError {

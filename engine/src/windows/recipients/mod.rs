@@ -2,21 +2,20 @@
 //!
 //! In: the facts, and what is asked of windows. Out: a file with a row a recipient, or a row for each of its legal windows.
 //!
-//! 1. [`own`]: where windows were drawn at random, each recipient's messages and residuals by window, into a file beside the
+//! 1. [`RecipientRange`]: ranges of ids. All that follows but the fit is done range by range.
+//! 2. [`own`]: where windows were drawn at random, each recipient's messages and residuals by window, into files beside the
 //!    one that is asked for; how far recipients differ in their hours.
-//! 2. [`classes`]: what recipients share for whom the same windows are legal and who are of one segment: the fit under that
+//! 3. [`classes`]: what recipients share for whom the same windows are legal and who are of one segment: the fit under that
 //!    mask.
-//! 3. [`places`]: where everybody is and of which segment, into another file, and ranges of ids that fit into memory.
-//! 4. [`writer`]: range by range, recipients in the order of ids.
+//! 4. [`writer`]: where everybody is and of which segment, with the answer, in the order of ids.
 //!
 //! Most lists are too thin for hours of one's own: where recipients cannot be told to differ, none has an answer of its own.
 
 mod classes;
 mod own;
-mod places;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt as _;
@@ -28,14 +27,14 @@ use super::answer::{WindowsIdentification, WindowsLevel};
 use super::request::WindowsRequest;
 use super::schedule::ReasonCount;
 use crate::error::Result;
+use crate::facts::recipient_places;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, RecipientRange};
 use crate::segment::ContactColumns;
-use crate::stats::send_windows::{Identification, RecipientSpread};
+use crate::stats::send_windows::{Identification, RecipientMoments, RecipientSpread};
 use crate::table_file::{check_name, scratch_beside};
 use classes::Classes;
-use own::OwnMessages;
-use places::{IdRange, Places};
+use own::count_own_messages;
 use writer::Writer;
 
 /// What is asked of the windows of each recipient.
@@ -117,26 +116,22 @@ pub async fn write_recipient_windows(
     let known = Known::of(session, asked).await?;
     let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
     let scratch = scratch_beside(out, ".sendlift-windows-")?;
-    let own = match &identification {
-        Identification::Causal(_) => {
-            Some(OwnMessages::count(session, &known, asked, &scratch.path().join("own.parquet"), progress).await?)
+    let ranges = RecipientRange::all(session).await?;
+    let mut parts: Vec<(RecipientRange, Option<PathBuf>)> = ranges.into_iter().map(|range| (range, None)).collect();
+    let mut spread = None;
+    if matches!(identification, Identification::Causal(_)) {
+        let (mut moments, mut recipients) = (RecipientMoments::default(), 0);
+        for (place, (range, own)) in parts.iter_mut().enumerate() {
+            let within = range.within(session).await?;
+            let path = scratch.path().join(format!("own-{place}.parquet"));
+            let told = (progress, &mut recipients);
+            moments.merge(&count_own_messages(&within, &known, asked, &path, told).await?);
+            *own = Some(path);
         }
-        _ => None,
-    };
-    let spread = own.as_ref().and_then(|own| own.moments.spread()).map(rounded);
-    progress.at("reading recipients", 0, None);
-    let places = Places::read(session, &columns, &scratch.path().join("places.parquet"), progress).await?;
-    let places_table = register(session, "places", &places.path).await?;
-    let own_table = match &own {
-        Some(own) => Some(register(session, "own", &own.path).await?),
-        None => None,
-    };
-    let tables = (places_table.as_str(), own_table.as_deref());
-    let work = Work { session, request, known: &known, places: &places, tables, spread };
-    let result = work.write(&identification, out, progress).await;
-    for name in std::iter::once(&places_table).chain(&own_table) {
-        session.context().deregister_table(name.as_str())?;
+        spread = moments.spread().map(rounded);
     }
+    let work = Work { session, request, known: &known, columns: &columns, parts: &parts, spread };
+    let result = work.write(&identification, out, progress).await;
     let mut summary = result?;
     summary.spread = spread.map(|spread| HoursSpread {
         variance: spread.slots,
@@ -193,9 +188,9 @@ struct Work<'a> {
     session: &'a QuerySession,
     request: &'a RecipientWindowsRequest,
     known: &'a Known,
-    places: &'a Places,
-    /// The table of places, and where windows were drawn that of the recipients' own messages.
-    tables: (&'a str, Option<&'a str>),
+    columns: &'a ContactColumns,
+    /// Ranges of recipients, each with the file of their own messages where windows were drawn.
+    parts: &'a [(RecipientRange, Option<PathBuf>)],
     spread: Option<RecipientSpread>,
 }
 
@@ -207,14 +202,22 @@ impl Work<'_> {
         progress: &dyn Progress,
     ) -> Result<RecipientWindowsSummary> {
         let mut classes = Classes::new(self.known, &self.request.windows, self.spread);
-        let mut writer = Writer::new(self.known, self.request, (self.tables.1.is_some(), self.differ()), out)?;
-        for range in self.places.ranges() {
-            // A range at a time: what is joined and put in order fits into memory, however many there are.
-            let mut stream = self.session.sql(&self.query(&range)).await?.execute_stream().await?;
+        let has_own = self.parts.iter().any(|(_, own)| own.is_some());
+        let mut writer = Writer::new(self.known, self.request, (has_own, self.differ()), out)?;
+        for (range, own) in self.parts {
+            let within = range.within(self.session).await?;
+            let own = match own {
+                Some(path) => Some(register(&within, "own", path).await?),
+                None => None,
+            };
+            let mut stream = within.sql(&self.query(own.as_deref())).await?.execute_stream().await?;
             while let Some(batch) = stream.next().await {
                 check_cancelled(progress)?;
                 writer.write(&batch?, &mut classes)?;
-                progress.at("writing windows", writer.recipients, Some(self.places.recipients));
+                progress.at("writing windows", writer.recipients, None);
+            }
+            if let Some(own) = own {
+                within.context().deregister_table(own.as_str())?;
             }
         }
         writer.finish(identification)
@@ -225,22 +228,26 @@ impl Work<'_> {
         self.spread.is_some_and(|spread| spread.recipients_differ())
     }
 
-    fn query(&self, range: &IdRange) -> String {
-        let keys = (0..self.request.windows.by.len()).map(|key| format!(", p.k{key}")).join("");
-        let (places, own) = self.tables;
+    fn query(&self, own: Option<&str>) -> String {
+        let keys =
+            self.columns.values.iter().enumerate().map(|(place, value)| format!(", {value} AS k{place}")).join("");
+        let contacts = if keys.is_empty() {
+            String::new()
+        } else {
+            format!(" LEFT JOIN {} AS k ON k.recipient_id = p.recipient_id", self.columns.contacts)
+        };
         let (columns, join) = match own {
             Some(own) => {
                 let slots = if self.differ() { self.known.slots.len() } else { 0 };
                 let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
-                let rows = format!("(SELECT * FROM {own} WHERE {})", range.condition("recipient_id"));
-                (format!(", o.n{each}"), format!(" LEFT JOIN {rows} AS o ON o.recipient_id = p.recipient_id"))
+                (format!(", o.n{each}"), format!(" LEFT JOIN {own} AS o ON o.recipient_id = p.recipient_id"))
             }
             None => (String::new(), String::new()),
         };
         format!(
-            "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM {places} AS p{join} WHERE {} \
-             ORDER BY p.recipient_id",
-            range.condition("p.recipient_id")
+            "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM ({}) AS p{contacts}{join} \
+             WHERE p.recipient_id IS NOT NULL ORDER BY p.recipient_id",
+            recipient_places()
         )
     }
 }

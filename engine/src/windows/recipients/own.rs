@@ -2,7 +2,7 @@
 //! than the other messages of their campaign, zone, segment and window.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -25,30 +25,23 @@ use crate::windows::request::WindowsRequest;
 /// Stands for a value that is missing, which no text of a log is.
 const MISSING: &str = "\u{1}";
 
-/// What was counted.
-pub(super) struct OwnMessages {
-    /// A file of `recipient_id`, `n` (messages that count), and of each window `n0` (messages) and `e0` (sum of residuals).
-    pub(super) path: PathBuf,
-    pub(super) moments: RecipientMoments,
-}
-
-impl OwnMessages {
-    pub(super) async fn count(
-        session: &QuerySession,
-        known: &Known,
-        request: &WindowsRequest,
-        path: &Path,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let means = format!("means_{}", uuid::Uuid::new_v4().simple());
-        let table = cell_means(known, request)?;
-        session
-            .context()
-            .register_table(means.as_str(), Arc::new(MemTable::try_new(table.schema(), vec![vec![table]])?))?;
-        let result = count(session, known, request, &means, path, progress).await;
-        session.context().deregister_table(means.as_str())?;
-        Ok(Self { path: path.to_path_buf(), moments: result? })
-    }
+/// Counts the messages of a session's recipients into a file of `recipient_id`, `n` (messages that count), and of each window
+/// `n0` (messages) and `e0` (sum of residuals). `recipients` are those of sessions before this one.
+pub(super) async fn count_own_messages(
+    session: &QuerySession,
+    known: &Known,
+    request: &WindowsRequest,
+    path: &Path,
+    (progress, recipients): (&dyn Progress, &mut u64),
+) -> Result<RecipientMoments> {
+    let means = format!("means_{}", uuid::Uuid::new_v4().simple());
+    let table = cell_means(known, request)?;
+    session
+        .context()
+        .register_table(means.as_str(), Arc::new(MemTable::try_new(table.schema(), vec![vec![table]])?))?;
+    let result = count(session, known, request, &means, path, (progress, recipients)).await;
+    session.context().deregister_table(means.as_str())?;
+    result
 }
 
 /// For each campaign whose windows were drawn, place, window and segment the mean of what a message brought. A message's
@@ -103,7 +96,7 @@ async fn count(
     request: &WindowsRequest,
     means: &str,
     path: &Path,
-    progress: &dyn Progress,
+    (progress, recipients): (&dyn Progress, &mut u64),
 ) -> Result<RecipientMoments> {
     let grouping = Grouping::resolve(session, &request.by, "UTC").await?.with_history(session).await?;
     let slots = known.slots.len();
@@ -138,7 +131,7 @@ async fn count(
     }
     let schema = Arc::new(Schema::new(fields));
     let mut file = TableFile::at(path, Arc::clone(&schema))?;
-    let (mut moments, mut recipients) = (RecipientMoments::default(), 0);
+    let mut moments = RecipientMoments::default();
     let mut cells = vec![RecipientCell::default(); slots];
     while let Some(batch) = stream.next().await {
         check_cancelled(progress)?;
@@ -152,11 +145,11 @@ async fn count(
             let squares = numbers[2 * slots];
             moments.add(&cells, if squares.is_null(row) { 0.0 } else { squares.value(row) })?;
         }
-        recipients += batch.num_rows() as u64;
+        *recipients += batch.num_rows() as u64;
         let mut columns = vec![arrow::compute::cast(batch.column(0), &DataType::Utf8)?];
         columns.extend(batch.columns()[1..2 * slots + 2].iter().cloned());
         file.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
-        progress.at("reading recipients", recipients, None);
+        progress.at("reading recipients", *recipients, None);
     }
     file.finish()?.0.keep()?;
     Ok(moments)

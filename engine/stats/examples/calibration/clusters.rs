@@ -3,7 +3,7 @@
 //! A cluster has 5 to 40 units; a tenth of the variance of a value lies between clusters, which leaves an analysis by unit
 //! with a third of the true error. In the A/B replicates every value is higher by a fifth of a standard deviation.
 
-use crate::random::Random;
+use crate::random::{Random, real};
 use crate::study::{ALPHA, Claim, Method, Seen, Study};
 use sendlift_stats::cluster::cluster_effect;
 use sendlift_stats::{
@@ -129,7 +129,7 @@ fn arm(clusters: u64, mean: f64, random: &mut Random) -> Arm {
 }
 
 fn totals(arm: &[Vec<f64>]) -> Vec<ClusterTotal> {
-    arm.iter().map(|values| ClusterTotal { units: values.len() as u64, total: values.iter().sum() }).collect()
+    arm.iter().map(|values| ClusterTotal { units: real(values.len() as u64), total: values.iter().sum() }).collect()
 }
 
 fn moments(arm: &[Vec<f64>]) -> Result<Moments, StatsError> {

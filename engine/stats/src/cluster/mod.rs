@@ -1,7 +1,9 @@
 //! Metrics whose unit is smaller than the unit that was randomised: messages of recipients, recipients of stores.
 //!
 //! Enters: for each randomised cluster the number of its units and the total of the metric over them. Leaves: the
-//! difference of the arms' means per unit, with an error that knows that units of one cluster hang together.
+//! difference of the arms' means per unit, with an error that knows that units of one cluster hang together. A ratio of
+//! totals, revenue per click say, is the same question with the denominator in the place of the units: none of the
+//! formulas asks what lies inside a cluster, or that its size is a whole number.
 //!
 //! Three methods, and the rule by which [`compare_clusters`] chooses:
 //!
@@ -27,8 +29,7 @@ pub use wild_bootstrap::{MOST_ENUMERATED, WILD_BOOTSTRAP_METHOD, WildBootstrap};
 
 use crate::comparison::Comparison;
 use crate::effect::{ArmValue, Effect, NO_UNITS};
-use crate::error::{StatsError, check_finite};
-use crate::numeric::count;
+use crate::error::{StatsError, check_finite, check_not_negative};
 use crate::ratio::{RatioMoments, ratio_effect};
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +49,9 @@ const ONE_CLUSTER: &str = "an arm has a single cluster: its variance is unknown"
 /// A randomised cluster: its units and the total of the metric over them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClusterTotal {
-    /// Units in the cluster; one without units is left out.
-    pub units: u64,
-    /// Sum of the metric over them, in the metric's units.
+    /// Units in the cluster, or the total of a ratio's denominator in it; not negative.
+    pub units: f64,
+    /// Sum of the metric over them, in the metric's units. A cluster that has neither units nor a total is left out.
     pub total: f64,
 }
 
@@ -86,8 +87,8 @@ pub struct ClusterComparison {
 ///
 /// # Errors
 ///
-/// [`StatsError::InvalidAlpha`]; [`StatsError::NotFinite`] for a total that is NaN or infinite;
-/// [`StatsError::NotPositive`] for a total without units, or a bootstrap without replicates.
+/// [`StatsError::InvalidAlpha`]; [`StatsError::NotFinite`] for units or a total that are NaN or infinite;
+/// [`StatsError::Negative`] for units below zero; [`StatsError::NotPositive`] for a bootstrap without replicates.
 pub fn compare_clusters(
     control: &[ClusterTotal],
     treatment: &[ClusterTotal],
@@ -133,7 +134,7 @@ pub fn tested_cluster_effect(control: &[ClusterTotal], treatment: &[ClusterTotal
 ///
 /// # Errors
 ///
-/// [`StatsError::NotFinite`] for a total that is NaN or infinite; [`StatsError::NotPositive`] for a total without units.
+/// [`StatsError::NotFinite`] for units or a total that are NaN or infinite; [`StatsError::Negative`] for units below zero.
 pub fn cluster_effect(control: &[ClusterTotal], treatment: &[ClusterTotal]) -> Result<Effect, StatsError> {
     let (control, treatment) = (with_units(control)?, with_units(treatment)?);
     let (Some(control), Some(treatment)) = (ArmSummary::new(&control), ArmSummary::new(&treatment)) else {
@@ -165,16 +166,16 @@ struct ArmSummary {
 impl ArmSummary {
     /// None without units. Expects clusters that have units.
     fn new(clusters: &[ClusterTotal]) -> Option<Self> {
-        let units: f64 = clusters.iter().map(|cluster| count(cluster.units)).sum();
+        let units: f64 = clusters.iter().map(|cluster| cluster.units).sum();
         if units <= 0.0 {
             return None;
         }
         let mean = mean_of(clusters, units);
         let (mut variance, mut diagonal, mut cross) = (0.0, 0.0, 0.0);
         for cluster in clusters {
-            let share = count(cluster.units) / units;
+            let share = cluster.units / units;
             let rest = 1.0 - share;
-            let residual = (cluster.total - count(cluster.units) * mean) / units;
+            let residual = (cluster.total - cluster.units * mean) / units;
             variance += residual * residual / rest;
             diagonal += share * share * (1.0 - 2.0 * share) / (rest * rest);
             cross += share * share / rest;
@@ -191,19 +192,18 @@ impl ArmSummary {
 /// The mean per unit, by steps from cluster to cluster so that large totals keep their digits.
 fn mean_of(clusters: &[ClusterTotal], units: f64) -> f64 {
     let rough: f64 = clusters.iter().map(|cluster| cluster.total / units).sum();
-    let rest: f64 = clusters.iter().map(|cluster| (cluster.total - count(cluster.units) * rough) / units).sum();
+    let rest: f64 = clusters.iter().map(|cluster| (cluster.total - cluster.units * rough) / units).sum();
     rough + rest
 }
 
-/// The clusters with units; refuses totals that no data can have.
+/// The clusters with anything in them; refuses what no data can have.
 fn with_units(clusters: &[ClusterTotal]) -> Result<Vec<ClusterTotal>, StatsError> {
     let mut kept = Vec::with_capacity(clusters.len());
     for cluster in clusters {
         check_finite("the total of a cluster", cluster.total)?;
-        if cluster.units > 0 {
+        check_not_negative("the units of a cluster", cluster.units)?;
+        if cluster.units > 0.0 || cluster.total != 0.0 {
             kept.push(*cluster);
-        } else if cluster.total != 0.0 {
-            return Err(StatsError::NotPositive { quantity: "the units of a cluster that has a total", value: 0.0 });
         }
     }
     Ok(kept)
@@ -211,7 +211,7 @@ fn with_units(clusters: &[ClusterTotal]) -> Result<Vec<ClusterTotal>, StatsError
 
 /// Totals as numerators, units as denominators.
 fn as_ratio(clusters: &[ClusterTotal]) -> Result<RatioMoments, StatsError> {
-    RatioMoments::from_values(clusters.iter().map(|cluster| (cluster.total, count(cluster.units))))
+    RatioMoments::from_values(clusters.iter().map(|cluster| (cluster.total, cluster.units)))
 }
 
 #[cfg(test)]
@@ -227,8 +227,8 @@ mod tests {
     use crate::moments::Moments;
     use crate::numeric::assert_close;
 
-    pub(super) fn clusters(totals: &[(u64, f64)]) -> Vec<ClusterTotal> {
-        totals.iter().map(|&(units, total)| ClusterTotal { units, total }).collect()
+    pub(super) fn clusters(totals: &[(u32, f64)]) -> Vec<ClusterTotal> {
+        totals.iter().map(|&(units, total)| ClusterTotal { units: f64::from(units), total }).collect()
     }
 
     pub(super) fn small() -> (Vec<ClusterTotal>, Vec<ClusterTotal>) {
@@ -254,7 +254,7 @@ mod tests {
         let control = [3.0, 1.0, 4.0, 1.0, 5.0];
         let treatment = [9.0, 2.0, 6.0, 5.0, 3.0, 5.0];
         let single = |values: &[f64]| -> Vec<ClusterTotal> {
-            values.iter().map(|&total| ClusterTotal { units: 1, total }).collect()
+            values.iter().map(|&total| ClusterTotal { units: 1.0, total }).collect()
         };
         let effect = cluster_effect(&single(&control), &single(&treatment)).unwrap();
         let moments = (Moments::from_values(control).unwrap(), Moments::from_values(treatment).unwrap());
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn the_rule_follows_the_number_of_clusters() {
         let arm = |clusters: u32, shift: f64| -> Vec<ClusterTotal> {
-            (0..clusters).map(|index| ClusterTotal { units: 5, total: f64::from(index % 7) + shift }).collect()
+            (0..clusters).map(|index| ClusterTotal { units: 5.0, total: f64::from(index % 7) + shift }).collect()
         };
         let chosen = |clusters: u32| {
             let options = WildBootstrap { seed: 1, replicates: 99 };
@@ -297,7 +297,8 @@ mod tests {
     #[test]
     fn impossible_input_is_refused() {
         let (control, treatment) = small();
-        assert!(cluster_effect(&clusters(&[(0, 3.0)]), &treatment).is_err());
+        let negative = [ClusterTotal { units: -1.0, total: 3.0 }];
+        assert!(cluster_effect(&negative, &treatment).is_err());
         assert!(cluster_effect(&clusters(&[(3, f64::NAN)]), &treatment).is_err());
         let none = WildBootstrap { seed: 1, replicates: 0 };
         assert!(none.compare(&control, &treatment, 0.05).is_err());

@@ -54,8 +54,8 @@ impl WildBootstrap {
     ///
     /// # Errors
     ///
-    /// [`StatsError::InvalidAlpha`]; [`StatsError::NotFinite`] for a total that is NaN or infinite;
-    /// [`StatsError::NotPositive`] for a total without units, or without replicates.
+    /// [`StatsError::InvalidAlpha`]; [`StatsError::NotFinite`] for units or a total that are NaN or infinite;
+    /// [`StatsError::Negative`] for units below zero; [`StatsError::NotPositive`] without replicates.
     pub fn compare(
         self,
         control: &[ClusterTotal],
@@ -150,7 +150,7 @@ struct Cluster {
 
 impl Resampled {
     fn new(control: &[ClusterTotal], treatment: &[ClusterTotal], options: WildBootstrap) -> Self {
-        let units_of = |clusters: &[ClusterTotal]| clusters.iter().map(|cluster| count(cluster.units)).sum::<f64>();
+        let units_of = |clusters: &[ClusterTotal]| clusters.iter().map(|cluster| cluster.units).sum::<f64>();
         let (control_units, treatment_units) = (units_of(control), units_of(treatment));
         let all: Vec<ClusterTotal> = control.iter().chain(treatment).copied().collect();
         let mean = mean_of(&all, control_units + treatment_units);
@@ -159,7 +159,7 @@ impl Resampled {
             .enumerate()
             .map(|(index, cluster)| {
                 let is_treatment = index >= control.len();
-                let units = count(cluster.units);
+                let units = cluster.units;
                 let arm_units = if is_treatment { treatment_units } else { control_units };
                 Cluster {
                     units,
@@ -286,7 +286,7 @@ mod tests {
                 .map(|index| {
                     let units = 2 + index % 5;
                     let wave = f64::from((index * 37) % 11) - 5.0;
-                    ClusterTotal { units: u64::from(units), total: f64::from(units) * (10.0 + shift + wave * 0.3) }
+                    ClusterTotal { units: f64::from(units), total: f64::from(units) * (10.0 + shift + wave * 0.3) }
                 })
                 .collect()
         };

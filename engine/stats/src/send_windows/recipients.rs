@@ -243,6 +243,7 @@ impl RecipientWindows {
         };
         let means: Vec<f64> = (0..cells.len()).map(|slot| posterior.mean(slot)).collect();
         let centre = practice_of(&means);
+        let deviations = posterior.deviations_from(&self.practice_weights);
         let slots = self.differences.len();
         let (mut wins, mut losses) = (vec![0.0; slots], vec![0.0; slots]);
         let mut baseline_loss = 0.0;
@@ -265,7 +266,7 @@ impl RecipientWindows {
             let is_eligible = self.eligible.contains(&slot);
             let (mean, deviation) = self.differences[slot];
             RecipientSlot {
-                difference: (mean + means[slot] - centre, deviation.hypot(posterior.deviation(slot))),
+                difference: (mean + means[slot] - centre, deviation.hypot(deviations[slot])),
                 chance_of_best: is_eligible.then(|| wins[slot] / draws),
                 expected_loss: is_eligible.then(|| losses[slot] / draws),
             }
@@ -348,9 +349,17 @@ impl Posterior {
         believed * (residual - self.level)
     }
 
-    fn deviation(&self, slot: usize) -> f64 {
-        let (believed, _, left) = self.slots[slot];
-        left.hypot(believed * self.level_deviation)
+    /// Standard deviations of each slot's effect less the mean of all with weights that add up to one. What is not known of
+    /// the level moves all slots together, and most of it falls out.
+    fn deviations_from(&self, weights: &[f64]) -> Vec<f64> {
+        let weighted = || self.slots.iter().zip(weights);
+        let mean_left: f64 = weighted().map(|((_, _, left), weight)| (left * weight).powi(2)).sum();
+        let mean_believed: f64 = weighted().map(|((believed, _, _), weight)| believed * weight).sum();
+        let deviation = |((believed, _, left), weight): (&(f64, f64, f64), &f64)| {
+            let own = left * left * (1.0 - 2.0 * weight) + mean_left;
+            own.max(0.0).sqrt().hypot((believed - mean_believed) * self.level_deviation)
+        };
+        weighted().map(deviation).collect()
     }
 
     fn draw(&self, own: &[f64], level: f64, values: &mut [f64]) {

@@ -1,0 +1,95 @@
+//! Work on recipients part by part: ranges of ids, each of so many recipients that joining what is known of them, summing it
+//! up and putting it in order takes little memory, however many there are.
+
+use arrow::array::AsArray as _;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use itertools::Itertools as _;
+
+use super::session::{QuerySession, text_literal};
+use crate::error::Result;
+use crate::event::Log;
+use crate::store::MESSAGE_FACTS;
+
+/// Recipients of a range, nearly.
+const OF_A_RANGE: usize = 2_000_000;
+/// One id in so many is kept to find the ranges.
+const SAMPLED: usize = 512;
+
+/// Ids from one to before another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecipientRange {
+    from: Option<String>,
+    before: Option<String>,
+}
+
+impl RecipientRange {
+    /// Ranges that hold everybody once who is a contact or was sent to, in the order of ids.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub(crate) async fn all(session: &QuerySession) -> Result<Vec<Self>> {
+        let query = format!(
+            "SELECT DISTINCT recipient_id FROM (SELECT recipient_id FROM {MESSAGE_FACTS} UNION ALL SELECT recipient_id FROM {}) \
+             WHERE unit_draw(recipient_id, 'ranges') % {SAMPLED} = 0 ORDER BY recipient_id",
+            Log::Recipients
+        );
+        let mut sample = Vec::new();
+        for batch in session.collect(&query).await? {
+            let ids = cast(batch.column(0), &DataType::Utf8)?;
+            sample.extend(ids.as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+        Ok(Self::of(&sample))
+    }
+
+    /// From some of the ids, in order.
+    fn of(sample: &[String]) -> Vec<Self> {
+        let wanted = (sample.len() * SAMPLED).div_ceil(OF_A_RANGE).max(1);
+        let mut ends: Vec<&String> = (1..wanted).map(|end| &sample[end * sample.len() / wanted]).collect();
+        ends.dedup();
+        let from = std::iter::once(None).chain(ends.iter().map(|end| Some((*end).clone())));
+        let before = ends.iter().map(|end| Some((*end).clone())).chain(std::iter::once(None));
+        from.zip(before).map(|(from, before)| Self { from, before }).collect()
+    }
+
+    /// The session with the messages and the contacts of these recipients alone.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub(crate) async fn within(&self, session: &QuerySession) -> Result<QuerySession> {
+        match self.condition() {
+            Some(condition) => session.narrowed(&[MESSAGE_FACTS, Log::Recipients.name()], &condition).await,
+            None => Ok(session.clone()),
+        }
+    }
+
+    /// The SQL by which a recipient is in the range; none where everybody is.
+    fn condition(&self) -> Option<String> {
+        let from = self.from.as_ref().map(|id| format!("recipient_id >= {}", text_literal(id)));
+        let before = self.before.as_ref().map(|id| format!("recipient_id < {}", text_literal(id)));
+        let both = from.into_iter().chain(before).join(" AND ");
+        (!both.is_empty()).then_some(both)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_every_id_once_in_order() {
+        let sample: Vec<String> = (0..16_000).map(|number| format!("r{number:05}")).collect();
+        let ranges = RecipientRange::of(&sample);
+        assert_eq!(ranges.len(), 5);
+        assert_eq!((&ranges[0].from, &ranges[4].before), (&None, &None));
+        assert!(ranges.windows(2).all(|pair| pair[0].before == pair[1].from && pair[0].before.is_some()));
+        let ends: Vec<&String> = ranges.iter().filter_map(|range| range.before.as_ref()).collect();
+        assert!(ends.is_sorted());
+        assert_eq!(ranges[1].condition().unwrap(), "recipient_id >= 'r03200' AND recipient_id < 'r06400'");
+        // Few recipients, or none at all, are one range.
+        for few in [&sample[..3], &[]] {
+            assert_eq!(RecipientRange::of(few), [RecipientRange { from: None, before: None }]);
+        }
+        assert_eq!(RecipientRange::of(&[])[0].condition(), None);
+    }
+}
