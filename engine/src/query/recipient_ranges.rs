@@ -52,23 +52,31 @@ impl RecipientRange {
         from.zip(before).map(|(from, before)| Self { from, before }).collect()
     }
 
-    /// The session with the messages and the contacts of these recipients alone.
+    /// The session with the messages, the contacts and the consents of these recipients alone. Other logs may name a
+    /// recipient by the message only.
     ///
     /// # Errors
     /// When a table cannot be read.
     pub(crate) async fn within(&self, session: &QuerySession) -> Result<QuerySession> {
-        match self.condition() {
-            Some(condition) => session.narrowed(&[MESSAGE_FACTS, Log::Recipients.name()], &condition).await,
-            None => Ok(session.clone()),
+        if self.is_all() {
+            return Ok(session.clone());
         }
+        let tables = [MESSAGE_FACTS, Log::Recipients.name(), Log::Consents.name()];
+        session.narrowed(&tables, &self.condition("recipient_id")).await
     }
 
-    /// The SQL by which a recipient is in the range; none where everybody is.
-    fn condition(&self) -> Option<String> {
-        let from = self.from.as_ref().map(|id| format!("recipient_id >= {}", text_literal(id)));
-        let before = self.before.as_ref().map(|id| format!("recipient_id < {}", text_literal(id)));
-        let both = from.into_iter().chain(before).join(" AND ");
-        (!both.is_empty()).then_some(both)
+    fn is_all(&self) -> bool {
+        self.from.is_none() && self.before.is_none()
+    }
+
+    /// The SQL by which the recipient in a column is in the range.
+    pub(crate) fn condition(&self, column: &str) -> String {
+        if self.is_all() {
+            return "TRUE".to_owned();
+        }
+        let from = self.from.as_ref().map(|id| format!("{column} >= {}", text_literal(id)));
+        let before = self.before.as_ref().map(|id| format!("{column} < {}", text_literal(id)));
+        from.into_iter().chain(before).join(" AND ")
     }
 }
 
@@ -85,11 +93,11 @@ mod tests {
         assert!(ranges.windows(2).all(|pair| pair[0].before == pair[1].from && pair[0].before.is_some()));
         let ends: Vec<&String> = ranges.iter().filter_map(|range| range.before.as_ref()).collect();
         assert!(ends.is_sorted());
-        assert_eq!(ranges[1].condition().unwrap(), "recipient_id >= 'r03200' AND recipient_id < 'r06400'");
+        assert_eq!(ranges[1].condition("id"), "id >= 'r03200' AND id < 'r06400'");
         // Few recipients, or none at all, are one range.
         for few in [&sample[..3], &[]] {
             assert_eq!(RecipientRange::of(few), [RecipientRange { from: None, before: None }]);
         }
-        assert_eq!(RecipientRange::of(&[])[0].condition(), None);
+        assert_eq!(RecipientRange::of(&[])[0].condition("id"), "TRUE");
     }
 }

@@ -3,6 +3,7 @@
 //! In: the rules, the moment. Out: SQL of the first reason that applies to a recipient, NULL for one who may be sent to. The
 //! reasons in their order: `opted_out`, `no_consent`, `frequency_cap`, `unknown_time_zone`, `no_legal_window`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
@@ -13,7 +14,7 @@ use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::facts::recipient_places;
 use crate::permission::{NO_LEGAL_WINDOW, PermissionJoins, UNKNOWN_TIME_ZONE};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, RecipientRange};
 use crate::report::cell_text;
 use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalByPlace, LegalMask, Slots};
 
@@ -87,9 +88,17 @@ async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) ->
     );
     let mut places = LegalByPlace::new(&mask, slots.all());
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
-    for batch in session.collect(&query).await? {
+    let mut batches = Vec::new();
+    for range in RecipientRange::all(session).await? {
+        batches.extend(range.within(session).await?.collect(&query).await?);
+    }
+    let mut known = HashSet::new();
+    for batch in batches {
         for row in 0..batch.num_rows() {
             let text = |column: usize| cell_text(&batch, column, row);
+            if !known.insert(text(3)?) {
+                continue;
+            }
             let (place, time_zone) = ((text(0)?, text(1)?), text(2)?);
             let reason = match places.of(&place, time_zone.as_deref())? {
                 None => UNKNOWN_TIME_ZONE,

@@ -1,7 +1,6 @@
 //! The features themselves as a file, for a notebook or a model of one's own.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt as _;
@@ -12,7 +11,7 @@ use super::data::Moment;
 use super::features::{FeatureSet, Recipients, TextFeatures, feature_meaning};
 use crate::error::Result;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, RecipientRange};
 use crate::table_file::{TableFile, check_name};
 
 /// What was written.
@@ -65,26 +64,26 @@ pub async fn write_features(
     if set.has_texts {
         TextFeatures::count(session, at).await?;
     }
-    let query = set.query(session, at, &Recipients::All, &|_| "TRUE".to_owned()).await?;
-    let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
-    let mut stream = frame.execute_stream().await?;
     let mut file: Option<TableFile> = None;
     let mut recipients = 0;
-    while let Some(batch) = stream.next().await {
-        check_cancelled(progress)?;
-        let batch: RecordBatch = batch?;
-        let writer = match &mut file {
+    for range in RecipientRange::all(session).await? {
+        let query = set.query(session, at, &Recipients::All, &|id| range.condition(id)).await?;
+        let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
+        let mut stream = frame.execute_stream().await?;
+        let file = match &mut file {
             Some(file) => file,
-            none => none.insert(TableFile::at(out, batch.schema())?),
+            none => none.insert(TableFile::at(out, stream.schema())?),
         };
-        writer.write(&batch)?;
-        recipients += batch.num_rows() as u64;
-        progress.at("writing features", recipients, None);
+        while let Some(batch) = stream.next().await {
+            check_cancelled(progress)?;
+            let batch: RecordBatch = batch?;
+            file.write(&batch)?;
+            recipients += batch.num_rows() as u64;
+            progress.at("writing features", recipients, None);
+        }
     }
-    let file = match file {
-        Some(file) => file,
-        None => TableFile::at(out, Arc::clone(&stream.schema()))?,
-    };
-    file.finish()?.0.keep()?;
+    if let Some(file) = file {
+        file.finish()?.0.keep()?;
+    }
     Ok(FeatureTable { as_of, recipients, features: columns_of(&set) })
 }

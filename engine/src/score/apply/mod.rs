@@ -26,7 +26,7 @@ use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::facts::DAY_MICROSECONDS;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::QuerySession;
+use crate::query::{QuerySession, RecipientRange};
 use crate::stats::StabilityVerdict;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::{check_name, scratch_beside};
@@ -158,30 +158,35 @@ async fn write(
         (Some(profit), Some(_)) => profit.sql("s.score", &format!("s.{OPT_OUT_PROBABILITY}")),
         _ => "NULL".to_owned(),
     };
-    let query = format!(
-        "SELECT s.recipient_id, s.score, {} AS uplift, s.{OPT_OUT_PROBABILITY}, \
-         arrow_cast({profit}, 'Float64') AS expected_profit, {}, {} AS ineligible_reason, s.reasons \
-         FROM {table} AS s{} ORDER BY s.recipient_id",
+    let columns = format!(
+        "s.recipient_id, s.score, {} AS uplift, s.{OPT_OUT_PROBABILITY}, arrow_cast({profit}, 'Float64') AS expected_profit, \
+         {}, {} AS ineligible_reason, s.reasons",
         if uplift.is_some() { "s.score" } else { "arrow_cast(NULL, 'Float64')" },
         life_cycle.columns(),
         eligibility.reason(),
-        eligibility.joins()
     );
-    let mut stream = session.sql(&query).await?.execute_stream().await?;
     // Where both sides were sent to, nothing is known of sending itself.
     let choosing = economics.profit.as_ref().zip(uplift).filter(|(profit, _)| profit.is_of_sending());
     let window = recommended_window(session, request, &eligibility.channel, moment, &mut notes).await?;
     let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
     let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
-    while let Some(batch) = stream.next().await {
-        check_cancelled(progress)?;
-        let rows = maker.rows(&batch?)?;
-        if choosing.is_some() {
-            candidates.add(&rows)?;
+    for range in RecipientRange::all(session).await? {
+        let query = format!(
+            "SELECT {columns} FROM {table} AS s{} WHERE {} ORDER BY s.recipient_id",
+            eligibility.joins(),
+            range.condition("s.recipient_id")
+        );
+        let mut stream = range.within(session).await?.sql(&query).await?.execute_stream().await?;
+        while let Some(batch) = stream.next().await {
+            check_cancelled(progress)?;
+            let rows = maker.rows(&batch?)?;
+            if choosing.is_some() {
+                candidates.add(&rows)?;
+            }
+            pending.write(&rows)?;
+            progress.at("writing", pending.rows, Some(first.recipients));
         }
-        pending.write(&rows)?;
-        progress.at("writing", pending.rows, Some(first.recipients));
     }
     let audience = if let Some((profit, scorer)) = choosing {
         let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
@@ -196,19 +201,7 @@ async fn write(
         pending = pending.mark(&chosen.chosen)?;
         Some(candidates.summary(&chosen, profit, &scorer.effects_by_prediction))
     } else {
-        if economics.profit.is_some() && uplift.is_some() {
-            notes.push(
-                "both arms were sent messages: the column variant says which is better for whom, but whom to send to at all \
-                 was not tried; that takes recipients who were held back"
-                    .to_owned(),
-            );
-        } else if request.budget.is_some() || request.max_recipients.is_some() {
-            notes.push(
-                "an audience under a budget or a cap needs what a message adds and what that is worth: score with --model \
-                 uplift and a margin"
-                    .to_owned(),
-            );
-        }
+        notes.extend(why_no_audience(economics.profit.is_some() && uplift.is_some(), request).map(str::to_owned));
         None
     };
     let written = pending.finish()?;
@@ -231,6 +224,20 @@ async fn write(
         drift: first.drift,
         notes,
     })
+}
+
+/// Why nobody is marked as the audience, where one might expect it.
+fn why_no_audience(both_were_sent: bool, request: &ScoreRequest) -> Option<&'static str> {
+    if both_were_sent {
+        return Some(
+            "both arms were sent messages: the column variant says which is better for whom, but whom to send to at all \
+             was not tried; that takes recipients who were held back",
+        );
+    }
+    (request.budget.is_some() || request.max_recipients.is_some()).then_some(
+        "an audience under a budget or a cap needs what a message adds and what that is worth: score with --model \
+         uplift and a margin",
+    )
 }
 
 /// The window of the week that does best for clicks on the channel, where the logs can tell one from another by the moment.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::rows::OPT_OUT_PROBABILITY;
 use crate::error::{EngineError, Result};
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, threads};
+use crate::query::{QuerySession, RecipientRange, threads};
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
 use crate::score::features::{FeatureSet, Recipients, TextFeatures, UnknownValues};
@@ -41,9 +41,9 @@ const TRIED: usize = 1_000;
 
 /// Tries a condition out: what cannot be read or told is known before a model is trained.
 pub(super) async fn try_out(session: &QuerySession, at: i64, filter: &str) -> Result<()> {
-    let set = FeatureSet::fix(session, at).await?;
+    let set = over_texts(session, &FeatureSet::fix(session, at).await?, at).await?;
     let some = Recipients::Of(format!("SELECT DISTINCT recipient_id FROM recipients LIMIT {TRIED}"));
-    let tried = filtered(session, &set, at, &some, Some(filter)).await?.collect().await;
+    let tried = filtered(session, &set, at, &some, None, Some(filter)).await?.collect().await;
     tried.map(|_| ()).map_err(|error| untold(filter, error))
 }
 
@@ -59,19 +59,25 @@ fn untold(filter: &str, error: DataFusionError) -> EngineError {
     error.into()
 }
 
-/// The features of the recipients that a condition holds for.
+/// A set over what a session has, with what the texts were like where it asks for that.
+async fn over_texts(session: &QuerySession, set: &FeatureSet, at: i64) -> Result<FeatureSet> {
+    if set.has_texts {
+        TextFeatures::count(session, at).await?;
+    }
+    set.over(session).await
+}
+
+/// The features of the recipients, of a range where one is given, that a condition holds for.
 async fn filtered(
     session: &QuerySession,
     set: &FeatureSet,
     at: i64,
     recipients: &Recipients,
+    range: Option<&RecipientRange>,
     filter: Option<&str>,
 ) -> Result<DataFrame> {
-    if set.has_texts {
-        TextFeatures::count(session, at).await?;
-    }
-    let set = set.over(session).await?;
-    let frame = session.sql(&set.query(session, at, recipients, &|_| "TRUE".to_owned()).await?).await?;
+    let drawn = |id: &str| range.map_or_else(|| "TRUE".to_owned(), |range| range.condition(id));
+    let frame = session.sql(&set.query(session, at, recipients, &drawn).await?).await?;
     let Some(filter) = filter else { return Ok(frame) };
     let wrong = |error: DataFusionError| {
         let told = error.strip_backtrace();
@@ -102,12 +108,7 @@ pub(super) async fn score_all(
     };
     let at = as_of.as_microsecond();
     set.check_store(session).await?;
-    let mut frame = filtered(session, set, at, &Recipients::All, request.filter.as_deref()).await?;
-    if model.target == Target::Churn {
-        // Only who is a customer can stop being one.
-        let days = f64::from(model.horizon_days) * 2.0;
-        frame = frame.filter(col("days_since_conversion").lt(lit(days)))?;
-    }
+    let set = over_texts(session, set, at).await?;
     let schema = scored_schema();
     let mut file = TableFile::at(scored, Arc::clone(&schema))?;
     let shared = Arc::new(model.clone());
@@ -124,18 +125,26 @@ pub(super) async fn score_all(
             }
         }
     };
-    let mut parts = frame.execute_stream().await?.map(scoring).buffered(threads());
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
-    while let Some(part) = parts.next().await {
-        check_cancelled(progress)?;
-        let part: ScoredBatch = part?;
-        unknown.add(&part.unknown);
-        counts.add(&shared.reference, &part.features, &part.scores);
-        scores.extend_from_slice(&part.scores);
-        file.write(&part.rows)?;
-        progress.at("scoring", scores.len() as u64, None);
+    for range in RecipientRange::all(session).await? {
+        let mut frame = filtered(session, &set, at, &Recipients::All, Some(&range), request.filter.as_deref()).await?;
+        if model.target == Target::Churn {
+            // Only who is a customer can stop being one.
+            let days = f64::from(model.horizon_days) * 2.0;
+            frame = frame.filter(col("days_since_conversion").lt(lit(days)))?;
+        }
+        let mut parts = frame.execute_stream().await?.map(&scoring).buffered(threads());
+        while let Some(part) = parts.next().await {
+            check_cancelled(progress)?;
+            let part: ScoredBatch = part?;
+            unknown.add(&part.unknown);
+            counts.add(&shared.reference, &part.features, &part.scores);
+            scores.extend_from_slice(&part.scores);
+            file.write(&part.rows)?;
+            progress.at("scoring", scores.len() as u64, None);
+        }
     }
     let (file, _) = file.finish()?;
     file.keep()?;

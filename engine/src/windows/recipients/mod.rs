@@ -231,23 +231,22 @@ impl Work<'_> {
     fn query(&self, own: Option<&str>) -> String {
         let keys =
             self.columns.values.iter().enumerate().map(|(place, value)| format!(", {value} AS k{place}")).join("");
-        let contacts = if keys.is_empty() {
-            String::new()
-        } else {
-            format!(" LEFT JOIN {} AS k ON k.recipient_id = p.recipient_id", self.columns.contacts)
-        };
-        let (columns, join) = match own {
+        // A right join keeps the order of its right side, so that places alone are put in order, and not all that is joined.
+        let contacts =
+            if keys.is_empty() { String::new() } else { format!("{} AS k RIGHT JOIN ", self.columns.contacts) };
+        let of_contacts = if keys.is_empty() { "" } else { " ON k.recipient_id = p.recipient_id" };
+        let places = format!("({contacts}({}) AS p{of_contacts})", recipient_places());
+        let (columns, rows) = match own {
             Some(own) => {
                 let slots = if self.differ() { self.known.slots.len() } else { 0 };
                 let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
-                (format!(", o.n{each}"), format!(" LEFT JOIN {own} AS o ON o.recipient_id = p.recipient_id"))
+                (format!(", o.n{each}"), format!("{own} AS o RIGHT JOIN {places} ON o.recipient_id = p.recipient_id"))
             }
-            None => (String::new(), String::new()),
+            None => (String::new(), places),
         };
         format!(
-            "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM ({}) AS p{contacts}{join} \
-             WHERE p.recipient_id IS NOT NULL ORDER BY p.recipient_id",
-            recipient_places()
+            "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM {rows} \
+             WHERE p.recipient_id IS NOT NULL ORDER BY p.recipient_id"
         )
     }
 }
