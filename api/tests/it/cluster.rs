@@ -119,7 +119,7 @@ mod with_clusters {
     }
 
     fn wait_for(mut holds: impl FnMut() -> bool) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while !holds() {
             assert!(Instant::now() < until, "it did not come to hold within a minute");
             std::thread::sleep(Duration::from_millis(100));

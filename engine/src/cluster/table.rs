@@ -151,15 +151,6 @@ impl StoreTable {
         (schema, places)
     }
 
-    fn statistics(&self, files: &[&DataFile], schema: &SchemaRef) -> Statistics {
-        let rows = files.iter().map(|file| file.rows).sum::<Option<usize>>();
-        let bytes = files.iter().map(|file| usize::try_from(file.bytes).unwrap_or(usize::MAX)).sum();
-        let mut statistics = Statistics::new_unknown(schema);
-        statistics.num_rows = rows.map_or(Precision::Absent, Precision::Inexact);
-        statistics.total_byte_size = Precision::Inexact(bytes);
-        statistics
-    }
-
     fn part(&self, file: &DataFile) -> Result<PartitionedFile, DataFusionError> {
         let mut part = PartitionedFile::new(String::new(), file.bytes);
         part.object_meta.location = Path::parse(&file.path)?;
@@ -168,6 +159,16 @@ impl StoreTable {
         }
         Ok(part)
     }
+}
+
+/// What the planner may go by: rows where every file tells them.
+fn statistics(files: &[&DataFile], schema: &SchemaRef) -> Statistics {
+    let rows = files.iter().map(|file| file.rows).sum::<Option<usize>>();
+    let bytes = files.iter().map(|file| usize::try_from(file.bytes).unwrap_or(usize::MAX)).sum();
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = rows.map_or(Precision::Absent, Precision::Inexact);
+    statistics.total_byte_size = Precision::Inexact(bytes);
+    statistics
 }
 
 #[async_trait]
@@ -201,7 +202,7 @@ impl TableProvider for StoreTable {
         }
         let (columns, places) = self.file_columns();
         let places = projection.iter().filter_map(|column| places.get(*column).copied()).collect();
-        let statistics = self.statistics(&files, columns.table_schema());
+        let statistics = statistics(&files, columns.table_schema());
         let parts = files.into_iter().map(|file| self.part(file)).collect::<Result<Vec<_>, _>>()?;
         let groups = FileGroup::new(parts).split_files(session.config().target_partitions().max(1));
         let mut options = TableParquetOptions::default();

@@ -1,8 +1,8 @@
 //! Experiments from a table with one row a unit: the columns say the arm, the metrics and the segments.
 
-use arrow::array::AsArray as _;
+use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use datafusion::prelude::{SessionConfig, SessionContext, col};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext, col};
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::checks::{Check, Verdict};
@@ -14,7 +14,7 @@ use super::unit_columns::{MetricColumns, Rows as _, UnitColumns};
 use crate::error::{EngineError, Result};
 use crate::facts::{IdsSeen, look_through_ids};
 use crate::ingest::input::Input;
-use crate::query::{has_column, is_text, new_context, quoted, unit_table};
+use crate::query::{has_column, is_cheap_to_read, is_text, new_context, quoted, unit_table};
 
 /// A unit table and which of its columns are what.
 #[derive(Debug, Clone)]
@@ -41,12 +41,13 @@ pub async fn analyze_units(request: &UnitRequest, options: &AnalysisOptions) -> 
     analyze(sample, options)
 }
 
-/// The columns that the analysis needs, held in memory under plain names: `arm`, `m0`… with the denominators `d0`…, the
-/// segments `s0`…, the covariates `x0`…, `stratum`, `cluster`, `day`, and `unit` where some have several rows.
+/// The columns that the analysis needs under plain names: `arm`, `m0`… with the denominators `d0`…, the segments `s0`…, the
+/// covariates `x0`…, `stratum`, `cluster`, `day`, and `unit` where some have several rows. Held in memory, unless the file is
+/// one of columns: that is read again by each query, which takes less time than to fill so much memory, and works for a file
+/// larger than it.
 struct UnitTable {
     context: SessionContext,
     has_repeated_units: bool,
-    rows_without_arm: u64,
     rows_without_unit: u64,
 }
 
@@ -61,6 +62,10 @@ impl UnitTable {
             .cloned()
             .collect();
         let table = tokio::task::spawn_blocking(move || unit_table(&input, &names)).await??;
+        let is_held = !is_cheap_to_read(table.as_ref());
+        let held = async |frame: DataFrame| {
+            if is_held { frame.cache().await.map_err(reader_error) } else { Ok(frame) }
+        };
         let schema = table.schema();
         let base = new_context()?;
         let context = SessionContext::new_with_config_rt(exact_names(base.copied_config()), base.runtime_env());
@@ -122,7 +127,7 @@ impl UnitTable {
             let query = format!("SELECT {} FROM units{condition}", columns.join(", "));
             context.sql_with_options(&query, read_only()).await.map_err(wrong_filter)
         };
-        let mut kept = select(&columns).await?.cache().await.map_err(reader_error)?;
+        let mut kept = held(select(&columns).await?).await?;
         let mut ids_seen = IdsSeen::default();
         if let Some(unit) = unit {
             // Ids are many and long: they are looked through by themselves, and only kept where some are there twice.
@@ -133,14 +138,13 @@ impl UnitTable {
                 columns.push(unit);
                 // Nobody can say whether such a row is a unit of its own.
                 let named = select(&columns).await?.filter(col("arm").is_null().or(col("unit").is_not_null()))?;
-                kept = named.cache().await.map_err(reader_error)?;
+                kept = held(named).await?;
             }
         }
         // Of clusters it matters that none is in two arms; its rows are many.
         let has_repeated_units = ids_seen.repeated || options.randomised_by.is_some();
         context.register_table("kept", kept.into_view())?;
-        let rows_without_arm = count(&context, "SELECT count(*) - count(arm) FROM kept").await?;
-        Ok(Self { context, has_repeated_units, rows_without_arm, rows_without_unit: ids_seen.missing })
+        Ok(Self { context, has_repeated_units, rows_without_unit: ids_seen.missing })
     }
 
     async fn sample(&self, request: &UnitRequest, options: &AnalysisOptions) -> Result<ExperimentSample> {
@@ -150,10 +154,6 @@ impl UnitTable {
             kind: "units".into(),
             ..ExperimentSample::default()
         };
-        if self.rows_without_arm > 0 {
-            let detail = format!("{} rows without an arm are left out", self.rows_without_arm);
-            sample.checks.push(Check::new("missing_arm", Verdict::Warn, detail));
-        }
         if self.rows_without_unit > 0 {
             let detail = format!("{} rows without a {} are left out", self.rows_without_unit, sample.unit);
             sample.checks.push(Check::new("missing_unit", Verdict::Warn, detail));
@@ -179,17 +179,7 @@ impl UnitTable {
             }
         }
         let source = if self.has_repeated_units { self.check_units(&mut sample, clusters).await? } else { "kept" };
-        let units = if clusters { "count(DISTINCT cluster)" } else { "count(*)" };
-        let arms = self
-            .context
-            .rows(&format!("SELECT arm, {units} FROM {source} WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
-            .await?;
-        for batch in &arms {
-            let (names, counts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
-            sample
-                .arms
-                .extend(names.iter().flatten().map(str::to_owned).zip(counts.iter().flatten().map(i64::unsigned_abs)));
-        }
+        let shapes = self.read_arms(source, request, &mut sample, clusters).await?;
         if sample.arms.is_empty() {
             return Err(EngineError::refused(format!(
                 "{}: no unit is left to analyse{}",
@@ -197,7 +187,7 @@ impl UnitTable {
                 if request.filter.is_some() { " under the filter" } else { "" }
             )));
         }
-        sample.metrics = self.metrics(source, request, &mut sample.checks).await?;
+        sample.metrics = metrics_of(request, &shapes, &mut sample.checks)?;
         let columns = request.metrics.iter().zip(&sample.metrics).enumerate().map(|(position, (spec, metric))| {
             MetricColumns::new(spec, metric.kind, format!("m{position}"), format!("d{position}"))
         });
@@ -280,65 +270,95 @@ impl UnitTable {
         Ok("uncrossed")
     }
 
-    /// The metrics with their kinds and roles, without statistics yet.
-    async fn metrics(&self, source: &str, request: &UnitRequest, checks: &mut Vec<Check>) -> Result<Vec<MetricSample>> {
-        let shapes: Vec<String> = request
-            .metrics
-            .iter()
-            .enumerate()
-            .map(|(position, spec)| {
-                let missing = match spec.denominator() {
-                    Some(_) => format!("count(*) FILTER (WHERE m{position} IS NULL OR d{position} IS NULL)"),
-                    None => format!("count(*) - count(m{position})"),
-                };
-                let neither = match spec.form {
-                    MetricForm::Proportion | MetricForm::ByValues => {
-                        format!("count(*) FILTER (WHERE m{position} NOT IN (0, 1))")
-                    }
-                    _ => "0".to_owned(),
-                };
-                format!("{missing} AS missing{position}, {neither} AS neither{position}")
-            })
-            .collect();
-        if shapes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let query = format!("SELECT {} FROM {source} WHERE arm IS NOT NULL", shapes.join(", "));
-        let counted = self.context.rows(&query).await?;
-        let number =
-            |at: usize| counted.first().map_or(0, |batch| batch.column(at).as_primitive::<Int64Type>().value(0));
-        let mut metrics = Vec::new();
-        for (position, spec) in request.metrics.iter().enumerate() {
-            let (missing, neither) = (number(2 * position), number(2 * position + 1));
-            let kind = match spec.form {
-                MetricForm::Proportion if neither > 0 => {
-                    return Err(EngineError::usage(format!(
-                        "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
-                        spec.name
-                    )));
+    /// Counts the units of each arm, and of each metric the units without a value and those with one that is neither 0 nor 1,
+    /// where that is asked.
+    async fn read_arms(
+        &self,
+        source: &str,
+        request: &UnitRequest,
+        sample: &mut ExperimentSample,
+        clusters: bool,
+    ) -> Result<Vec<(i64, i64)>> {
+        let shapes = request.metrics.iter().enumerate().map(|(position, spec)| {
+            let missing = match spec.denominator() {
+                Some(_) => format!("count(*) FILTER (WHERE m{position} IS NULL OR d{position} IS NULL)"),
+                None => format!("count(*) - count(m{position})"),
+            };
+            let neither = match spec.form {
+                MetricForm::Proportion | MetricForm::ByValues => {
+                    format!("count(*) FILTER (WHERE m{position} NOT IN (0, 1))")
                 }
-                MetricForm::Proportion => MetricKind::Proportion,
-                MetricForm::ByValues if neither == 0 => MetricKind::Proportion,
-                MetricForm::Ratio { .. } => MetricKind::Ratio,
-                MetricForm::Quantile { .. } => MetricKind::Quantile,
-                _ => MetricKind::Mean,
+                _ => "0".to_owned(),
             };
-            if missing > 0 {
-                let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
-                checks.push(Check::new("missing_values", Verdict::Warn, detail));
+            format!(", {missing} AS missing{position}, {neither} AS neither{position}")
+        });
+        let units = if clusters { "count(DISTINCT cluster)" } else { "count(*)" };
+        let query = format!(
+            "SELECT arm, {units} AS units, count(*) AS all_rows{} FROM {source} GROUP BY arm ORDER BY arm",
+            shapes.collect::<String>()
+        );
+        let mut found = vec![(0, 0); request.metrics.len()];
+        let mut without_arm = 0;
+        for batch in self.context.rows(&query).await? {
+            let arms = batch.column(0).as_string::<i32>();
+            let number = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+            for row in 0..batch.num_rows() {
+                if arms.is_null(row) {
+                    without_arm = number(2, row).unsigned_abs();
+                    continue;
+                }
+                sample.arms.push((arms.value(row).to_owned(), number(1, row).unsigned_abs()));
+                for (position, (missing, neither)) in found.iter_mut().enumerate() {
+                    *missing += number(3 + 2 * position, row);
+                    *neither += number(4 + 2 * position, row);
+                }
             }
-            // As in a store: opt-outs alarm, and nobody wins by them.
-            let role = match position {
-                _ if spec.name == "opt_out" => MetricRole::Guardrail,
-                0 => MetricRole::Primary,
-                _ => MetricRole::Secondary,
-            };
-            let mut metric = MetricSample::new(spec.name.clone(), kind, role);
-            metric.detail = spec.detail();
-            metrics.push(metric);
         }
-        Ok(metrics)
+        if source != "kept" {
+            without_arm = count(&self.context, "SELECT count(*) - count(arm) FROM kept").await?;
+        }
+        if without_arm > 0 {
+            let detail = format!("{without_arm} rows without an arm are left out");
+            sample.checks.insert(0, Check::new("missing_arm", Verdict::Warn, detail));
+        }
+        Ok(found)
     }
+}
+
+/// The metrics with their kinds and roles, without statistics yet; of each how many units have no value, and how many one that
+/// is neither 0 nor 1.
+fn metrics_of(request: &UnitRequest, shapes: &[(i64, i64)], checks: &mut Vec<Check>) -> Result<Vec<MetricSample>> {
+    let mut metrics = Vec::new();
+    for (position, spec) in request.metrics.iter().enumerate() {
+        let (missing, neither) = shapes[position];
+        let kind = match spec.form {
+            MetricForm::Proportion if neither > 0 => {
+                return Err(EngineError::usage(format!(
+                    "metric \"{0}\" is no proportion: {neither} values are neither 0 nor 1; use {0}:mean",
+                    spec.name
+                )));
+            }
+            MetricForm::Proportion => MetricKind::Proportion,
+            MetricForm::ByValues if neither == 0 => MetricKind::Proportion,
+            MetricForm::Ratio { .. } => MetricKind::Ratio,
+            MetricForm::Quantile { .. } => MetricKind::Quantile,
+            _ => MetricKind::Mean,
+        };
+        if missing > 0 {
+            let detail = format!("{}: {missing} units have no value and are left out of this metric", spec.name);
+            checks.push(Check::new("missing_values", Verdict::Warn, detail));
+        }
+        // As in a store: opt-outs alarm, and nobody wins by them.
+        let role = match position {
+            _ if spec.name == "opt_out" => MetricRole::Guardrail,
+            0 => MetricRole::Primary,
+            _ => MetricRole::Secondary,
+        };
+        let mut metric = MetricSample::new(spec.name.clone(), kind, role);
+        metric.detail = spec.detail();
+        metrics.push(metric);
+    }
+    Ok(metrics)
 }
 
 /// Names in a filter mean the file's columns as they are written there.

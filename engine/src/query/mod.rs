@@ -25,4 +25,4 @@ pub(crate) use session::new_context;
 pub use session::{Execution, QuerySession, Source, has_column, quoted, text_literal};
 #[cfg(feature = "cluster")]
 pub(crate) use session::{query_runtime, session_config};
-pub(crate) use units::{is_text, unit_table};
+pub(crate) use units::{is_cheap_to_read, is_text, unit_table};

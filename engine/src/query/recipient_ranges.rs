@@ -11,8 +11,6 @@ use crate::error::Result;
 use crate::event::Log;
 use crate::store::MESSAGE_FACTS;
 
-/// Recipients of a range, nearly.
-const OF_A_RANGE: usize = 2_000_000;
 /// One id in so many is kept to find the ranges.
 const SAMPLED: usize = 512;
 
@@ -24,11 +22,12 @@ pub(crate) struct RecipientRange {
 }
 
 impl RecipientRange {
-    /// Ranges that hold everybody once who is a contact or was sent to, in the order of ids.
+    /// Ranges of so many recipients, nearly, that hold everybody once who is a contact or was sent to, in the order of ids.
+    /// Each range reads the facts again: the fewer the better that memory has room for.
     ///
     /// # Errors
     /// When a query fails.
-    pub(crate) async fn all(session: &QuerySession) -> Result<Vec<Self>> {
+    pub(crate) async fn all(session: &QuerySession, recipients: usize) -> Result<Vec<Self>> {
         let query = format!(
             "SELECT DISTINCT recipient_id FROM (SELECT recipient_id FROM {MESSAGE_FACTS} UNION ALL SELECT recipient_id FROM {}) \
              WHERE unit_draw(recipient_id, 'ranges') % {SAMPLED} = 0 ORDER BY recipient_id",
@@ -39,12 +38,12 @@ impl RecipientRange {
             let ids = cast(batch.column(0), &DataType::Utf8)?;
             sample.extend(ids.as_string::<i32>().iter().flatten().map(str::to_owned));
         }
-        Ok(Self::of(&sample))
+        Ok(Self::of(&sample, recipients))
     }
 
     /// From some of the ids, in order.
-    fn of(sample: &[String]) -> Vec<Self> {
-        let wanted = (sample.len() * SAMPLED).div_ceil(OF_A_RANGE).max(1);
+    fn of(sample: &[String], recipients: usize) -> Vec<Self> {
+        let wanted = (sample.len() * SAMPLED).div_ceil(recipients).max(1);
         let mut ends: Vec<&String> = (1..wanted).map(|end| &sample[end * sample.len() / wanted]).collect();
         ends.dedup();
         let from = std::iter::once(None).chain(ends.iter().map(|end| Some((*end).clone())));
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn ranges_hold_every_id_once_in_order() {
         let sample: Vec<String> = (0..16_000).map(|number| format!("r{number:05}")).collect();
-        let ranges = RecipientRange::of(&sample);
+        let ranges = RecipientRange::of(&sample, 2_000_000);
         assert_eq!(ranges.len(), 5);
         assert_eq!((&ranges[0].from, &ranges[4].before), (&None, &None));
         assert!(ranges.windows(2).all(|pair| pair[0].before == pair[1].from && pair[0].before.is_some()));
@@ -96,8 +95,8 @@ mod tests {
         assert_eq!(ranges[1].condition("id"), "id >= 'r03200' AND id < 'r06400'");
         // Few recipients, or none at all, are one range.
         for few in [&sample[..3], &[]] {
-            assert_eq!(RecipientRange::of(few), [RecipientRange { from: None, before: None }]);
+            assert_eq!(RecipientRange::of(few, 2_000_000), [RecipientRange { from: None, before: None }]);
         }
-        assert_eq!(RecipientRange::of(&[])[0].condition("id"), "TRUE");
+        assert_eq!(RecipientRange::of(&[], 1)[0].condition("id"), "TRUE");
     }
 }

@@ -2,6 +2,7 @@
 //! the narrowest type that all of a column's cells have (whole number, number, else text). Columns that name something (units,
 //! arms, segments) are numbers only where each is written as that number is: `007`, `+49…` and twenty digits are names.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
@@ -51,6 +52,11 @@ fn parquet_table(input: &Input) -> Result<Option<Arc<dyn TableProvider>>> {
         return Ok(None);
     }
     Ok(Some(Arc::new(ParquetTable::new(schema, vec![part], None))))
+}
+
+/// Whether a query reads of a unit table the columns alone that it wants, on all cores.
+pub(crate) fn is_cheap_to_read(table: &dyn TableProvider) -> bool {
+    (table as &dyn Any).is::<ParquetTable>()
 }
 
 /// Whether a column of a unit table holds texts.

@@ -10,6 +10,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
 
+use super::apply::ROWS_OF_A_RANGE;
 use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::facts::recipient_places;
@@ -89,7 +90,7 @@ async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) ->
     let mut places = LegalByPlace::new(&mask, slots.all());
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     let mut batches = Vec::new();
-    for range in RecipientRange::all(session).await? {
+    for range in RecipientRange::all(session, ROWS_OF_A_RANGE).await? {
         batches.extend(range.within(session).await?.collect(&query).await?);
     }
     let mut known = HashSet::new();

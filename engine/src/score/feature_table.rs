@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::data::Moment;
-use super::features::{FeatureSet, Recipients, TextFeatures, feature_meaning};
+use super::features::{FEATURES_OF_A_RANGE, FeatureSet, Recipients, TextFeatures, feature_meaning};
 use crate::error::Result;
 use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, RecipientRange};
@@ -66,7 +66,7 @@ pub async fn write_features(
     }
     let mut file: Option<TableFile> = None;
     let mut recipients = 0;
-    for range in RecipientRange::all(session).await? {
+    for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
         let query = set.query(session, at, &Recipients::All, &|id| range.condition(id)).await?;
         let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
         let mut stream = frame.execute_stream().await?;

@@ -38,6 +38,9 @@ use scored::{Scored, score_all, try_out};
 pub(super) use scored::reasons;
 pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 
+/// Recipients whose rows are joined and put in order at a time: some hundreds of bytes each.
+pub(super) const ROWS_OF_A_RANGE: usize = 1_000_000;
+
 /// Looks at what is asked for before any work is done: columns, the condition, the experiment and its arms.
 ///
 /// # Errors
@@ -171,7 +174,7 @@ async fn write(
     let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
     let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
-    for range in RecipientRange::all(session).await? {
+    for range in RecipientRange::all(session, ROWS_OF_A_RANGE).await? {
         let query = format!(
             "SELECT {columns} FROM {table} AS s{} WHERE {} ORDER BY s.recipient_id",
             eligibility.joins(),

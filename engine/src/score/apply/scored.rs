@@ -17,7 +17,7 @@ use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, RecipientRange, threads};
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
-use crate::score::features::{FeatureSet, Recipients, TextFeatures, UnknownValues};
+use crate::score::features::{FEATURES_OF_A_RANGE, FeatureSet, Recipients, TextFeatures, UnknownValues};
 use crate::score::life_cycle::LIFE_CYCLE_FEATURES;
 use crate::score::model::ScoreModel;
 use crate::score::request::{ScoreRequest, Target};
@@ -128,7 +128,7 @@ pub(super) async fn score_all(
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
-    for range in RecipientRange::all(session).await? {
+    for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
         let mut frame = filtered(session, &set, at, &Recipients::All, Some(&range), request.filter.as_deref()).await?;
         if model.target == Target::Churn {
             // Only who is a customer can stop being one.

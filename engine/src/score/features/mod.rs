@@ -14,3 +14,6 @@ pub(crate) use encoding::{ColumnKind, Encoding, UnknownValues};
 pub(crate) use query::Recipients;
 pub use set::{FeatureSet, RateOutcome, ShrunkRate, feature_meaning};
 pub(crate) use texts::TextFeatures;
+
+/// Recipients whose features are counted and put in order at a time: a kilobyte or two each.
+pub(crate) const FEATURES_OF_A_RANGE: usize = 500_000;

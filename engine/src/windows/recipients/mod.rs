@@ -37,6 +37,9 @@ use classes::Classes;
 use own::count_own_messages;
 use writer::Writer;
 
+/// Recipients whose messages are summed up at a time: some hundreds of bytes each.
+const OF_A_RANGE: usize = 2_000_000;
+
 /// What is asked of the windows of each recipient.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecipientWindowsRequest {
@@ -116,7 +119,7 @@ pub async fn write_recipient_windows(
     let known = Known::of(session, asked).await?;
     let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
     let scratch = scratch_beside(out, ".sendlift-windows-")?;
-    let ranges = RecipientRange::all(session).await?;
+    let ranges = RecipientRange::all(session, OF_A_RANGE).await?;
     let mut parts: Vec<(RecipientRange, Option<PathBuf>)> = ranges.into_iter().map(|range| (range, None)).collect();
     let mut spread = None;
     if matches!(identification, Identification::Causal(_)) {
