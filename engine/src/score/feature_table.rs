@@ -67,8 +67,9 @@ pub async fn write_features(
     let mut file: Option<TableFile> = None;
     let mut recipients = 0;
     for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
-        let query = set.query(session, at, &Recipients::All, &|id| range.condition(id)).await?;
-        let frame = session.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
+        let within = range.within(session).await?;
+        let query = set.query(&within, at, &Recipients::All, &|id| range.condition(id)).await?;
+        let frame = within.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
         let mut stream = frame.execute_stream().await?;
         let file = match &mut file {
             Some(file) => file,

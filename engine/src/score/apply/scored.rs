@@ -129,7 +129,8 @@ pub(super) async fn score_all(
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
     for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
-        let mut frame = filtered(session, &set, at, &Recipients::All, Some(&range), request.filter.as_deref()).await?;
+        let within = range.within(session).await?;
+        let mut frame = filtered(&within, &set, at, &Recipients::All, Some(&range), request.filter.as_deref()).await?;
         if model.target == Target::Churn {
             // Only who is a customer can stop being one.
             let days = f64::from(model.horizon_days) * 2.0;

@@ -1,8 +1,8 @@
 //! How well send windows are found, by simulation.
 //!
 //! Enters: nothing, or `--quick`. Leaves: Markdown tables on standard output: how often intervals hold the truth, how
-//! often nothing is recommended where there is nothing, that confounded hours are refused, that a segment with hours of
-//! its own is found, and what ten campaigns lose by the recommendation and by three naive rules. Exit status 1, with
+//! often nothing is recommended where there is nothing, that confounded hours are refused, the same where regions see one
+//! instant at different hours, that a segment with hours of its own is found, and what ten campaigns lose by the recommendation and by three naive rules. Exit status 1, with
 //! the rows, where a figure lies outside of what is claimed by more than chance explains.
 //!
 //! | file | what is in it |
@@ -76,6 +76,9 @@ fn rows(quick: bool) -> Result<Vec<Row>, StatsError> {
         rows.push(studies::abstention(setting, seeds)?);
     }
     rows.push(studies::refusal(if quick { 10 } else { 100 })?);
+    for size in [0.1, 0.0] {
+        rows.push(studies::one_instant(size, if quick { 100 } else { 500 })?);
+    }
     rows.extend(studies::segment(if quick { 20 } else { 100 })?);
     Ok(rows)
 }

@@ -151,6 +151,54 @@ pub fn refusal(seeds: u64) -> Result<Row, StatsError> {
     Ok(Row { study, seeds, what: "is refused a ranking, and gets a plan", figure, bounds: Some((1.0, 1.0)) })
 }
 
+/// Campaigns at one instant each, which six regions see at different local hours. Regions respond differently throughout, by
+/// as much as campaigns do: without hours drawn at random their contrasts are what is left, less what regions differ by.
+pub fn one_instant(size: f64, seeds: u64) -> Result<Row, StatsError> {
+    const REGIONS: usize = 6;
+    const CAMPAIGNS: usize = 24;
+    let (mut held, mut abstained) = (Vec::new(), Vec::new());
+    for seed in 0..seeds {
+        let mut random = Random::new(seed, 5);
+        let slots = week(1, 6);
+        let effects = if size > 0.0 { random_effects(&slots, size, &mut random) } else { vec![0.0; slots.len()] };
+        let mut world = World::new(slots, effects, 0.1);
+        world.sends /= real(REGIONS as u64);
+        let regions: Vec<f64> = (0..REGIONS).map(|_| 0.4 * random.normal()).collect();
+        let (mut cells, mut levels) = (Vec::new(), Vec::new());
+        for campaign in 0..CAMPAIGNS {
+            let level = -2.44 + 0.4 * random.normal();
+            let own: Vec<f64> = world.slots.iter().map(|_| world.between * random.normal()).collect();
+            for (stratum, region) in regions.iter().enumerate() {
+                let slot = (campaign + stratum) % world.slots.len();
+                cells.push(world.cell((campaign, stratum, slot), level + region + own[slot], &mut random));
+                levels.push(level + region);
+            }
+        }
+        let timings = timings(&cells, WindowAssignment::OneInstant);
+        let Identification::QuasiExperimental { timing, .. } = identify(&world.slots, &timings, &request())? else {
+            held.push(0.0);
+            abstained.push(0.0);
+            continue;
+        };
+        let practice = Some(vec![1.0; world.slots.len()]);
+        let options = WindowOptions { seed, practice, ..WindowOptions::default() };
+        let windows = fit(&timing, &world.slots, &cells, &options)?;
+        let (rates, legal) = (world.rates(0, &levels), world.legal());
+        let truth = |slot: usize| rates[slot] - mean(legal.iter().map(|&slot| rates[slot]));
+        let holds = |slot: usize| windows.overall.slots[slot].difference.contains(truth(slot));
+        held.push(mean(legal.iter().map(|&slot| yes(holds(slot)))));
+        abstained.push(yes(matches!(windows.overall.decision, WindowDecision::Abstain { .. })));
+    }
+    let study = format!("one instant in six regions, {CAMPAIGNS} campaigns of 20,000, σ about {size}, τ 0.1");
+    Ok(if size > 0.0 {
+        let (what, bounds) = ("90 % intervals of the difference hold it", around(0.9, 0.02, &held));
+        Row { study, seeds, what, figure: mean(held.into_iter()), bounds: Some(bounds) }
+    } else {
+        let least = 0.9 - STANDARD_ERRORS * (0.9 * 0.1 / real(seeds)).sqrt();
+        Row { study, seeds, what: "abstains", figure: mean(abstained.into_iter()), bounds: Some((least, 1.0)) }
+    })
+}
+
 /// Whether the one segment of four that prefers the opposite hours is found, and the others left alone.
 pub fn segment(seeds: u64) -> Result<Vec<Row>, StatsError> {
     const LATE: [f64; 6] = [0.0, -0.25, -0.1, 0.0, 0.1, 0.3];

@@ -144,6 +144,14 @@ impl World {
         (cells, level)
     }
 
+    /// All messages of a campaign to a stratum in one slot, whose log odds are those of the slot from a place.
+    pub fn cell(&self, of: (usize, usize, usize), place: f64, random: &mut Random) -> WindowCell {
+        let (campaign, stratum, slot) = of;
+        let n = rounded(self.sends, random);
+        let clicks = real(random.binomial(n, logistic(place + self.effects[0][slot])));
+        WindowCell { campaign, stratum, slot, n, sum: clicks, sum_of_squares: clicks, ..WindowCell::default() }
+    }
+
     /// The rate of every slot in a segment, at the average of some campaigns.
     pub fn rates(&self, segment: usize, levels: &[f64]) -> Vec<f64> {
         let average =
