@@ -113,11 +113,47 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A folder beside a file to come, for what is written on the way to it; it is removed with its content when it is dropped.
-pub(crate) fn scratch_beside(path: &Path, prefix: &str) -> Result<tempfile::TempDir, EngineError> {
-    let folder = folder_of(path);
-    let scratch = tempfile::Builder::new().prefix(prefix).tempdir_in(folder);
-    scratch.map_err(EngineError::io("write to the folder", folder))
+/// The file by which a scratch folder is known to be in use: its maker holds a lock on it.
+const IN_USE: &str = "in_use";
+
+/// A folder for what is written on the way to a file. It is removed with its content when it is dropped; what a killed process
+/// left is removed by the next that needs one there.
+pub(crate) struct Scratch {
+    folder: tempfile::TempDir,
+    _in_use: File,
+}
+
+impl Scratch {
+    /// A folder beside a file to come.
+    pub(crate) fn beside(path: &Path, prefix: &str) -> Result<Self, EngineError> {
+        let folder = folder_of(path);
+        remove_abandoned(folder, prefix);
+        let failed = || EngineError::io("write to the folder", folder);
+        let made = tempfile::Builder::new().prefix(prefix).tempdir_in(folder).map_err(failed())?;
+        // Locked before it has the name by which others find it.
+        let unnamed = made.path().join("new");
+        let in_use = File::create(&unnamed).map_err(failed())?;
+        if in_use.lock().is_ok() {
+            fs::rename(unnamed, made.path().join(IN_USE)).map_err(failed())?;
+        }
+        Ok(Self { folder: made, _in_use: in_use })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Removes the scratch folders that nobody holds. What cannot be removed stays: it is in nobody's way.
+fn remove_abandoned(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let is_scratch = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
+        let in_use = is_scratch.then(|| File::open(entry.path().join(IN_USE))).and_then(io::Result::ok);
+        if in_use.is_some_and(|in_use| in_use.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The ways of writing a batch.
@@ -280,6 +316,22 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         drop(pending);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("scores.csv");
+        let held = Scratch::beside(&out, ".scratch-").unwrap();
+        let (abandoned, other) =
+            (directory.path().join(".scratch-left"), directory.path().join(".scratch-of-another-kind"));
+        fs::create_dir(&abandoned).unwrap();
+        File::create(abandoned.join(IN_USE)).unwrap();
+        fs::create_dir(&other).unwrap();
+        let next = Scratch::beside(&out, ".scratch-").unwrap();
+        assert!(!abandoned.exists() && other.exists() && held.path().exists() && next.path().exists());
+        drop((held, next));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, RecipientRange};
 use crate::stats::StabilityVerdict;
 use crate::stats::audience::AudienceLimits;
-use crate::table_file::{check_name, scratch_beside};
+use crate::table_file::{Scratch, check_name};
 use crate::windows::{LegalMask, WindowsRequest, analyze_windows};
 use audience::{Candidates, Pending};
 use rows::{OPT_OUT_PROBABILITY, RowMaker};
@@ -113,7 +113,7 @@ async fn apply(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<ScoreSummary> {
-    let scratch = scratch_beside(out, ".sendlift-score-")?;
+    let scratch = Scratch::beside(out, ".sendlift-score-")?;
     let scored = scratch.path().join("scored.parquet");
     let first = score_all(session, request, model, moment.as_of, &scored, progress).await?;
     let table = format!("scored_{}", uuid::Uuid::new_v4().simple());

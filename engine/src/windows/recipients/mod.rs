@@ -32,7 +32,7 @@ use crate::progress::{Progress, check_cancelled};
 use crate::query::{QuerySession, RecipientRange};
 use crate::segment::ContactColumns;
 use crate::stats::send_windows::{Identification, RecipientMoments, RecipientSpread};
-use crate::table_file::{check_name, scratch_beside};
+use crate::table_file::{Scratch, check_name};
 use classes::Classes;
 use own::count_own_messages;
 use writer::Writer;
@@ -118,7 +118,7 @@ pub async fn write_recipient_windows(
     progress.at("comparing windows", 0, None);
     let known = Known::of(session, asked).await?;
     let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
-    let scratch = scratch_beside(out, ".sendlift-windows-")?;
+    let scratch = Scratch::beside(out, ".sendlift-windows-")?;
     let ranges = RecipientRange::all(session, OF_A_RANGE).await?;
     let mut parts: Vec<(RecipientRange, Option<PathBuf>)> = ranges.into_iter().map(|range| (range, None)).collect();
     let mut spread = None;
