@@ -16,6 +16,9 @@ use crate::query::{QuerySession, has_column};
 /// Where the table is registered.
 const TABLE: &str = "message_texts";
 
+/// Texts of a campaign and variant that are looked at: the first so many.
+const FIRST_TEXTS: u32 = 100;
+
 /// A link: with a scheme, or a name with a path, as shorteners write it.
 const LINK: &str = r"https?://|www\.|[a-z0-9-]+\.[a-z]{2,}/[a-z0-9]";
 
@@ -39,6 +42,22 @@ impl TextFeatures {
             return Self::register_none(session);
         }
         let variant = if has_column(&schema, "variant") { "variant" } else { "arrow_cast(NULL, 'Utf8')" };
+        let texts = format!(
+            "(SELECT campaign_id, {variant} AS variant, sent_at, message_id, text FROM sends WHERE text IS NOT NULL AND sent_at <= {until})"
+        );
+        // The minute that has the last of the first texts: what comes after it is not put in order, however much it is.
+        let last_minutes = format!(
+            "(SELECT campaign_id, variant, max(minute) AS last FROM (SELECT campaign_id, variant, minute,\n  \
+             coalesce(sum(n) OVER (PARTITION BY campaign_id, variant ORDER BY minute ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before\n  \
+             FROM (SELECT campaign_id, variant, date_trunc('minute', sent_at) AS minute, count(*) AS n FROM {texts} GROUP BY 1, 2, 3))\n  \
+             WHERE before < {FIRST_TEXTS} GROUP BY campaign_id, variant)"
+        );
+        // Without the limit, which nothing reaches, the join's larger side would be put in order, and not what is left of it.
+        let early = format!(
+            "(SELECT s.* FROM {last_minutes} AS l INNER JOIN {texts} AS s ON (s.campaign_id IS NOT DISTINCT FROM l.campaign_id)\n  \
+             AND (s.variant IS NOT DISTINCT FROM l.variant) WHERE date_trunc('minute', s.sent_at) <= l.last LIMIT {})",
+            i64::MAX
+        );
         // Averages are decimals, whose sums do not depend on the order of rows. Texts without their links (which are
         // ASCII, and stand in Chinese without spaces around them) tell whether a campaign's texts differ by more than those.
         let frame = session
@@ -47,9 +66,10 @@ impl TextFeatures {
                  arrow_cast(avg(CASE WHEN text ~* '{LINK}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_link,\n  \
                  arrow_cast(avg(CASE WHEN text ~* '{CALL_TO_ACTION}' THEN 1.0 ELSE 0.0 END), 'Decimal128(18, 6)') AS text_call_to_action,\n  \
                  CASE WHEN count(DISTINCT regexp_replace(text, '[!-~]*/[!-~]*', '', 'g')) > 1 THEN arrow_cast(1, 'Decimal128(18, 6)') ELSE arrow_cast(0, 'Decimal128(18, 6)') END AS text_personalised\n \
-                 FROM (SELECT campaign_id, {variant} AS variant, text,\n  \
-                 row_number() OVER (PARTITION BY campaign_id, {variant} ORDER BY sent_at, message_id) AS place\n  \
-                 FROM sends WHERE text IS NOT NULL AND sent_at <= {until}) WHERE place <= 100 GROUP BY campaign_id, variant"
+                 FROM (SELECT campaign_id, variant, text,\n  \
+                 row_number() OVER (PARTITION BY campaign_id, variant ORDER BY sent_at, message_id) AS place\n  \
+                 FROM {early} AS early\n \
+                 ) WHERE place <= {FIRST_TEXTS} GROUP BY campaign_id, variant"
             ))
             .await?;
         let batches = frame.collect().await?;
