@@ -155,7 +155,7 @@ impl UnitTable {
             ..ExperimentSample::default()
         };
         if self.rows_without_unit > 0 {
-            let detail = format!("{} rows without a {} are left out", self.rows_without_unit, sample.unit);
+            let detail = format!("{} rows without a value of {} are left out", self.rows_without_unit, sample.unit);
             sample.checks.push(Check::new("missing_unit", Verdict::Warn, detail));
         }
         let clusters = options.randomised_by.is_some();

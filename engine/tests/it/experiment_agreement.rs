@@ -366,3 +366,23 @@ async fn a_guardrail_alarms_without_a_winner_and_signs_do_not_contradict() {
         }
     }
 }
+
+#[tokio::test]
+async fn rows_without_their_unit_are_left_out_and_counted() {
+    let mut table = String::from("id,arm,bought\n");
+    for unit in 0..400 {
+        let id = if unit % 100 == 0 { String::new() } else { format!("u{unit}") };
+        writeln!(table, "{id},{},{}", if unit % 2 == 0 { "A" } else { "B" }, unit % 5 / 4).unwrap();
+    }
+    let request = UnitRequest {
+        input: Input::memory("units.csv", table.into()),
+        arm: "arm".to_owned(),
+        metrics: vec!["bought".parse().unwrap()],
+        unit: Some("id".to_owned()),
+        filter: None,
+    };
+    let found = analyze_units(&request, &AnalysisOptions::default()).await.unwrap();
+    assert_eq!(found.arms.iter().map(|arm| arm.n).collect::<Vec<_>>(), [196, 200]);
+    let told = found.checks.iter().find(|check| check.check == "missing_unit").unwrap();
+    assert!(told.detail.starts_with("4 rows without a value of id"), "{}", told.detail);
+}
