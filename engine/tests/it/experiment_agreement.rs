@@ -386,3 +386,25 @@ async fn rows_without_their_unit_are_left_out_and_counted() {
     let told = found.checks.iter().find(|check| check.check == "missing_unit").unwrap();
     assert!(told.detail.starts_with("4 rows without a value of id"), "{}", told.detail);
 }
+
+#[tokio::test]
+async fn values_whose_squares_are_no_numbers_are_refused() {
+    let mut table = String::from("arm,vast,plain\n");
+    for unit in 0..400 {
+        let (arm, vast) = if unit % 2 == 0 { ("A", -1e200) } else { ("B", 1e200) };
+        writeln!(table, "{arm},{:e},{}", vast * f64::from(1 + unit % 7), unit % 5).unwrap();
+    }
+    for (metric, covariates) in
+        [("vast:mean", vec![]), ("vast:ratio=plain", vec![]), ("plain:mean", vec!["vast".to_owned()])]
+    {
+        let request = UnitRequest {
+            input: Input::memory("units.csv", table.clone().into()),
+            arm: "arm".to_owned(),
+            metrics: vec![metric.parse().unwrap()],
+            unit: None,
+            filter: None,
+        };
+        let error = analyze_units(&request, &AnalysisOptions { covariates, ..AnalysisOptions::default() }).await;
+        assert!(error.unwrap_err().to_string().contains("not a finite number"), "{metric}");
+    }
+}

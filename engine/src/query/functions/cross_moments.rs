@@ -163,7 +163,8 @@ impl Groups {
         into.extend(parts.centres.iter().zip(parts.sums.iter()).map(|(centre, sum)| centre + sum / n));
         for ((left, right), product) in places(width).zip(parts.products.iter()) {
             let centred = product - parts.sums[left] * parts.sums[right] / n;
-            into.push(if left == right { centred.max(0.0) } else { centred });
+            // Rounding alone goes below zero; what is no number stays so, for a spread of zero would be believed.
+            into.push(if left == right && centred < 0.0 { 0.0 } else { centred });
         }
         into.extend_from_slice(parts.least);
         into.extend_from_slice(parts.greatest);
@@ -414,6 +415,14 @@ mod tests {
         let single = Groups::new(2).convert_to_state(&columns(&all[200..]), None).unwrap();
         whole.merge_batch(&single, &[0; 300], 1).unwrap();
         assert_agree(&answer(&mut whole, 0).moments, &expected(&all));
+    }
+
+    #[test]
+    fn what_cannot_be_squared_has_no_spread_of_zero() {
+        let mut groups = Groups::new(2);
+        let rows: Vec<[Option<f64>; 2]> = (1..9).map(|row| [Some(f64::from(row) * 1e200), Some(1.0)]).collect();
+        groups.update_batch(&columns(&rows), &[0; 8], None, 1).unwrap();
+        assert!(!answer(&mut groups, 0).moments.products[0].is_finite());
     }
 
     #[test]
