@@ -18,7 +18,7 @@ pub use files::LogFiles;
 pub(crate) use functions::register_all as register_functions;
 pub(crate) use parquet_logs::threads;
 pub use read_only::run_read_only;
-pub(crate) use recipient_ranges::RecipientRange;
+pub(crate) use recipient_ranges::{RecipientRange, RecipientSample};
 #[cfg(not(feature = "cluster"))]
 pub use session::NO_CLUSTERS;
 pub(crate) use session::new_context;

@@ -283,11 +283,14 @@ impl QuerySession {
     /// When a table cannot be read, or has not the columns of the condition.
     pub(crate) async fn narrowed(&self, tables: &[&str], condition: &str) -> Result<Self> {
         let context = context_on(self.context.runtime_env());
-        let known = self.context.catalog(&self.context.state().config_options().catalog.default_catalog);
-        let known =
-            known.and_then(|catalog| catalog.schema(&self.context.state().config_options().catalog.default_schema));
-        for name in known.map(|schema| schema.table_names()).unwrap_or_default() {
-            let table = self.context.table_provider(name.as_str()).await?;
+        let names = self.context.state().config_options().catalog.clone();
+        let catalog = self.context.catalog(&names.default_catalog);
+        let Some(known) = catalog.and_then(|catalog| catalog.schema(&names.default_schema)) else {
+            return Ok(Self { context, rollups: None, ..self.clone() });
+        };
+        for name in known.table_names() {
+            // One that is there for a while may be gone again.
+            let Some(table) = known.table(&name).await? else { continue };
             let table = if tables.contains(&name.as_str()) {
                 let rows = context.read_table(table)?;
                 let condition = context.parse_sql_expr(condition, rows.schema())?;

@@ -10,7 +10,6 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
 
-use super::apply::ROWS_OF_A_RANGE;
 use super::request::EligibilityRules;
 use crate::error::Result;
 use crate::facts::recipient_places;
@@ -29,12 +28,17 @@ pub(super) struct Eligibility {
 }
 
 impl Eligibility {
-    /// The rules as of a moment (microseconds since 1970).
-    pub(super) async fn of(session: &QuerySession, rules: &EligibilityRules, at: i64) -> Result<Self> {
+    /// The rules as of a moment (microseconds since 1970); `ranges` hold all recipients.
+    pub(super) async fn of(
+        session: &QuerySession,
+        rules: &EligibilityRules,
+        at: i64,
+        ranges: &[RecipientRange],
+    ) -> Result<Self> {
         let asked = rules.permission()?;
         let permission = asked.joins(session, "s.recipient_id", at).await?;
         let table = format!("unreachable_{}", uuid::Uuid::new_v4().simple());
-        let places = unreachable_places(session, rules).await?;
+        let places = unreachable_places(session, rules, ranges).await?;
         let places = MemTable::try_new(places.schema(), vec![vec![places]])?;
         session.context().register_table(table.as_str(), Arc::new(places))?;
         Ok(Self { permission, channel: asked.channel, unreachable: (session.clone(), table) })
@@ -79,7 +83,11 @@ fn place_key(alias: &str) -> String {
 }
 
 /// The places whom nothing legal can reach, each with the reason.
-async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) -> Result<RecordBatch> {
+async fn unreachable_places(
+    session: &QuerySession,
+    rules: &EligibilityRules,
+    ranges: &[RecipientRange],
+) -> Result<RecordBatch> {
     let mask = LegalMask::new(rules.legal_hours.as_ref())?;
     let slots = Slots::new(DEFAULT_PER_DAY, DayGroups::Week)?;
     let query = format!(
@@ -90,7 +98,7 @@ async fn unreachable_places(session: &QuerySession, rules: &EligibilityRules) ->
     let mut places = LegalByPlace::new(&mask, slots.all());
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     let mut batches = Vec::new();
-    for range in RecipientRange::all(session, ROWS_OF_A_RANGE).await? {
+    for range in ranges {
         batches.extend(range.within(session).await?.collect(&query).await?);
     }
     let mut known = HashSet::new();

@@ -11,7 +11,7 @@ use super::data::Moment;
 use super::features::{FEATURES_OF_A_RANGE, FeatureSet, Recipients, TextFeatures, feature_meaning};
 use crate::error::Result;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, RecipientRange};
+use crate::query::{QuerySession, RecipientSample};
 use crate::table_file::{TableFile, check_name};
 
 /// What was written.
@@ -66,9 +66,9 @@ pub async fn write_features(
     }
     let mut file: Option<TableFile> = None;
     let mut recipients = 0;
-    for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
+    for range in RecipientSample::of(session).await?.ranges(FEATURES_OF_A_RANGE) {
         let within = range.within(session).await?;
-        let query = set.query(&within, at, &Recipients::All, &|id| range.condition(id)).await?;
+        let query = set.query(&within, at, &Recipients::All, &|_| "TRUE".to_owned()).await?;
         let frame = within.sql(&format!("SELECT * FROM ({query}) ORDER BY recipient_id")).await?;
         let mut stream = frame.execute_stream().await?;
         let file = match &mut file {

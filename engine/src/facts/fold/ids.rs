@@ -5,13 +5,15 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::dataframe::DataFrame;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::latest::{ByHash, ByNumber};
+use super::{for_each_batch, stopped};
 use crate::error::{EngineError, Result};
 
 /// Stands for "no number".
@@ -240,6 +242,39 @@ impl Texts {
     pub(super) fn greater(&self, one: u32, other: u32) -> u32 {
         if self.text(one) >= self.text(other) { one } else { other }
     }
+}
+
+/// What [`look_through_ids`] found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct IdsSeen {
+    /// Whether any id is there twice.
+    pub(crate) repeated: bool,
+    /// Rows without an id.
+    pub(crate) missing: u64,
+}
+
+/// Looks through the ids in the first column of a query, of so many rows at most.
+///
+/// # Errors
+/// When the query fails, or has more rows.
+pub(crate) async fn look_through_ids(frame: DataFrame, rows: usize) -> Result<IdsSeen> {
+    let known = Arc::new(Ids::with_room(rows)?);
+    let seen = Arc::new(Mutex::new(IdsSeen::default()));
+    let found = Arc::clone(&seen);
+    for_each_batch(frame, move |batch| {
+        known.check_room(batch.num_rows())?;
+        let missing = batch.column(0).null_count() as u64;
+        let repeated = hashes(batch.column(0))?.into_iter().flatten().any(|id| known.insert(id).is_none());
+        if repeated || missing > 0 {
+            let mut found = found.lock().map_err(|_| stopped())?;
+            found.repeated |= repeated;
+            found.missing += missing;
+        }
+        Ok(())
+    })
+    .await?;
+    let seen = seen.lock().map_err(|_| stopped())?;
+    Ok(*seen)
 }
 
 #[cfg(test)]

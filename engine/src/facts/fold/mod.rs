@@ -33,6 +33,7 @@ use self::contacts::Contacts;
 use self::converted::Converted;
 use self::events::{Credited, Events, Kind};
 use self::ids::{Ids, NONE, TOGETHER, hashes, id_text, numbers, with_plain_texts};
+pub(crate) use self::ids::{IdsSeen, look_through_ids};
 use self::receipts::{FoldedReceipts, Receipts, SendDays};
 pub(super) use self::table::FoldedTable;
 use super::sql::{self, Inputs, Range};
@@ -429,39 +430,6 @@ impl FoldedMessages {
         let frame = self.logs.sql(&format!("SELECT {} FROM sends{within}", columns.join(", "))).await?;
         Ok(frame.create_physical_plan().await?)
     }
-}
-
-/// What [`look_through_ids`] found.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct IdsSeen {
-    /// Whether any id is there twice.
-    pub(crate) repeated: bool,
-    /// Rows without an id.
-    pub(crate) missing: u64,
-}
-
-/// Looks through the ids in the first column of a query, of so many rows at most.
-///
-/// # Errors
-/// When the query fails, or has more rows.
-pub(crate) async fn look_through_ids(frame: DataFrame, rows: usize) -> Result<IdsSeen> {
-    let known = Arc::new(Ids::with_room(rows)?);
-    let seen = Arc::new(Mutex::new(IdsSeen::default()));
-    let found = Arc::clone(&seen);
-    for_each_batch(frame, move |batch| {
-        known.check_room(batch.num_rows())?;
-        let missing = batch.column(0).null_count() as u64;
-        let repeated = hashes(batch.column(0))?.into_iter().flatten().any(|id| known.insert(id).is_none());
-        if repeated || missing > 0 {
-            let mut found = found.lock().map_err(|_| stopped())?;
-            found.repeated |= repeated;
-            found.missing += missing;
-        }
-        Ok(())
-    })
-    .await?;
-    let seen = seen.lock().map_err(|_| stopped())?;
-    Ok(*seen)
 }
 
 fn stopped() -> EngineError {

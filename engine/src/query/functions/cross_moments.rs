@@ -13,10 +13,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
+use super::one_group::{Groups, OneGroup};
 use crate::stats::CrossMoments;
 
 /// The name of the function in SQL.
@@ -104,7 +105,7 @@ impl AggregateUDFImpl for CrossMomentsFunction {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneGroup(Groups::new(arguments.exprs.len()))))
+        Ok(Box::new(OneGroup(Seen::new(arguments.exprs.len()))))
     }
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -116,13 +117,13 @@ impl AggregateUDFImpl for CrossMomentsFunction {
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::new(arguments.exprs.len())))
+        Ok(Box::new(Seen::new(arguments.exprs.len())))
     }
 }
 
 /// What was seen of each group.
 #[derive(Debug)]
-struct Groups {
+struct Seen {
     width: usize,
     counts: Vec<u64>,
     /// A group after the other: of each column the value that deviations are taken from, their sum, the least and the
@@ -130,18 +131,13 @@ struct Groups {
     numbers: Vec<f64>,
 }
 
-impl Groups {
+impl Seen {
     fn new(width: usize) -> Self {
         Self { width, counts: Vec::new(), numbers: Vec::new() }
     }
 
     fn stride(&self) -> usize {
         4 * self.width + pairs(self.width)
-    }
-
-    fn make_room(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
-        self.numbers.resize(groups * self.stride(), 0.0);
     }
 
     fn group(&mut self, group: usize) -> (&mut u64, Parts<'_>) {
@@ -170,21 +166,38 @@ impl Groups {
         into.extend_from_slice(parts.greatest);
     }
 
-    fn take(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        let groups = match emit {
-            EmitTo::All => self.counts.len(),
-            EmitTo::First(groups) => groups,
-        };
+    /// What the function answers of the first groups.
+    fn first_answers(&mut self, groups: usize) -> Result<ArrayRef> {
         let (mut answers, mut lengths) = (Vec::new(), Vec::with_capacity(groups));
         for group in 0..groups {
             let before = answers.len();
             self.answer(group, &mut answers);
             lengths.push(answers.len() - before);
         }
-        self.counts.drain(..groups);
-        self.numbers.drain(..groups * self.stride());
         let values = Arc::new(Float64Array::from(answers));
         Ok(Arc::new(ListArray::try_new(item(), OffsetBuffer::from_lengths(lengths), values, None)?))
+    }
+
+    fn take(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let groups = match emit {
+            EmitTo::All => self.counts.len(),
+            EmitTo::First(groups) => groups,
+        };
+        let answers = self.first_answers(groups)?;
+        self.counts.drain(..groups);
+        self.numbers.drain(..groups * self.stride());
+        Ok(answers)
+    }
+}
+
+impl Groups for Seen {
+    fn make_room(&mut self, groups: usize) {
+        self.counts.resize(groups, 0);
+        self.numbers.resize(groups * self.stride(), 0.0);
+    }
+
+    fn answers(&mut self) -> Result<ArrayRef> {
+        self.first_answers(self.counts.len())
     }
 }
 
@@ -228,7 +241,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for Seen {
     #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
     fn update_batch(
         &mut self,
@@ -322,35 +335,10 @@ impl GroupsAccumulator for Groups {
     }
 }
 
-/// Without groups all rows are one.
-#[derive(Debug)]
-struct OneGroup(Groups);
-
-impl Accumulator for OneGroup {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update_batch(values, &vec![0; values[0].len()], None, 1)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.0.make_room(1);
-        ScalarValue::try_from_array(&self.0.take(EmitTo::All)?, 0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.evaluate()?])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.merge_batch(states, &vec![0; states[0].len()], 1)
-    }
-
-    fn size(&self) -> usize {
-        GroupsAccumulator::size(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use datafusion::common::ScalarValue;
+
     use super::*;
 
     fn columns(rows: &[[Option<f64>; 2]]) -> Vec<ArrayRef> {
@@ -358,7 +346,7 @@ mod tests {
         vec![column(0), column(1)]
     }
 
-    fn answer(groups: &mut Groups, group: usize) -> CrossMomentsCell {
+    fn answer(groups: &mut Seen, group: usize) -> CrossMomentsCell {
         CrossMomentsCell::read(&groups.take(EmitTo::All).unwrap(), group, 2)
     }
 
@@ -390,7 +378,7 @@ mod tests {
         let all = rows(10_000);
         let of = |group: usize| -> Vec<[Option<f64>; 2]> { all.iter().copied().skip(group).step_by(3).collect() };
         let numbers: Vec<usize> = (0..all.len()).map(|row| row % 3).collect();
-        let mut groups = Groups::new(2);
+        let mut groups = Seen::new(2);
         for (rows, numbers) in all.chunks(700).zip(numbers.chunks(700)) {
             groups.update_batch(&columns(rows), numbers, None, 3).unwrap();
         }
@@ -408,18 +396,18 @@ mod tests {
     #[test]
     fn parts_come_together_by_either_way_to_a_state() {
         let all = rows(500);
-        let mut whole = Groups::new(2);
-        let mut part = Groups::new(2);
+        let mut whole = Seen::new(2);
+        let mut part = Seen::new(2);
         part.update_batch(&columns(&all[..200]), &[0; 200], None, 1).unwrap();
         whole.merge_batch(&part.state(EmitTo::All).unwrap(), &[0], 1).unwrap();
-        let single = Groups::new(2).convert_to_state(&columns(&all[200..]), None).unwrap();
+        let single = Seen::new(2).convert_to_state(&columns(&all[200..]), None).unwrap();
         whole.merge_batch(&single, &[0; 300], 1).unwrap();
         assert_agree(&answer(&mut whole, 0).moments, &expected(&all));
     }
 
     #[test]
     fn what_cannot_be_squared_has_no_spread_of_zero() {
-        let mut groups = Groups::new(2);
+        let mut groups = Seen::new(2);
         let rows: Vec<[Option<f64>; 2]> = (1..9).map(|row| [Some(f64::from(row) * 1e200), Some(1.0)]).collect();
         groups.update_batch(&columns(&rows), &[0; 8], None, 1).unwrap();
         assert!(!answer(&mut groups, 0).moments.products[0].is_finite());
@@ -427,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_does_not_vary_has_no_spread_and_nothing_no_rows() {
-        let mut groups = Groups::new(2);
+        let mut groups = Seen::new(2);
         let same = [[Some(0.1), Some(7e11)]; 500];
         groups.update_batch(&columns(&same), &[0; 500], None, 2).unwrap();
         let filter = BooleanArray::from(vec![false; 3]);
@@ -436,7 +424,7 @@ mod tests {
         let cell = CrossMomentsCell::read(&found, 0, 2);
         assert_eq!((cell.moments.means, cell.moments.products), (vec![0.1, 7e11], vec![0.0; 4]));
         assert_eq!(CrossMomentsCell::read(&found, 1, 2).moments, CrossMoments::default());
-        let mut one = OneGroup(Groups::new(2));
+        let mut one = OneGroup(Seen::new(2));
         assert!(matches!(one.evaluate().unwrap(), ScalarValue::List(list) if list.value(0).len() == 1));
     }
 }

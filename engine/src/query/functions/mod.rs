@@ -2,6 +2,7 @@
 
 mod cross_moments;
 mod local_time;
+mod one_group;
 mod recipient_counts;
 mod unit_half;
 

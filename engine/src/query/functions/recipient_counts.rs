@@ -16,10 +16,12 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+use super::one_group::{Groups, OneGroup};
 
 /// What is counted, in the order of the arguments.
 const COUNTS: [&str; 7] =
@@ -209,7 +211,7 @@ impl GroupsAccumulator for Sets {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.0.resize_with(total, Set::default);
+        self.make_room(total);
         for (row, (entry, group)) in entries(values)?.into_iter().zip(groups).enumerate() {
             if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
                 self.0[*group].add(entry);
@@ -236,7 +238,7 @@ impl GroupsAccumulator for Sets {
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.0.resize_with(total, Set::default);
+        self.make_room(total);
         let states = values[0].as_binary::<i64>();
         for (row, group) in groups.iter().enumerate().filter(|(row, _)| states.is_valid(*row)) {
             self.0[*group].merge(states.value(row));
@@ -261,32 +263,13 @@ impl GroupsAccumulator for Sets {
     }
 }
 
-/// Without groups all rows are one.
-#[derive(Debug)]
-struct OneGroup(Sets);
-
-impl Accumulator for OneGroup {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update_batch(values, &vec![0; values[0].len()], None, 1)
+impl Groups for Sets {
+    fn make_room(&mut self, groups: usize) {
+        self.0.resize_with(groups, Set::default);
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.0.0.resize_with(1, Set::default);
-        ScalarValue::try_from_array(&counts_array(&mut self.0.0)?, 0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.0.resize_with(1, Set::default);
-        let states = GroupsAccumulator::state(&mut self.0, EmitTo::All)?;
-        states.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        GroupsAccumulator::merge_batch(&mut self.0, states, &vec![0; states[0].len()], 1)
-    }
-
-    fn size(&self) -> usize {
-        GroupsAccumulator::size(&self.0)
+    fn answers(&mut self) -> Result<ArrayRef> {
+        counts_array(&mut self.0)
     }
 }
 

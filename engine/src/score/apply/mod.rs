@@ -26,7 +26,7 @@ use super::{propensity, uplift};
 use crate::error::{EngineError, Result};
 use crate::facts::DAY_MICROSECONDS;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, RecipientRange};
+use crate::query::QuerySession;
 use crate::stats::StabilityVerdict;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::{Scratch, check_name};
@@ -39,7 +39,7 @@ pub(super) use scored::reasons;
 pub use summary::{AudienceSummary, IneligibleCount, ScoreSummary};
 
 /// Recipients whose rows are joined and put in order at a time: some hundreds of bytes each.
-pub(super) const ROWS_OF_A_RANGE: usize = 1_000_000;
+const ROWS_OF_A_RANGE: usize = 1_000_000;
 
 /// Looks at what is asked for before any work is done: columns, the condition, the experiment and its arms.
 ///
@@ -147,7 +147,8 @@ async fn write(
         ));
     }
     notes.extend(first.notes);
-    let eligibility = Eligibility::of(session, &request.eligibility, at).await?;
+    let ranges = first.sample.ranges(ROWS_OF_A_RANGE);
+    let eligibility = Eligibility::of(session, &request.eligibility, at, &ranges).await?;
     notes.extend(eligibility.notes().iter().cloned());
     notes.extend(by.notes());
     let economics = MessageEconomics::of(session, request, model, at).await?;
@@ -174,7 +175,7 @@ async fn write(
     let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
     let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
-    for range in RecipientRange::all(session, ROWS_OF_A_RANGE).await? {
+    for range in &ranges {
         let query = format!(
             "SELECT {columns} FROM {table} AS s{} WHERE {} ORDER BY s.recipient_id",
             eligibility.joins(),

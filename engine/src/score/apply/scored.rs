@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::rows::OPT_OUT_PROBABILITY;
 use crate::error::{EngineError, Result};
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, RecipientRange, threads};
+use crate::query::{QuerySession, RecipientSample, threads};
 use crate::score::deciles::Deciles;
 use crate::score::drift::{Drift, DriftCounts};
 use crate::score::features::{FEATURES_OF_A_RANGE, FeatureSet, Recipients, TextFeatures, UnknownValues};
@@ -34,6 +34,8 @@ pub(super) struct Scored {
     pub(super) recipients: u64,
     pub(super) drift: Drift,
     pub(super) notes: Vec<String>,
+    /// From which ranges of recipients are made.
+    pub(super) sample: RecipientSample,
 }
 
 /// Contacts that a condition is tried out on before any work is done.
@@ -43,7 +45,7 @@ const TRIED: usize = 1_000;
 pub(super) async fn try_out(session: &QuerySession, at: i64, filter: &str) -> Result<()> {
     let set = over_texts(session, &FeatureSet::fix(session, at).await?, at).await?;
     let some = Recipients::Of(format!("SELECT DISTINCT recipient_id FROM recipients LIMIT {TRIED}"));
-    let tried = filtered(session, &set, at, &some, None, Some(filter)).await?.collect().await;
+    let tried = filtered(session, &set, at, &some, Some(filter)).await?.collect().await;
     tried.map(|_| ()).map_err(|error| untold(filter, error))
 }
 
@@ -67,17 +69,15 @@ async fn over_texts(session: &QuerySession, set: &FeatureSet, at: i64) -> Result
     set.over(session).await
 }
 
-/// The features of the recipients, of a range where one is given, that a condition holds for.
+/// The features of the recipients that a condition holds for.
 async fn filtered(
     session: &QuerySession,
     set: &FeatureSet,
     at: i64,
     recipients: &Recipients,
-    range: Option<&RecipientRange>,
     filter: Option<&str>,
 ) -> Result<DataFrame> {
-    let drawn = |id: &str| range.map_or_else(|| "TRUE".to_owned(), |range| range.condition(id));
-    let frame = session.sql(&set.query(session, at, recipients, &drawn).await?).await?;
+    let frame = session.sql(&set.query(session, at, recipients, &|_| "TRUE".to_owned()).await?).await?;
     let Some(filter) = filter else { return Ok(frame) };
     let wrong = |error: DataFusionError| {
         let told = error.strip_backtrace();
@@ -128,9 +128,10 @@ pub(super) async fn score_all(
     let mut scores: Vec<f64> = Vec::new();
     let mut counts = DriftCounts::new(&model.reference);
     let mut unknown = UnknownValues::default();
-    for range in RecipientRange::all(session, FEATURES_OF_A_RANGE).await? {
+    let sample = RecipientSample::of(session).await?;
+    for range in sample.ranges(FEATURES_OF_A_RANGE) {
         let within = range.within(session).await?;
-        let mut frame = filtered(&within, &set, at, &Recipients::All, Some(&range), request.filter.as_deref()).await?;
+        let mut frame = filtered(&within, &set, at, &Recipients::All, request.filter.as_deref()).await?;
         if model.target == Target::Churn {
             // Only who is a customer can stop being one.
             let days = f64::from(model.horizon_days) * 2.0;
@@ -157,7 +158,7 @@ pub(super) async fn score_all(
     }
     notes.extend(unknown.notes(&model.encoding, "recipients")?);
     let drift = counts.finish(&model.reference)?;
-    Ok(Scored { recipients: scores.len() as u64, deciles: Deciles::of(&mut scores), drift, notes })
+    Ok(Scored { recipients: scores.len() as u64, deciles: Deciles::of(&mut scores), drift, notes, sample })
 }
 
 /// A batch with its scores.

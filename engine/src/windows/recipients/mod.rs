@@ -29,7 +29,7 @@ use super::schedule::ReasonCount;
 use crate::error::Result;
 use crate::facts::recipient_places;
 use crate::progress::{Progress, check_cancelled};
-use crate::query::{QuerySession, RecipientRange};
+use crate::query::{QuerySession, RecipientRange, RecipientSample};
 use crate::segment::ContactColumns;
 use crate::stats::send_windows::{Identification, RecipientMoments, RecipientSpread};
 use crate::table_file::{Scratch, check_name};
@@ -39,6 +39,9 @@ use writer::Writer;
 
 /// Recipients whose messages are summed up at a time: some hundreds of bytes each.
 const OF_A_RANGE: usize = 2_000_000;
+
+/// The table of the recipients' own messages.
+const OWN: &str = "own_messages";
 
 /// What is asked of the windows of each recipient.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,7 +122,7 @@ pub async fn write_recipient_windows(
     let known = Known::of(session, asked).await?;
     let identification = known.identification(asked.objective, &vec![true; known.slots.len()])?;
     let scratch = Scratch::beside(out, ".sendlift-windows-")?;
-    let ranges = RecipientRange::all(session, OF_A_RANGE).await?;
+    let ranges = RecipientSample::of(session).await?.ranges(OF_A_RANGE);
     let mut parts: Vec<(RecipientRange, Option<PathBuf>)> = ranges.into_iter().map(|range| (range, None)).collect();
     let mut spread = None;
     if matches!(identification, Identification::Causal(_)) {
@@ -134,8 +137,7 @@ pub async fn write_recipient_windows(
         spread = moments.spread().map(rounded);
     }
     let work = Work { session, request, known: &known, columns: &columns, parts: &parts, spread };
-    let result = work.write(&identification, out, progress).await;
-    let mut summary = result?;
+    let mut summary = work.write(&identification, out, progress).await?;
     summary.spread = spread.map(|spread| HoursSpread {
         variance: spread.slots,
         standard_error: spread.slots_error,
@@ -144,14 +146,6 @@ pub async fn write_recipient_windows(
     summary.notes.extend(columns.notes());
     summary.notes.extend(why_no_own(summary.identification, spread));
     Ok(summary)
-}
-
-/// Registers a file under a name of its own, which it gives.
-async fn register(session: &QuerySession, kind: &str, path: &Path) -> Result<String> {
-    let name = format!("{kind}_{}", uuid::Uuid::new_v4().simple());
-    let path = path.to_string_lossy().into_owned();
-    session.context().register_parquet(name.as_str(), path, ParquetReadOptions::default()).await?;
-    Ok(name)
 }
 
 /// A spread to ten digits: those beyond hang on the order in which recipients were added up.
@@ -209,18 +203,15 @@ impl Work<'_> {
         let mut writer = Writer::new(self.known, self.request, (has_own, self.differ()), out)?;
         for (range, own) in self.parts {
             let within = range.within(self.session).await?;
-            let own = match own {
-                Some(path) => Some(register(&within, "own", path).await?),
-                None => None,
-            };
-            let mut stream = within.sql(&self.query(own.as_deref())).await?.execute_stream().await?;
+            if let Some(path) = own {
+                let path = path.to_string_lossy();
+                within.context().register_parquet(OWN, path.as_ref(), ParquetReadOptions::default()).await?;
+            }
+            let mut stream = within.sql(&self.query(own.is_some())).await?.execute_stream().await?;
             while let Some(batch) = stream.next().await {
                 check_cancelled(progress)?;
                 writer.write(&batch?, &mut classes)?;
                 progress.at("writing windows", writer.recipients, None);
-            }
-            if let Some(own) = own {
-                within.context().deregister_table(own.as_str())?;
             }
         }
         writer.finish(identification)
@@ -231,7 +222,7 @@ impl Work<'_> {
         self.spread.is_some_and(|spread| spread.recipients_differ())
     }
 
-    fn query(&self, own: Option<&str>) -> String {
+    fn query(&self, has_own: bool) -> String {
         let keys =
             self.columns.values.iter().enumerate().map(|(place, value)| format!(", {value} AS k{place}")).join("");
         // A right join keeps the order of its right side, so that places alone are put in order, and not all that is joined.
@@ -239,13 +230,12 @@ impl Work<'_> {
             if keys.is_empty() { String::new() } else { format!("{} AS k RIGHT JOIN ", self.columns.contacts) };
         let of_contacts = if keys.is_empty() { "" } else { " ON k.recipient_id = p.recipient_id" };
         let places = format!("({contacts}({}) AS p{of_contacts})", recipient_places());
-        let (columns, rows) = match own {
-            Some(own) => {
-                let slots = if self.differ() { self.known.slots.len() } else { 0 };
-                let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
-                (format!(", o.n{each}"), format!("{own} AS o RIGHT JOIN {places} ON o.recipient_id = p.recipient_id"))
-            }
-            None => (String::new(), places),
+        let (columns, rows) = if has_own {
+            let slots = if self.differ() { self.known.slots.len() } else { 0 };
+            let each = (0..slots).map(|slot| format!(", o.n{slot}, o.e{slot}")).join("");
+            (format!(", o.n{each}"), format!("{OWN} AS o RIGHT JOIN {places} ON o.recipient_id = p.recipient_id"))
+        } else {
+            (String::new(), places)
         };
         format!(
             "SELECT p.recipient_id, p.country, p.region, p.time_zone{keys}{columns} FROM {rows} \

@@ -22,27 +22,11 @@ use crate::windows::cells::{Clicks, PLACE, WITH_PROPENSITY, takes_part};
 use crate::windows::outcomes::outcome_sql;
 use crate::windows::request::WindowsRequest;
 
+/// The table of the means of cells.
+const MEANS: &str = "cell_means";
+
 /// Stands for a value that is missing, which no text of a log is.
 const MISSING: &str = "\u{1}";
-
-/// Counts the messages of a session's recipients into a file of `recipient_id`, `n` (messages that count), and of each window
-/// `n0` (messages) and `e0` (sum of residuals). `recipients` are those of sessions before this one.
-pub(super) async fn count_own_messages(
-    session: &QuerySession,
-    known: &Known,
-    request: &WindowsRequest,
-    path: &Path,
-    (progress, recipients): (&dyn Progress, &mut u64),
-) -> Result<RecipientMoments> {
-    let means = format!("means_{}", uuid::Uuid::new_v4().simple());
-    let table = cell_means(known, request)?;
-    session
-        .context()
-        .register_table(means.as_str(), Arc::new(MemTable::try_new(table.schema(), vec![vec![table]])?))?;
-    let result = count(session, known, request, &means, path, (progress, recipients)).await;
-    session.context().deregister_table(means.as_str())?;
-    result
-}
 
 /// For each campaign whose windows were drawn, place, window and segment the mean of what a message brought. A message's
 /// residual against the mean of the others is its distance from the mean of all, stretched by n / (n - 1).
@@ -90,14 +74,18 @@ fn cell_means(known: &Known, request: &WindowsRequest) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-async fn count(
+/// Counts the messages of a session's recipients into a file of `recipient_id`, `n` (messages that count), and of each window
+/// `n0` (messages) and `e0` (sum of residuals). The session is one that nobody else has. `recipients` are those of sessions
+/// before this one.
+pub(super) async fn count_own_messages(
     session: &QuerySession,
     known: &Known,
     request: &WindowsRequest,
-    means: &str,
     path: &Path,
     (progress, recipients): (&dyn Progress, &mut u64),
 ) -> Result<RecipientMoments> {
+    let means = cell_means(known, request)?;
+    session.context().register_table(MEANS, Arc::new(MemTable::try_new(means.schema(), vec![vec![means]])?))?;
     let grouping = Grouping::resolve(session, &request.by, "UTC").await?.with_history(session).await?;
     let slots = known.slots.len();
     let of_segment = grouping
@@ -114,7 +102,7 @@ async fn count(
     // Sums of decimals do not hang on the order of rows, so that the same logs give the same file.
     let query = format!(
         "SELECT recipient_id, arrow_cast(count(*), 'Float64') AS n, {}, sum(residual * residual) AS squares FROM (\
-         SELECT f.recipient_id, c.slot, ({} - c.mean) * c.stretch AS residual FROM message_facts AS f{} INNER JOIN {means} AS c \
+         SELECT f.recipient_id, c.slot, ({} - c.mean) * c.stretch AS residual FROM message_facts AS f{} INNER JOIN {MEANS} AS c \
          ON c.campaign = coalesce(f.campaign_id, '') AND c.stratum = {PLACE} AND c.slot = arrow_cast({}, 'Int64'){} \
          WHERE f.recipient_id IS NOT NULL AND {WITH_PROPENSITY} AND {}) GROUP BY recipient_id",
         sums.collect_vec().join(", "),
