@@ -2,11 +2,12 @@
 //! logs, which is where their speed comes from.
 //!
 //! In: the logs, in any order of arrival. Out: a Delta table partitioned by the UTC day of the send. [`sql`] says what a fact is;
-//! [`fold`] brings the logs together by message, of all days or of some; [`touched`] finds the days that new rows touch;
-//! [`refresh`] redoes those days, and only those, in one commit. Since a day is always made from the logs as they are, late receipts, late clicks,
-//! corrected sends and late conversions all end right.
+//! [`fold`] brings the logs together by message, of all days or of some; [`new_rows`] are those that the facts do not
+//! reflect yet; [`touched`] finds the days that they touch; [`refresh`] redoes those days, and only those, in one commit. Since a
+//! day is always made from the logs as they are, late receipts, late clicks, corrected sends and late conversions all end right.
 
 mod fold;
+mod new_rows;
 mod refresh;
 mod sql;
 mod touched;

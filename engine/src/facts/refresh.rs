@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::AsArray as _;
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{Date32Type, Int64Type, SchemaRef};
 use deltalake::DeltaTable;
-use deltalake::delta_datafusion::FileSelection;
 use deltalake::kernel::{Add, Remove};
 use futures::StreamExt as _;
 
+use super::fold::repeated_ids;
+use super::new_rows::{Changes, NewRows, new_rows};
 use super::sql::{Inputs, Range, facts_query, moment};
-use super::touched::{new_rows, touched_days};
+use super::touched::{count_rows, touched_days};
 use super::{FEEDING_LOGS, PARTITION, content_id, content_of, reflected_version, source_id};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
 use crate::query::{QuerySession, text_literal};
 use crate::settings::Settings;
-use crate::store::care::ERASED_DAYS;
 use crate::store::{
-    Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_actions, commit_replacement, delta_writer,
-    is_data_change, merged_schema, of_table, plain_schema,
+    Appender, CORRECTIONS, MESSAGE_FACTS, Replacement, Store, align, commit_replacement, delta_writer, merged_schema,
+    of_table, plain_schema,
 };
 
 /// Messages whose facts are made in one query; bounds its memory.
@@ -48,10 +48,10 @@ pub struct Refreshed {
 }
 
 /// The state of one log against the facts.
-struct LogState {
-    log: Log,
-    table: Option<DeltaTable>,
-    reflected: Option<u64>,
+pub(super) struct LogState {
+    pub(super) log: Log,
+    pub(super) table: Option<DeltaTable>,
+    pub(super) reflected: Option<u64>,
     /// What stood for the log's files at the reflected version.
     content: Option<i64>,
 }
@@ -137,23 +137,29 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
 
     let changes = match &facts {
-        Some(facts) if same_settings && as_reflected => register_new_rows(&mut session, facts, &states).await?,
+        Some(facts) if same_settings && as_reflected => {
+            session.register(MESSAGE_FACTS, Some(facts.clone()), &super::minimal_schema()).await?;
+            Changes::of(states.iter().filter(|state| state.is_behind())).await?
+        }
         _ => None,
     };
     let incremental = changes.is_some();
-    let changed: Vec<Log> = if let Some(changes) = &changes {
-        changes.gained.clone()
+    let days = if let (Some(facts), Some(changes)) = (&facts, changes) {
+        let corrected = match changes.gained.iter().find(|gained| gained.log == Log::Sends) {
+            Some(sends) => note_new_corrections(store, &mut session, sends).await?,
+            None => BTreeSet::new(),
+        };
+        let mut days = touched_days(&session, &changes.gained, &days_of_files(facts)?, corrected).await?;
+        days.extend(changes.erased);
+        days
     } else {
         // A log may have other rows under the same version.
-        let may_differ = states.iter().filter(|state| state.is_behind() || (!as_reflected && state.table.is_some()));
-        may_differ.map(|state| state.log).collect()
+        let sends = states.iter().find(|state| state.log == Log::Sends);
+        if sends.is_some_and(|state| state.is_behind() || !as_reflected) {
+            note_all_corrections(store, &mut session).await?;
+        }
+        BTreeSet::new()
     };
-    let corrected = note_corrections(store, &mut session, incremental, &changed).await?;
-    let mut days = match &facts {
-        Some(facts) if incremental => touched_days(&session, &changed, &days_of_files(facts)?, &corrected).await?,
-        _ => BTreeSet::new(),
-    };
-    days.extend(changes.into_iter().flat_map(|changes| changes.erased));
     let mut reflects = vec![(SETTINGS_ID.to_owned(), settings.fingerprint())];
     for state in &states {
         if let (Some(table), Some(version)) = (&state.table, state.version()) {
@@ -189,120 +195,54 @@ async fn attempt(store: &Store, settings: &Settings) -> Result<Option<Refreshed>
     Ok(Some(Refreshed { days, from_scratch: !incremental, version: Some(version) }))
 }
 
-/// What became of the logs since the facts were made.
-#[derive(Debug, Default)]
-struct Changes {
-    /// Logs with new rows.
-    gained: Vec<Log>,
-    /// Send days, since 1970, whose facts lost rows that were erased from the logs.
-    erased: BTreeSet<i32>,
-}
-
-/// Registers the rows that each log gained since the facts were made. `None` when that cannot be told (its history was
-/// cleaned up), so that everything must be redone.
-async fn register_new_rows(
-    session: &mut QuerySession,
-    facts: &DeltaTable,
-    states: &[LogState],
-) -> Result<Option<Changes>> {
-    session.register(MESSAGE_FACTS, Some(facts.clone()), &super::minimal_schema()).await?;
-    let mut changes = Changes::default();
-    for state in states.iter().filter(|state| state.is_behind()) {
-        let Some(table) = &state.table else { return Ok(None) };
-        let Some((paths, erased)) = changes_since(table, state.reflected).await? else { return Ok(None) };
-        changes.erased.extend(erased);
-        if paths.is_empty() {
-            continue;
-        }
-        let provider = table.table_provider().with_file_selection(FileSelection::from_file_paths(paths)).await?;
-        session.context().register_table(new_rows(state.log), provider)?;
-        changes.gained.push(state.log);
-    }
-    Ok(Some(changes))
-}
-
-/// The data files with new rows that commits after `version` added, and the send days whose facts lost rows by them.
-/// `None` when the commits do not tell. Files that only rearrange rows do not count, nor do those that hold what an
-/// erasure left.
-async fn changes_since(table: &DeltaTable, version: Option<u64>) -> Result<Option<(BTreeSet<String>, BTreeSet<i32>)>> {
-    let latest = table.version().unwrap_or_default();
-    let first = version.map_or(0, |version| version + 1);
-    let (mut paths, mut erased_days) = (BTreeSet::new(), BTreeSet::new());
-    for version in first..=latest {
-        let Some(actions) = commit_actions(table, version).await? else { return Ok(None) };
-        let days = actions.iter().find_map(|action| action["commitInfo"][ERASED_DAYS].as_array());
-        let is_erasure = days.is_some();
-        let day = |day: &serde_json::Value| day.as_i64().and_then(|day| i32::try_from(day).ok());
-        erased_days.extend(days.into_iter().flatten().filter_map(day));
-        for action in &actions {
-            if let Some(path) = action["add"]["path"].as_str()
-                && !is_erasure
-                && is_data_change(&action["add"])
-            {
-                paths.insert(path.to_owned());
-            }
-            // New rows were put into files that hold old rows too, so that they can no longer be told apart; or rows
-            // went and nobody says which.
-            if let Some(path) = action["remove"]["path"].as_str()
-                && (paths.contains(path) || (!is_erasure && is_data_change(&action["remove"])))
-            {
-                return Ok(None);
-            }
-        }
-    }
-    Ok(Some((paths, erased_days)))
-}
-
 fn corrections_schema() -> SchemaRef {
     let field = arrow::datatypes::Field::new("message_id", arrow::datatypes::DataType::Utf8, true);
     Arc::new(arrow::datatypes::Schema::new(vec![field]))
 }
 
-/// Finds message ids that the sends log now holds more than once and adds them to the table that remembers them. Returns
-/// the send days of the messages that have new rows and had facts before.
-async fn note_corrections(
-    store: &Store,
-    session: &mut QuerySession,
-    incremental: bool,
-    changed: &[Log],
-) -> Result<BTreeSet<i32>> {
-    let mut days = BTreeSet::new();
-    if !changed.contains(&Log::Sends) {
-        return Ok(days);
-    }
+/// Finds the message ids that the sends log holds more than once and adds them to the table that remembers them.
+async fn note_all_corrections(store: &Store, session: &mut QuerySession) -> Result<()> {
+    let rows = count_rows(session, "SELECT 1 FROM sends").await?;
+    let found = repeated_ids(&session.sql("SELECT message_id FROM sends").await?, rows).await?;
+    remember_corrections(store, session, &found).await
+}
+
+/// Does so for ids of which the log gained a row. Returns the send days of the messages that have new rows and had facts
+/// before.
+async fn note_new_corrections(store: &Store, session: &mut QuerySession, sends: &NewRows) -> Result<BTreeSet<i32>> {
+    let (mut days, mut found) = (BTreeSet::new(), Vec::new());
     let fresh = new_rows(Log::Sends);
-    let repeated = |from: &str| format!("SELECT message_id FROM {from} GROUP BY message_id HAVING count(*) > 1");
-    let mut found = Vec::new();
-    if incremental {
-        if let Some(within) = id_range(session, &fresh).await? {
-            let known = format!(
-                "SELECT message_id, sent_date FROM {MESSAGE_FACTS} WHERE {within} AND message_id IN (SELECT message_id FROM {fresh})"
-            );
-            for batch in session.collect(&known).await? {
-                let dates = arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Date32)?;
-                days.extend(dates.as_primitive::<Date32Type>().iter().flatten());
-                found.push(batch.project(&[0])?);
-            }
-        }
-        found.extend(session.collect(&repeated(&fresh)).await?);
-    } else {
-        found.extend(session.collect(&repeated("sends")).await?);
-    }
-    let mut appender: Option<Appender> = None;
-    for batch in found.iter().filter(|batch| batch.num_rows() > 0) {
-        if appender.is_none() {
-            appender = Some(Appender::open(store, CORRECTIONS, &corrections_schema()).await?);
-        }
-        if let Some(appender) = appender.as_mut() {
-            appender.write(batch).await?;
+    for part in &sends.parts {
+        sends.register(session, part).await?;
+        let Some(within) = id_range(session, &fresh).await? else { continue };
+        let known = format!(
+            "SELECT message_id, sent_date FROM {MESSAGE_FACTS} WHERE {within} AND message_id IN (SELECT message_id FROM {fresh})"
+        );
+        for batch in session.collect(&known).await? {
+            let dates = arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Date32)?;
+            days.extend(dates.as_primitive::<Date32Type>().iter().flatten());
+            found.push(batch.project(&[0])?);
         }
     }
-    if let Some(appender) = appender {
-        appender.commit(&[]).await?;
-        session.context().deregister_table(CORRECTIONS)?;
-        session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await?;
-    }
+    sends.register_all(session).await?;
+    let rows = count_rows(session, &format!("SELECT 1 FROM {fresh}")).await?;
+    found.extend(repeated_ids(&session.sql(&format!("SELECT message_id FROM {fresh}")).await?, rows).await?);
+    remember_corrections(store, session, &found).await?;
     Ok(days)
+}
+
+async fn remember_corrections(store: &Store, session: &mut QuerySession, found: &[RecordBatch]) -> Result<()> {
+    let found: Vec<&RecordBatch> = found.iter().filter(|batch| batch.num_rows() > 0).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut appender = Appender::open(store, CORRECTIONS, &corrections_schema()).await?;
+    for batch in found {
+        appender.write(batch).await?;
+    }
+    appender.commit(&[]).await?;
+    session.context().deregister_table(CORRECTIONS)?;
+    session.register(CORRECTIONS, store.table(CORRECTIONS).await?, &corrections_schema()).await
 }
 
 /// The condition that a message's id is between the first and the last of a table's: files and row groups that hold none

@@ -9,34 +9,33 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Date32Type, Int64Type};
 use std::collections::BTreeSet;
 
+use super::new_rows::{NewRows, new_rows};
 use super::refresh::DAY_MICROSECONDS;
 use super::sql::{event_key, micros, moment};
 use crate::error::Result;
 use crate::event::Log;
 use crate::query::QuerySession;
 
-/// The name under which the rows of a log that are new to the facts are registered.
-pub(super) fn new_rows(log: Log) -> String {
-    format!("new_{log}")
-}
-
-/// Days since 1970-01-01 (UTC) whose facts must be redone. Needs the tables `message_facts` and `new_LOG` beside the logs;
-/// `corrected` are the days of the messages that have a new row among the sends.
+/// Days since 1970-01-01 (UTC) whose facts must be redone. Needs the table `message_facts` beside the logs; `corrected` are
+/// the days of the messages that have a new row among the sends.
 pub(super) async fn touched_days(
     session: &QuerySession,
-    changed: &[Log],
+    gained: &[NewRows],
     facts_days: &BTreeSet<i32>,
-    corrected: &BTreeSet<i32>,
+    corrected: BTreeSet<i32>,
 ) -> Result<BTreeSet<i32>> {
-    let mut touched = Touched {
-        session,
-        window: session.settings.attribution.window_microseconds(),
-        facts_days,
-        has_new_sends: changed.contains(&Log::Sends),
-        days: corrected.clone(),
-    };
-    for log in changed {
-        touched.look_through(*log).await?;
+    let window = session.settings.attribution.window_microseconds();
+    let mut touched = Touched { session, window, facts_days, knows_new_sends: false, days: corrected };
+    // Of sends first: other rows may be of them.
+    for sends in gained.iter().filter(|gained| gained.log == Log::Sends) {
+        sends.register_all(session).await?;
+        touched.add(&format!("SELECT DISTINCT arrow_cast(sent_at, 'Date32') FROM {}", new_rows(Log::Sends))).await?;
+        touched.look_through(sends).await?;
+        // To compare with more of them than a part would take more memory than looking through all days.
+        touched.knows_new_sends = sends.parts.len() == 1;
+    }
+    for other in gained.iter().filter(|gained| gained.log != Log::Sends) {
+        touched.look_through(other).await?;
     }
     Ok(touched.days)
 }
@@ -51,16 +50,33 @@ struct Touched<'a> {
     window: i64,
     /// The days that have facts.
     facts_days: &'a BTreeSet<i32>,
-    has_new_sends: bool,
+    /// Whether the new rows of the sends are registered and few.
+    knows_new_sends: bool,
     days: BTreeSet<i32>,
 }
 
 impl Touched<'_> {
-    async fn look_through(&mut self, log: Log) -> Result<()> {
+    /// Adds the days that what a log gained touches.
+    async fn look_through(&mut self, gained: &NewRows) -> Result<()> {
+        for part in &gained.parts {
+            if self.are_all() {
+                return Ok(());
+            }
+            gained.register(self.session, part).await?;
+            self.look_through_part(gained.log).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether every day that has facts is touched.
+    fn are_all(&self) -> bool {
+        self.facts_days.is_subset(&self.days)
+    }
+
+    async fn look_through_part(&mut self, log: Log) -> Result<()> {
         let fresh = new_rows(log);
         match log {
             Log::Sends => {
-                self.add(&format!("SELECT DISTINCT arrow_cast(sent_at, 'Date32') FROM {fresh}")).await?;
                 self.before(&format!("SELECT recipient_id, sent_at FROM {fresh}"), "sent_at", HAS_EVENTS, self.window)
                     .await?;
                 // A corrected send gives back the events that its older row had taken.
@@ -115,14 +131,22 @@ impl Touched<'_> {
         Ok(())
     }
 
-    /// Adds the days in the last column of a query; returns how many rows it has.
-    async fn add(&mut self, query: &str) -> Result<usize> {
+    /// Adds the days in the first column of a query.
+    async fn add(&mut self, query: &str) -> Result<()> {
+        for batch in self.session.collect(query).await? {
+            let days = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Date32)?;
+            self.days.extend(days.as_primitive::<Date32Type>().iter().flatten());
+        }
+        Ok(())
+    }
+
+    /// Adds the days in the first column of a query, whose second column is how many rows each has; returns the sum of that.
+    async fn add_counted(&mut self, query: &str) -> Result<i64> {
         let mut rows = 0;
         for batch in self.session.collect(query).await? {
-            let days = batch.column(batch.num_columns() - 1);
-            let days = arrow::compute::cast(days, &arrow::datatypes::DataType::Date32)?;
+            let days = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Date32)?;
             self.days.extend(days.as_primitive::<Date32Type>().iter().flatten());
-            rows += batch.num_rows();
+            rows += batch.column(1).as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
         }
         Ok(rows)
     }
@@ -130,24 +154,24 @@ impl Touched<'_> {
     /// Adds the days of the messages that a query names. Most are of the last days: the days before are only looked through
     /// for those that are not found there. The days of new sends are known in any case.
     async fn facts_of(&mut self, ids: &str) -> Result<()> {
-        let sent_now = if self.has_new_sends {
+        let sent_now = if self.knows_new_sends {
             format!(" WHERE message_id NOT IN (SELECT message_id FROM {})", new_rows(Log::Sends))
         } else {
             String::new()
         };
         let wanted = format!("SELECT DISTINCT message_id FROM ({ids}){sent_now}");
-        let mut missing = usize::try_from(count_rows(self.session, &wanted).await?).unwrap_or(usize::MAX);
+        let mut missing = count_rows(self.session, &wanted).await?;
         let newest_first: Vec<i32> = self.facts_days.iter().rev().copied().collect();
         let (mut rest, mut look) = (newest_first.as_slice(), FIRST_LOOK);
-        while let (true, Some(last)) = (missing > 0, rest.first()) {
+        while let (true, Some(last)) = (missing > 0 && !self.are_all(), rest.first()) {
             let (days, older) = rest.split_at(look.min(rest.len()));
             let within = between("sent_date", days.last().copied().unwrap_or(*last), *last);
             let found = self
-                .add(&format!(
-                    "SELECT message_id, sent_date FROM message_facts WHERE {within} AND message_id IN ({wanted})"
+                .add_counted(&format!(
+                    "SELECT sent_date, count(*) FROM message_facts WHERE {within} AND message_id IN ({wanted}) GROUP BY sent_date"
                 ))
                 .await?;
-            missing = missing.saturating_sub(found);
+            missing -= found;
             (rest, look) = (older, look.saturating_mul(LOOKS_GROW));
         }
         Ok(())

@@ -7,7 +7,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanBuilder, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::dataframe::DataFrame;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -277,6 +278,50 @@ pub(crate) async fn look_through_ids(frame: DataFrame, rows: usize) -> Result<Id
     Ok(*seen)
 }
 
+/// Ids that are looked through at a time: 17 bytes each.
+const IDS_OF_A_PASS: usize = 100_000_000;
+
+/// The message ids that the first column of a query holds more than once, each at least once.
+///
+/// # Errors
+/// When the query fails, or has more rows than it is said to have.
+pub(in crate::facts) async fn repeated_ids(frame: &DataFrame, rows: i64) -> Result<Vec<RecordBatch>> {
+    let rows = usize::try_from(rows).unwrap_or(0);
+    repeated_in_passes(frame, rows, rows.div_ceil(IDS_OF_A_PASS).max(1)).await
+}
+
+/// Each pass reads all, and looks at some ids by their hash.
+async fn repeated_in_passes(frame: &DataFrame, rows: usize, passes: usize) -> Result<Vec<RecordBatch>> {
+    let found = Arc::new(Mutex::new(Vec::new()));
+    // Passes are not quite of one size.
+    let room = if passes == 1 { rows } else { rows / passes + rows / 8 };
+    for pass in 0..passes {
+        let (known, repeated) = (Ids::with_room(room)?, Arc::clone(&found));
+        for_each_batch(frame.clone(), move |batch| {
+            let of_pass = |id: &u128| ((id & u128::from(u64::MAX)) * passes as u128) >> 64 == pass as u128;
+            let ids: Vec<Option<u128>> = hashes(batch.column(0))?.into_iter().map(|id| id.filter(of_pass)).collect();
+            known.check_room(ids.iter().flatten().count())?;
+            let mut again = BooleanBuilder::with_capacity(ids.len());
+            for (row, id) in ids.iter().enumerate() {
+                if row % TOGETHER == 0 {
+                    known.fetch(&ids[row..ids.len().min(row + TOGETHER)]);
+                }
+                again.append_value(id.is_some_and(|id| known.insert(id).is_none()));
+            }
+            let again = again.finish();
+            if again.true_count() > 0 {
+                // A copy: a view of texts would hold those of all rows.
+                let ids = arrow::compute::cast(&filter(batch.column(0), &again)?, &DataType::Utf8)?;
+                let repeats = RecordBatch::try_from_iter([("message_id", ids)])?;
+                repeated.lock().map_err(|_| stopped())?.push(repeats);
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Arc::into_inner(found).and_then(|found| found.into_inner().ok()).ok_or_else(stopped)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,5 +344,26 @@ mod tests {
         assert_eq!(numbers, (0..2000).collect::<Vec<u32>>());
         assert_eq!(ids.get(hash("m2000")), None);
         assert_eq!(ids.insert(hash("m1")), None);
+    }
+    #[tokio::test]
+    async fn repeated_ids_are_found_in_any_number_of_passes() {
+        let session = datafusion::prelude::SessionContext::new();
+        // 0 to 9,999 once, and each hundredth of them twice more.
+        let query = "SELECT concat('m', value) AS id FROM generate_series(0, 9999) UNION ALL \
+             SELECT concat('m', value * 100) AS id FROM generate_series(0, 99) UNION ALL \
+             SELECT concat('m', value * 100) AS id FROM generate_series(0, 99) UNION ALL SELECT NULL";
+        let frame = session.sql(query).await.unwrap();
+        for passes in [1, 2, 7] {
+            let found = repeated_in_passes(&frame, 10_201, passes).await.unwrap();
+            let mut found: Vec<String> = found
+                .iter()
+                .flat_map(|batch| (0..batch.num_rows()).map(|row| id_text(batch.column(0), row).unwrap()))
+                .collect();
+            found.sort_unstable();
+            let mut expected: Vec<String> = (0..200).map(|id| format!("m{}", id / 2 * 100)).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{passes} passes");
+        }
+        assert!(repeated_in_passes(&frame, 9_000, 1).await.is_err());
     }
 }

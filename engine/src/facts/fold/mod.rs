@@ -32,6 +32,7 @@ use self::clicks::{ClickReader, Clicks};
 use self::contacts::Contacts;
 use self::converted::Converted;
 use self::events::{Credited, Events, Kind};
+pub(super) use self::ids::repeated_ids;
 use self::ids::{Ids, NONE, TOGETHER, hashes, id_text, numbers, with_plain_texts};
 pub(crate) use self::ids::{IdsSeen, look_through_ids};
 use self::receipts::{FoldedReceipts, Receipts, SendDays};
