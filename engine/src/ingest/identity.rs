@@ -135,7 +135,8 @@ pub fn looks_like_address(text: &str) -> bool {
     let text = ascii_digits(text.trim());
     let text = text.as_ref();
     // As they stand in links and in the names of some providers.
-    let number = ["tel:", "sms:", "whatsapp:"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    let number =
+        ["tel:", "sms:", "whatsapp:", "rcs:"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
     // The plus may stand in a bracket with the country's code.
     if let Some(digits) = number.trim_start_matches(['(', '（', ' ']).strip_prefix('+') {
         let is_mark = |character: char| {

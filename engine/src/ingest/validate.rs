@@ -103,7 +103,8 @@ impl Validator {
         let plan =
             ColumnPlan::new(self.log, &self.mapping, self.preset.as_deref(), &chunk.frame, self.hasher.as_ref())?;
         let raw = with_positions(&chunk.frame, &chunk.rows)?;
-        let cleaned = raw.lazy().with_columns(plan.cleaned()).filter(plan.kept()).collect()?;
+        let cleaned = raw.lazy().with_columns(plan.cleaned()).with_columns(plan.cases());
+        let cleaned = cleaned.filter(plan.kept()).collect()?;
         let left_out = chunk.frame.height() - cleaned.height();
         let identified = plan.identify(cleaned, self.hasher.as_ref())?;
         let typed = identified.lazy().with_columns(plan.selected()).with_columns(plan.typed(&self.times)).collect()?;
@@ -160,6 +161,3 @@ fn with_positions(frame: &DataFrame, rows: &[i64]) -> Result<DataFrame> {
     columns.push(Series::new(SOURCE_ROW.into(), rows.to_vec()).into_column());
     Ok(DataFrame::new(frame.height(), columns)?)
 }
-
-#[cfg(test)]
-mod tests;

@@ -229,3 +229,15 @@ async fn parquet_numbers_and_bytes_are_what_they_are() {
     let reasons = store.rows("SELECT reason FROM quarantine").await;
     assert_eq!(reasons, ["parts \"1.5\" is not a whole number"]);
 }
+
+#[tokio::test]
+async fn spaces_around_a_cell_are_no_part_of_it_save_between_quotes() {
+    let store = TestStore::new();
+    let sends = "message_id, recipient_id, campaign_id, sent_at, parts, text, note\n\
+        m1, r1, spring sale, 2026-03-02T10:00:00Z, 2, Hello ,春节\n\
+        m2 ,r1,\"a \"\", b\", 2026-03-02T10:00:00Z , 2,\" Hello \", 春节 \n";
+    store.ingest(&[(Log::Sends, sends)]).await;
+    let rows =
+        store.rows("SELECT message_id, recipient_id, campaign_id, parts, text, note FROM sends ORDER BY 1").await;
+    assert_eq!(rows, ["m1|r1|spring sale|2|Hello|春节", "m2|r1|a \", b|2| Hello |春节"]);
+}

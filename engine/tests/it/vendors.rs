@@ -49,6 +49,19 @@ async fn twilio_exports_and_callbacks() {
 }
 
 #[tokio::test]
+async fn twilio_addresses_tell_the_channel_and_one_person_is_one_recipient_on_all() {
+    let store = TestStore::new();
+    let sends = "sid,from,to,direction,date_created,date_sent\n\
+        SM1,+15017122661,+14155552671,outbound-api,2026-03-02T10:00:00Z,2026-03-02T10:00:00Z\n\
+        SM2,whatsapp:+15017122661, whatsapp:+14155552671,outbound-api,2026-03-02T10:00:00Z,2026-03-02T10:00:00Z\n\
+        SM3,rcs:brand,rcs:+14155552671,outbound-api,2026-03-02T10:00:00Z,2026-03-02T10:00:00Z\n";
+    store.try_ingest(&[(Log::Sends, sends)], &with("twilio")).await.unwrap();
+    let channels = store.rows("SELECT message_id, channel FROM sends ORDER BY message_id").await;
+    assert_eq!(channels, ["SM1|sms", "SM2|whatsapp", "SM3|rcs"]);
+    assert_eq!(store.rows("SELECT count(DISTINCT recipient_id) FROM sends").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_new_vendor_is_a_file() {
     let vonage = "[deliveries]\ntime_formats = [\"%y%m%d%H%M\"]\nhash = [\"msisdn\", \"to\"]\n[deliveries.columns]\nmessage_id = \"messageId\"\nat = \"scts\"\nerror_code = \"err-code\"\nstatus = \"status\"\n\
                   [sends]\ntime_zone = \"Asia/Shanghai\"\n[sends.join]\nmessage_id = [\"batch\", \"recipient_id\"]\n[sends.columns]\nphone = \"mobile\"\nsent_at = \"time\"\n[sends.constants]\nchannel = \"短信\"\n";

@@ -249,9 +249,14 @@ impl SeparatedChunks {
         if is_header_again(text, ends, &self.header) {
             return Some("is the header again".to_owned());
         }
+        let has_quotes = raw.contains(&b'"');
         let mut begin = 0;
         for (position, end) in ends.iter().enumerate() {
-            columns.set(position, text.get(begin..*end).unwrap_or_default());
+            let cell = text.get(begin..*end).unwrap_or_default();
+            // Spaces between quotes are meant; those around a cell without are how people align columns.
+            let is_padded = cell.starts_with(' ') || cell.ends_with(' ');
+            let is_meant = !is_padded || (has_quotes && is_quoted(raw, self.delimiter, position));
+            columns.set(position, if is_meant { cell } else { cell.trim_matches(' ') });
             begin = *end;
         }
         columns.end_row();
@@ -335,6 +340,24 @@ fn trim_end(bytes: &[u8]) -> usize {
 
 fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Whether a field of a record, counted from 0, stands between quotes.
+fn is_quoted(record: &[u8], delimiter: u8, field: usize) -> bool {
+    let (mut quoted, mut inside, mut at_start, mut before) = (false, false, true, 0);
+    for byte in record {
+        if at_start && before == field {
+            return *byte == b'"';
+        }
+        if *byte == b'"' && (at_start || quoted) {
+            (quoted, inside) = (true, !inside);
+        }
+        at_start = *byte == delimiter && !inside;
+        if at_start {
+            (quoted, before) = (false, before + 1);
+        }
+    }
+    false
 }
 
 /// Whether every quoted field of a record ends where a field may end: a quote that closes before a letter belongs to

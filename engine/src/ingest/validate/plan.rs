@@ -13,7 +13,7 @@ use crate::event::{
     is_identity_name,
 };
 use crate::ingest::identity::{IdentityHasher, looks_like_address};
-use crate::ingest::mapping::LogMapping;
+use crate::ingest::mapping::{Case, LogMapping};
 use crate::ingest::times::TimeParser;
 
 const RECIPIENT: &str = "recipient_id";
@@ -31,6 +31,11 @@ pub(super) fn file_column(name: &str) -> String {
 
 fn raw_column(name: &str) -> String {
     format!("raw:{name}")
+}
+
+/// Whether one of the mapping's cases applies.
+fn case_column(place: usize) -> String {
+    format!("case:{place}")
 }
 
 /// The plan of one log for the columns of one chunk.
@@ -156,6 +161,19 @@ impl<'a> ColumnPlan<'a> {
             .collect()
     }
 
+    /// To which rows each of the mapping's cases applies, while addresses can be read: they tell channels.
+    pub(super) fn cases(&self) -> Vec<Expr> {
+        let applies = |(place, case): (usize, &Case)| {
+            let condition =
+                case.condition.iter().fold(lit(true), |condition, (column, values)| match self.find(column) {
+                    Some(found) => condition.and(has_one_of(found, values)),
+                    None => lit(false),
+                });
+            condition.alias(case_column(place))
+        };
+        self.mapping.cases.iter().enumerate().map(applies).collect()
+    }
+
     /// Which rows the mapping takes.
     pub(super) fn kept(&self) -> Expr {
         let mut condition = lit(true);
@@ -245,15 +263,9 @@ impl<'a> ColumnPlan<'a> {
             1 => candidates.swap_remove(0),
             _ => coalesce(&candidates.into_iter().map(|cell| cell.cast(DataType::String)).collect::<Vec<_>>()),
         };
-        self.mapping.cases.iter().rev().filter(|case| case.column == spec.name).fold(plain, |otherwise, case| {
-            let mut condition = lit(true);
-            for (column, values) in &case.condition {
-                condition = match self.find(column) {
-                    Some(found) => condition.and(has_one_of(found, values)),
-                    None => lit(false),
-                };
-            }
-            when(condition).then(lit(case.value.clone())).otherwise(otherwise.cast(DataType::String))
+        let cases = self.mapping.cases.iter().enumerate().rev().filter(|(_, case)| case.column == spec.name);
+        cases.fold(plain, |otherwise, (place, case)| {
+            when(col(case_column(place))).then(lit(case.value.clone())).otherwise(otherwise.cast(DataType::String))
         })
     }
 
@@ -346,7 +358,10 @@ impl<'a> ColumnPlan<'a> {
         }
         let what = match spec.kind {
             ColumnKind::Text => return,
-            ColumnKind::Time => "a time",
+            ColumnKind::Time if self.mapping.time_formats.is_empty() => {
+                "a time such as 2026-03-02T10:15:30Z (name other formats in a mapping, as time_formats)"
+            }
+            ColumnKind::Time => "a time in one of the mapping's time_formats",
             ColumnKind::Money => "an amount",
             ColumnKind::Integer => "a whole number",
             ColumnKind::Number => "a number",
@@ -427,9 +442,14 @@ impl Faults {
     }
 }
 
+/// Whether a cell is one of some texts, or begins with one that ends in `*`.
 fn has_one_of(column: &str, values: &[String]) -> Expr {
     let cell = col(file_column(column)).cast(DataType::String);
-    values
-        .iter()
-        .fold(lit(false), |condition, value| condition.or(cell.clone().eq(lit(value.clone())).fill_null(lit(false))))
+    values.iter().fold(lit(false), |condition, value| {
+        let is_it = match value.strip_suffix('*') {
+            Some(beginning) => cell.clone().str().starts_with(lit(beginning)),
+            None => cell.clone().eq(lit(value.clone())),
+        };
+        condition.or(is_it.fill_null(lit(false)))
+    })
 }
