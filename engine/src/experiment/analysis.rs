@@ -196,7 +196,8 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
         checks.extend(click_check(&metric.metric, &metric.sensitivity, options.alpha));
         checks.extend(outlier_check(sample, &control, &treatments)?);
         checks.extend(spread_of_smaller_arm(sample, &control, &treatments, options.alpha)?);
-        if kind == "units" && options.randomised_by.is_none() {
+        // Of aggregates as of a table: a metric of buyers alone has fewer units than there are, by the arm.
+        if matches!(kind.as_ref(), "units" | "arms") && options.randomised_by.is_none() {
             checks.extend(missing_by_arm(sample, &arms, &control, &treatments)?);
         }
     }

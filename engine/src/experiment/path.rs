@@ -35,7 +35,8 @@ pub struct PathComparison {
     pub difference: Estimate,
     /// Its p value.
     pub p_value: Option<f64>,
-    /// What holds at every look, where it was asked for. The greatest evidence so far counts: the p value never rises.
+    /// What holds at every look, where it was asked for: of this day's units, as the interval beside it, so that the last
+    /// day's is the headline's. A day on which it is below alpha licensed a stop on that day, whatever came later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub always_valid: Option<AlwaysValid>,
 }
@@ -48,7 +49,6 @@ pub(crate) fn path_of(
     options: &AnalysisOptions,
 ) -> Result<Vec<PathPoint>> {
     let mut so_far = ByArm::new();
-    let mut least: Vec<Option<f64>> = vec![None; treatments.len()];
     let mut points = Vec::with_capacity(metric.path.len());
     // Days that are numbers go by their size, dates as they are written.
     let mut days: Vec<(&String, &ByArm)> = metric.path.iter().collect();
@@ -66,18 +66,13 @@ pub(crate) fn path_of(
         }
         let Some(baseline) = so_far.get(control) else { continue };
         let mut comparisons = Vec::with_capacity(treatments.len());
-        for (arm, least) in treatments.iter().zip(&mut least) {
+        for arm in treatments {
             let Some(treated) = so_far.get(arm) else { continue };
             let found = ArmStatistic::compare(baseline, treated, options.alpha)?;
-            let mut valid = match options.sequential {
+            let valid = match options.sequential {
                 Some(planned_units) => always_valid(baseline, treated, planned_units, options.alpha)?,
                 None => None,
             };
-            if let Some(found) = &mut valid {
-                // Both numbers and None: f64::min of what is there.
-                *least = [*least, found.p_value].into_iter().flatten().reduce(f64::min);
-                (found.p_value, found.p_value_adjusted) = (*least, *least);
-            }
             comparisons.push(PathComparison {
                 arm: arm.clone(),
                 n: treated.n(),

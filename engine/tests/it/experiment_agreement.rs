@@ -30,6 +30,20 @@ fn margin(text: &str) -> AnalysisOptions {
 }
 
 #[tokio::test]
+async fn an_aggregate_over_some_units_alone_is_no_comparison_of_arms() {
+    let check = async |orders: &str| {
+        let table = format!("metric,arm,n,mean,variance\nrevenue,A,1000,2,9\nrevenue,B,1000,2.3,9\n{orders}");
+        let checks = arms(&table, AnalysisOptions::default()).await.checks;
+        checks.iter().find(|check| check.check == "missing_by_arm").map(|check| (check.verdict, check.detail.clone()))
+    };
+    // The mean order of those who ordered: whoever the message made order is among them.
+    let (verdict, detail) = check("mean order,A,100,20,100\nmean order,B,180,21,100\n").await.unwrap();
+    assert_eq!(verdict, Verdict::Fail);
+    assert!(detail.contains("900 of 1000 units of A have no value, and 820 of 1000 of B"), "{detail}");
+    assert!(check("rating,A,500,4,1\nrating,B,510,4,1\n").await.is_none());
+}
+
+#[tokio::test]
 async fn one_look_at_the_whole_is_the_test_without_looks() {
     // Arms of very different size, for whom an unpooled z would be another; few units, whose test is Student's t.
     let tables = [
