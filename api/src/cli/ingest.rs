@@ -117,7 +117,9 @@ fn print_outcome(logs: &[LogOutcome], format: Format) -> anyhow::Result<()> {
         for (reason, count) in &log.reasons {
             eprintln!("{}: {} rejected: {reason}", log.log, grouped(*count));
         }
-        if log.accepted + log.rejected + log.left_out == 0 && log.already_ingested.is_empty() {
+        if log.duplicates > 0 && log.accepted == 0 && log.already_ingested.is_empty() {
+            eprintln!("{}: another ingest was taking the same rows in; these change nothing", log.log);
+        } else if log.accepted + log.rejected + log.left_out == 0 && log.already_ingested.is_empty() {
             eprintln!("{}: the input has no rows", log.log);
         }
     }

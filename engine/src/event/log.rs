@@ -202,6 +202,24 @@ pub fn attribute_name(raw: &str) -> String {
     }
 }
 
+/// The column of the currency of amounts.
+pub(crate) const CURRENCY: &str = "currency";
+
+/// A name in lower case whose words are parted by `_`, however they were: `Phone.Number`, `phone-number`, `phoneNumber`.
+fn in_lower_words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    let mut after_lower = false;
+    for letter in name.trim().chars() {
+        if after_lower && letter.is_uppercase() {
+            words.push('_');
+        }
+        after_lower = letter.is_lowercase();
+        let is_mark = letter.is_whitespace() || matches!(letter, '.' | '-' | '/' | ':' | '[' | ']');
+        if is_mark { words.push('_') } else { words.extend(letter.to_lowercase()) }
+    }
+    words
+}
+
 /// Whether a column of this name holds a phone number or an e-mail address, so that its raw value must never be stored.
 #[must_use]
 pub fn is_identity_name(name: &str) -> Option<Identity> {
@@ -217,8 +235,14 @@ pub fn is_identity_name(name: &str) -> Option<Identity> {
         "msisdn",
         "cell",
         "cell_phone",
+        "cellphone",
+        "cell_number",
         "telephone",
+        "telephone_number",
+        "telephone_no",
         "tel",
+        "tel_no",
+        "to_number",
         "手机",
         "手机号",
         "手机号码",
@@ -226,12 +250,13 @@ pub fn is_identity_name(name: &str) -> Option<Identity> {
         "电话号码",
     ];
     const EMAILS: &[&str] =
-        &["email", "email_address", "e-mail", "e_mail", "mail_address", "邮箱", "电子邮箱", "邮件地址"];
-    let name = name.trim().to_lowercase().replace(' ', "_");
-    // `customer_phone`, `contact.email`, `联系电话`; not `has_email`, which says whether there is one.
+        &["email", "email_address", "e_mail", "mail", "mail_address", "邮箱", "电子邮箱", "邮件地址"];
+    let name = in_lower_words(name);
+    // `customer_phone`, `contact.email`, `phone1`, `联系电话`; not `has_email`, which says whether there is one.
+    let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '_');
     let is_of = |known: &&str| match name.strip_suffix(known) {
         None | Some("has_" | "is_" | "no_") => false,
-        Some(before) => before.is_empty() || !known.is_ascii() || before.ends_with(['_', '.', '-']),
+        Some(before) => before.is_empty() || !known.is_ascii() || before.ends_with('_'),
     };
     if PHONES.iter().any(is_of) {
         Some(Identity::Phone)

@@ -9,7 +9,7 @@ pub(crate) mod message_parts;
 pub mod words;
 
 pub use column::{ColumnKind, ColumnSpec, EARLIEST_MOMENT, MAY_BE_AHEAD, NULL_WORDS, Presence};
-pub(crate) use log::NO_ATTRIBUTES;
+pub(crate) use log::{CURRENCY, NO_ATTRIBUTES};
 pub use log::{
     INGESTED_AT, Identity, Log, MONEY_PRECISION, MONEY_SCALE, SOURCE_FILE, SOURCE_ROW, attribute_name,
     is_identity_name, provenance_fields, timestamp_type,

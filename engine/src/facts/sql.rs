@@ -161,19 +161,19 @@ macro_rules! plain_reply {
     () => {
         "regexp_replace(upper(translate(text, 'ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ　', \
          'ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ ')), \
-         '^[\\s.!?,;:…。！？，、\"“”]+|[\\s.!?,;:…。！？，、\"“”]+$', '', 'g')"
+         '^[^\\p{L}\\p{N}]+|[^\\p{L}\\p{N}]+$', '', 'g')"
     };
 }
 
-/// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it, white space, full
-/// stops and full-width letters aside. A letter that routes in China end with (T, TD, N, R) counts only where nobody gave the
+/// Whether a reply asks to stop: by its class, or by its whole text, whatever class a provider gave it, whatever stands
+/// around its letters and digits and full-width letters aside. A letter that routes in China end with (T, TD, N, R) counts only where nobody gave the
 /// reply a class: it may as well be the answer to a question. The words are those of the FCC's rule of 2024 (FR 2024-04587), of the carriers, and of
 /// Chinese routes.
 pub(crate) const IS_STOP: &str = concat!(
     "(coalesce(keyword_class = 'stop', FALSE) OR coalesce(",
     plain_reply!(),
     " IN ('STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPT-OUT', 'OPTOUT', \
-     '退订', '拒收', '取消订阅', '回复T', '回复TD', '回复退订', '退订T', 'T退订', 'TD退订') OR (keyword_class IS NULL AND ",
+     'STOP STOP', 'STOP PLEASE', 'PLEASE STOP', '退订', '拒收', '取消订阅', '退訂', '取消訂閱', '停止', '回复T', '回复TD', '回复退订', '退订T', 'T退订', 'TD退订') OR (keyword_class IS NULL AND ",
     plain_reply!(),
     " IN ('TD', 'T', 'N', 'R')), FALSE))"
 );
@@ -299,7 +299,7 @@ pub(crate) fn latest_contacts(columns: &str) -> String {
 }
 
 /// The clicks: key, `message_id`, `link`, moment (microseconds), `user_agent`, `method`, `ip_hash`, `bot_score`, `bot_reason`
-/// and the order of reception. All of them: a crowd behind one address is seen only among all.
+/// and the order of reception. All of them: a crowd behind one address is seen among those of messages of other days, too.
 pub(super) fn taps() -> String {
     format!(
         "SELECT {} AS event_key, message_id, link, {} AS tapped, user_agent, method, ip_hash, bot_score, bot_reason, {ORDER} FROM clicks",

@@ -97,7 +97,9 @@ impl Touched<'_> {
                 let events = rows_of_new_events(log, "message_id");
                 self.facts_of(&format!("SELECT message_id FROM ({events}) WHERE message_id IS NOT NULL")).await?;
                 let hours = "SELECT ip_hash, date_trunc('hour', clicked_at) AS clicked_hour";
-                let fresh_hours = format!("{hours} FROM {fresh} WHERE ip_hash IS NOT NULL");
+                // A row that is replaced leaves the crowd that it belonged to.
+                let events = rows_of_new_events(log, "ip_hash, clicked_at");
+                let fresh_hours = format!("{hours} FROM ({events}) WHERE ip_hash IS NOT NULL");
                 let Some((first, last)) = self.ends(&fresh_hours, "clicked_hour").await? else { return Ok(()) };
                 let within = format!(
                     "clicked_at >= {} AND clicked_at < {}",

@@ -92,8 +92,9 @@ impl IdentityHasher {
 
     fn e164(&self, raw: &str) -> Option<String> {
         let raw = ascii_digits(raw.trim());
-        // Spreadsheets and exports write numbers as 14155550100.0 or with a leading apostrophe.
-        let raw = raw.trim_start_matches('\'').trim_end_matches(".0");
+        // Spreadsheets write a leading apostrophe.
+        let raw = without_notation(raw.trim_start_matches('\''))?;
+        let raw = raw.as_ref();
         let parsed = match PHONE_NUMBER_UTIL.parse(raw, self.default_country) {
             Ok(number) => number,
             // Providers often write E.164 without the plus.
@@ -107,6 +108,33 @@ impl IdentityHasher {
         }
         Some(PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164).into_owned())
     }
+}
+
+/// A number that some tool took for an amount, as its digits: 14155550100.0, 14155550100.00, 1.41555501E10; any other text as it
+/// is. None for one whose digits were rounded away (1.41556E+10), which is somebody else's number.
+fn without_notation(raw: &str) -> Option<Cow<'_, str>> {
+    /// Digits that a spreadsheet shows of a large number, at most.
+    const SHOWN: usize = 6;
+    let (mantissa, exponent) = match raw.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (raw, None),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !all_digits(whole.trim_start_matches('+')) || !(fraction.is_empty() || all_digits(fraction)) {
+        return Some(Cow::Borrowed(raw));
+    }
+    let Some(exponent) = exponent else {
+        let is_whole = fraction.bytes().all(|digit| digit == b'0');
+        return Some(Cow::Borrowed(if is_whole { whole } else { raw }));
+    };
+    let Ok(exponent) = exponent.parse::<usize>() else { return Some(Cow::Borrowed(raw)) };
+    let fraction = fraction.trim_end_matches('0');
+    let digits = whole.trim_start_matches('+').len() + fraction.len();
+    if digits <= SHOWN || fraction.len() > exponent || exponent > 20 {
+        return None;
+    }
+    Some(Cow::Owned(format!("{whole}{fraction}{}", "0".repeat(exponent - fraction.len()))))
 }
 
 /// A text with full-width digits and plus signs as the usual ones.
@@ -330,5 +358,19 @@ mod tests {
             assert!(!looks_like_address(name), "{name}");
         }
         assert!(looks_like_address("+14155552671") && looks_like_address("a@b.co") && !looks_like_address("hh1085"));
+    }
+
+    #[test]
+    fn a_number_is_one_however_a_tool_wrote_it() {
+        let hasher = IdentityHasher::new(b"a key of more than sixteen bytes", Some("CN")).unwrap();
+        let hash = |text: &str| hasher.recipient(Identity::Phone, text);
+        let known = hash("+8613800138000").unwrap();
+        for text in ["13800138000", "13800138000.0", "13800138000.00", "1.3800138E10", "1.3800138e10", "'13800138000"] {
+            assert_eq!(hash(text).as_ref(), Some(&known), "{text}");
+        }
+        // Digits that were rounded away cannot be made up.
+        for text in ["1.38E+10", "1.38001E10", "1.38E10", "1.38001380001E10", "1E400"] {
+            assert_eq!(hash(text), None, "{text}");
+        }
     }
 }

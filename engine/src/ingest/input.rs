@@ -159,7 +159,7 @@ pub(crate) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> std::io::Result
 pub fn resolve(path: &str) -> Result<Vec<Input>> {
     if path == "-" {
         // Its identity is known only once it is read, and its layout may need its end: it goes to a temporary file.
-        return Ok(vec![spool_standard_input()?]);
+        return Ok(vec![spool("standard input", &mut std::io::stdin().lock())?]);
     }
     let as_path = Path::new(path);
     let paths = if as_path.is_dir() {
@@ -184,8 +184,10 @@ pub fn resolve(path: &str) -> Result<Vec<Input>> {
         .map(|found| {
             let input = Input { name: found.display().to_string(), origin: Origin::File(found.clone()) };
             // Opening now names a missing file before anything is written.
-            File::open(&found).map_err(|error| input.unreadable(&error.to_string()))?;
-            Ok(input)
+            let mut file = File::open(&found).map_err(|error| input.unreadable(&error.to_string()))?;
+            let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            // What a pipe gives can be read once only: `<(zcat sends.csv.gz)`, `/dev/stdin`.
+            if is_file { Ok(input) } else { spool(&input.name, &mut file) }
         })
         .collect()
 }
@@ -212,18 +214,22 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn spool_standard_input() -> Result<Input> {
-    let path = std::env::temp_dir().join(format!("sendlift-stdin-{}", uuid::Uuid::new_v4()));
+/// How the names of temporary files begin that hold what can be read once only.
+const SPOOLED: &str = "sendlift-stdin-";
+
+fn spool(name: &str, from: &mut impl Read) -> Result<Input> {
+    let path = std::env::temp_dir().join(format!("{SPOOLED}{}", uuid::Uuid::new_v4()));
     let mut file = File::create(&path).map_err(EngineError::io("create", &path))?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(EngineError::io("write", &path))?;
-    Ok(Input { name: "standard input".to_owned(), origin: Origin::File(path) })
+    std::io::copy(from, &mut file).map_err(EngineError::io("write", &path))?;
+    Ok(Input { name: name.to_owned(), origin: Origin::File(path) })
 }
 
 impl Input {
-    /// Removes what was spooled of standard input; anything else is left alone.
+    /// Removes what was spooled of standard input or a pipe; anything else is left alone.
     pub fn discard_spool(&self) {
         if let Origin::File(path) = &self.origin
-            && self.name == "standard input"
+            && path.starts_with(std::env::temp_dir())
+            && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPOOLED))
         {
             // A left-over temporary file is harmless; the system clears its folder.
             let _ = std::fs::remove_file(path);
@@ -260,6 +266,25 @@ mod tests {
             Input::memory("test", bytes.into()).open().unwrap().read_to_end(&mut read).unwrap();
             assert_eq!(read, text);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_once_and_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writing = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(writing, "message_id\nm1\n").unwrap());
+        let inputs = resolve(path.to_str().unwrap()).unwrap();
+        writer.join().unwrap();
+        let [input] = inputs.as_slice() else { panic!("{inputs:?}") };
+        assert_eq!(input.digest().unwrap(), input.digest().unwrap());
+        let mut text = String::new();
+        input.open().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), input.name.as_str()), ("message_id\nm1\n", path.to_str().unwrap()));
+        input.discard_spool();
+        assert!(input.open().is_err() && path.exists());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use parquet::file::statistics::Statistics;
 
 use super::parquet_logs::Sources;
 use crate::event::{
-    ColumnKind, ColumnSpec, EARLIEST_MOMENT, Log, MAY_BE_AHEAD, NULL_WORDS, Presence, attribute_name, is_identity_name,
+    CURRENCY, ColumnKind, ColumnSpec, EARLIEST_MOMENT, Log, MAY_BE_AHEAD, NULL_WORDS, Presence, attribute_name,
+    is_identity_name,
 };
 
 /// The first byte of full-width marks and digits in UTF-8, which may stand for their plain ones.
@@ -107,6 +108,11 @@ fn proven(spec: &ColumnSpec, metadata: &ArrowReaderMetadata, index: usize, lates
             {
                 matches!((values.min_opt(), values.max_opt()), (Some(low), Some(high)) if names_only(low.data(), high.data()))
             }
+            (ColumnKind::Text, Some(Statistics::ByteArray(values))) if spec.name == CURRENCY => {
+                let ends = (values.min_opt(), values.max_opt());
+                matches!(ends, (Some(low), Some(high)) if low == high && !low.data().iter().any(u8::is_ascii_lowercase))
+            }
+            (ColumnKind::Text, _) if spec.name == CURRENCY => false,
             // A text that may be missing is never a reason to reject a row.
             (ColumnKind::Text, _) => !must_be_filled,
             (ColumnKind::Time, Some(Statistics::Int64(values))) => {
@@ -185,7 +191,8 @@ pub(super) fn is_sound(spec: &ColumnSpec, column: &ArrayRef) -> bool {
                     let plain = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
                     (plain || !text.trim().is_empty()) && !(text.len() <= 4 && NULL_WORDS.contains(&text))
                 };
-                no_address && (spec.presence == Presence::Optional || texts.iter().flatten().all(filled))
+                let is_code = spec.name != CURRENCY || !texts.value_data().iter().any(u8::is_ascii_lowercase);
+                no_address && is_code && (spec.presence == Presence::Optional || texts.iter().flatten().all(filled))
             }
         }
         ColumnKind::Money | ColumnKind::Number => match column.data_type() {

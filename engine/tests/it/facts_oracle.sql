@@ -121,7 +121,7 @@ bursts AS (
 -- Hours of UTC in which at least 30 messages are clicked from one address (messages_per_address_and_hour).
 crowds AS (
     SELECT ip_hash, date_trunc('hour', clicked_at) AS clicked_hour
-    FROM clicks
+    FROM taps
     WHERE ip_hash IS NOT NULL
     GROUP BY ip_hash, date_trunc('hour', clicked_at)
     HAVING count(DISTINCT message_id) >= 30
@@ -210,7 +210,7 @@ latest_replies AS (
     SELECT *,
         (
             coalesce(keyword_class = 'stop', FALSE)
-            OR coalesce(upper(btrim(text, ' .!?,;:…。！？，、')) IN (
+            OR coalesce(upper(regexp_replace(text, '^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$', '', 'g')) IN (
                 'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPT OUT', 'OPT-OUT', 'OPTOUT',
                 'TD', 'T', 'N', 'R', '退订', '拒收', '取消订阅', '回复T', '回复TD', '回复退订', '退订T', 'T退订', 'TD退订'
             ), FALSE)

@@ -72,10 +72,12 @@ async fn stop_is_understood_with_punctuation_and_as_chinese_routes_have_it() {
     let replies = "reply_id,recipient_id,text,received_at\n\
                    a,r1,\"STOP,\",2026-01-01T11:00:00Z\nb,r2,Opt-Out…,2026-01-01T11:00:00Z\n\
                    c,r3,取消订阅,2026-01-01T11:00:00Z\nd,r4,回复退订。,2026-01-01T11:00:00Z\n\
-                   e,r5,when does it stop?,2026-01-01T11:00:00Z\n";
-    store.ingest(&[(Log::Recipients, CONTACTS), (Log::Replies, replies)]).await;
-    let found = left_out(&store, &["r1", "r2", "r3", "r4", "r5"]).await;
+                   e,r5,when does it stop?,2026-01-01T11:00:00Z\nf,r6,【退订】,2026-01-01T11:00:00Z\n\
+                   g,r7,(STOP)~ 🙏,2026-01-01T11:00:00Z\n";
+    let contacts = format!("{CONTACTS}r6,DE,Europe/Berlin\nr7,DE,Europe/Berlin\n");
+    store.ingest(&[(Log::Recipients, &contacts), (Log::Replies, replies)]).await;
+    let found = left_out(&store, &["r1", "r2", "r3", "r4", "r5", "r6", "r7"]).await;
     let stopped: Vec<&str> = found.keys().map(String::as_str).collect();
-    assert_eq!(stopped, ["r1", "r2", "r3", "r4"]);
+    assert_eq!(stopped, ["r1", "r2", "r3", "r4", "r6", "r7"]);
     assert!(found.values().all(|reason| reason == "opted_out"));
 }

@@ -3,6 +3,7 @@
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::identity::IdentityHasher;
 use sendlift_engine::ingest::load::IngestOptions;
+use sendlift_engine::ingest::mapping::Mapping;
 
 use crate::support::{TestStore, options};
 
@@ -84,4 +85,66 @@ async fn a_raw_number_as_recipient_is_set_aside() {
     let outcomes = store.try_ingest(&[(Log::Sends, text)], &lenient).await.unwrap();
     assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (1, 2));
     assert!(outcomes[0].examples[0].reason.contains("map that column"));
+}
+
+#[tokio::test]
+async fn a_mapping_puts_no_address_into_the_place_of_an_id() {
+    let mapping = "[sends.columns]\nrecipient_id = \"Phone.Number\"\nmessage_id = \"id\"\nsent_at = \"at\"\n";
+    let sends = "id,Phone.Number,at,customerEmail,mobileNumber,phone1\n\
+                 m1,4155552671,2026-03-02T10:00:00Z,ana.li@example.com,4155552672,4155552673\n";
+    let mut unkeyed = options();
+    unkeyed.validator.mapping = Mapping::parse(mapping, "mapping.toml").unwrap();
+    let store = TestStore::new();
+    let message = store.try_ingest(&[(Log::Sends, sends)], &unkeyed).await.unwrap_err().to_string();
+    assert!(message.contains("SENDLIFT_HASH_KEY"), "{message}");
+    let mut keyed = with_key();
+    keyed.validator.mapping = unkeyed.validator.mapping;
+    store.try_ingest(&[(Log::Sends, sends)], &keyed).await.unwrap();
+    let rows = store.rows("SELECT * FROM sends").await.join("\n");
+    assert!(!rows.contains("415555") && !rows.contains("example.com"), "{rows}");
+    // HMAC-SHA-256 of "+14155552671", seen with Python's hmac module.
+    assert!(rows.contains("05e3bbe94364b86f1dc233a164fcc816323956f656cdd20e7b6058a443d89e55"), "{rows}");
+}
+
+#[tokio::test]
+async fn a_second_address_is_kept_as_a_hash_too() {
+    let store = TestStore::new();
+    let sends = "message_id,phone,email,sent_at\nm1,4155552671,ana.li@example.com,2026-03-02T10:00:00Z\n\
+                 m2,,ana.li@example.com,2026-03-02T10:00:00Z\n";
+    store.try_ingest(&[(Log::Sends, sends)], &with_key()).await.unwrap();
+    let rows = store.rows("SELECT recipient_id = email_hash, length(email_hash) FROM sends ORDER BY message_id").await;
+    assert_eq!(rows, ["false|64", "true|64"]);
+}
+
+#[tokio::test]
+async fn addresses_within_structures_and_ids_of_bytes_stay_what_they_are() {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
+    use arrow::datatypes::{DataType, Field};
+
+    let text = |value: &str| Arc::new(StringArray::from(vec![value, value])) as ArrayRef;
+    let contact = StructArray::from(vec![
+        (Arc::new(Field::new("phone", DataType::Utf8, true)), text("+14155552671")),
+        (Arc::new(Field::new("city", DataType::Utf8, true)), text("Köln")),
+    ]);
+    let ids = BinaryArray::from(vec![&b"\xff"[..], &b"\xfe"[..]]);
+    let batch = RecordBatch::try_from_iter([
+        ("message_id", Arc::new(ids) as ArrayRef),
+        ("recipient_id", text("r1")),
+        ("sent_at", text("2026-03-02T10:00:00Z")),
+        ("contact", Arc::new(contact) as ArrayRef),
+    ])
+    .unwrap();
+    let store = TestStore::new();
+    let path = store.folder.path().join("sends.parquet");
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let input = crate::support::file_input(Log::Sends, &path);
+    sendlift_engine::ingest::load::ingest(&store.store, &[input], &with_key(), &|_| ()).await.unwrap();
+    let rows = store.rows("SELECT message_id, contact_phone_hash, contact_city FROM sends ORDER BY message_id").await;
+    let hash = "05e3bbe94364b86f1dc233a164fcc816323956f656cdd20e7b6058a443d89e55";
+    assert_eq!(rows, [format!("fe|{hash}|Köln"), format!("ff|{hash}|Köln")]);
 }

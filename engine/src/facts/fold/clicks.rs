@@ -40,6 +40,8 @@ struct Tap {
     reason: u32,
     /// The address and the hour, by hash; zero without an address.
     visit: u64,
+    /// The message, sent or not, by 64 bits of its hash: that two fall together matters only where they are nearly a crowd.
+    message: u64,
 }
 
 /// What a user agent says.
@@ -75,9 +77,6 @@ pub(super) struct ClickReader<'a> {
     links: Texts,
     reasons: Texts,
     taps: Latest<Tap>,
-    /// Address and hour, and message, of every row, each by 64 bits of a hash: that two addresses fall together matters only
-    /// where both bring nearly a crowd.
-    visits: Vec<(u64, u64)>,
 }
 
 /// The clicks of all messages.
@@ -97,7 +96,6 @@ impl<'a> ClickReader<'a> {
             links: Texts::default(),
             reasons: Texts::default(),
             taps: Latest::with_room(rows),
-            visits: Vec::with_capacity(rows),
         })
     }
 
@@ -114,10 +112,10 @@ impl<'a> ClickReader<'a> {
             let cell = |column: &'_ StringArray| column.is_valid(row).then_some(row);
             let at = tapped.value(row);
             let visit = addresses[row].map_or(0, |address| visit(address, at.div_euclid(HOUR)));
-            if let (Some(message), true) = (messages[row], visit != 0) {
-                #[allow(clippy::cast_possible_truncation)] // Half of a good hash is a good hash.
-                self.visits.push((visit, message as u64));
-            }
+            // Without a message it is nobody's visit.
+            let visit = if messages[row].is_some() { visit } else { 0 };
+            #[allow(clippy::cast_possible_truncation)] // Half of a good hash is a good hash.
+            let message = messages[row].unwrap_or(0) as u64;
             let agent = cell(agents).map_or(NONE, |row| self.agent(agents.value(row)));
             let reason = if scores.is_valid(row) && scores.value(row) >= self.rules.bot_score {
                 let told = cell(reasons).map_or("score of the source", |row| reasons.value(row));
@@ -133,7 +131,7 @@ impl<'a> ClickReader<'a> {
             let number = numbers[row];
             let Some(key) = keys[row] else { continue };
             // A click of a message that was not sent counts for nobody, but may replace an older row that does.
-            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, agent, reason, visit });
+            self.taps.add(key, &orders, row, Tap { number, link, tapped: at, agent, reason, visit, message });
         }
         Ok(())
     }
@@ -149,8 +147,8 @@ impl<'a> ClickReader<'a> {
 
     /// Tells machines from people.
     pub(super) fn judge(self, ids: &Ids, receipts: Option<&FoldedReceipts>) -> Clicks {
-        let crowds = crowds(self.visits, self.rules.messages_per_address_and_hour);
         let mut taps = self.taps.into_rows();
+        let crowds = crowds(&taps, self.rules.messages_per_address_and_hour);
         taps.retain(|tap| tap.number != NONE);
         let limit = microseconds(self.rules.all_links_within_seconds);
         let bursts = bursts(&taps, limit);
@@ -203,7 +201,9 @@ fn visit(address: u128, hour: i64) -> u64 {
 }
 
 /// Addresses and hours with clicks of so many messages.
-fn crowds(mut visits: Vec<(u64, u64)>, messages: u32) -> HashSet<u64> {
+fn crowds(taps: &[Tap], messages: u32) -> HashSet<u64> {
+    let visits = taps.iter().filter(|tap| tap.visit != 0);
+    let mut visits: Vec<(u64, u64)> = visits.map(|tap| (tap.visit, tap.message)).collect();
     visits.sort_unstable();
     visits.dedup();
     let of_one_hour = visits.chunk_by(|one, other| one.0 == other.0);

@@ -99,15 +99,34 @@ fn text_for_categories(frame: DataFrame) -> Result<DataFrame> {
     Ok(frame.lazy().collect()?)
 }
 
+/// The members of a structure as columns with dotted names (`contact.phone`), as those of JSON objects are, so that a name says
+/// what a column holds; any other column as it is.
+fn members(name: &str, array: &ArrayRef) -> Result<Vec<(String, ArrayRef)>> {
+    let Some(structure) = array.as_struct_opt().filter(|structure| structure.num_columns() > 0) else {
+        return Ok(vec![(name.to_owned(), Arc::clone(array))]);
+    };
+    let is_missing = arrow::compute::is_null(array)?;
+    let mut found = Vec::new();
+    for (field, member) in structure.fields().iter().zip(structure.columns()) {
+        // Where the whole is missing, its members are.
+        let member =
+            if array.null_count() > 0 { arrow::compute::nullif(member, &is_missing)? } else { Arc::clone(member) };
+        found.extend(members(&format!("{name}.{}", field.name()), &member)?);
+    }
+    Ok(found)
+}
+
 /// Columns in the few types that the validator knows: text, whole and floating numbers, decimals, Booleans and moments as
-/// microseconds of UTC; anything nested becomes text.
+/// microseconds of UTC; structures become columns, anything else that is nested text.
 fn to_plain_types(batch: &RecordBatch, times: &TimeParser) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-        let plain = plain_array(array, times)?;
-        fields.push(Field::new(field.name(), plain.data_type().clone(), true));
-        arrays.push(plain);
+        for (name, array) in members(field.name(), array)? {
+            let plain = plain_array(&array, times)?;
+            fields.push(Field::new(name, plain.data_type().clone(), true));
+            arrays.push(plain);
+        }
     }
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
@@ -146,10 +165,11 @@ fn plain_array(array: &ArrayRef, times: &TimeParser) -> Result<ArrayRef> {
         }
         DataType::Utf8 | DataType::LargeUtf8 => arrow::compute::cast(array, &DataType::Utf8View)?,
         DataType::Dictionary(_, _) => as_text(array)?,
-        // Some writers leave texts as bytes; what is not UTF-8 is seen to be none.
+        // Some writers leave texts as bytes. What is none is an id all the same: in hexadecimal digits it stays another than others.
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
             let bytes = arrow::compute::cast(array, &DataType::LargeBinary)?;
-            let texts = bytes.as_binary::<i64>().iter().map(|bytes| bytes.map(String::from_utf8_lossy));
+            let text = |bytes| std::str::from_utf8(bytes).map_or_else(|_| hexadecimal(bytes), str::to_owned);
+            let texts = bytes.as_binary::<i64>().iter().map(|bytes| bytes.map(text));
             Arc::new(texts.collect::<StringViewArray>())
         }
         DataType::FixedSizeBinary(_) => {

@@ -6,6 +6,7 @@ use polars::prelude::{
     coalesce, lit, when,
 };
 
+use crate::event::CURRENCY;
 use crate::event::words::WordList;
 use crate::event::{ColumnKind, MONEY_PRECISION, MONEY_SCALE, NULL_WORDS};
 use crate::ingest::mapping::LogMapping;
@@ -41,6 +42,8 @@ pub(super) fn without_null_words(cell: Expr) -> Expr {
 pub(super) fn parsed(cell: Expr, name: &str, kind: ColumnKind, mapping: &LogMapping, times: &TimeParser) -> Expr {
     let negate = mapping.negate.iter().any(|negated| negated == name);
     match kind {
+        // Codes of ISO 4217 are capitals: `usd` is no other currency.
+        ColumnKind::Text if name == CURRENCY => cell.cast(DataType::String).str().to_uppercase(),
         ColumnKind::Text => cell.cast(DataType::String),
         ColumnKind::Time => moment(cell, times.clone()),
         ColumnKind::Money => {

@@ -116,6 +116,15 @@ impl<'a> ColumnPlan<'a> {
                 }
             }
         }
+        // A mapping that says `recipient_id` of a column whose name says that it holds addresses means those.
+        for (_, sources) in self.sources.iter_mut().filter(|(spec, _)| spec.name == RECIPIENT) {
+            for name in sources.extract_if(.., |name| is_identity_name(name).is_some()) {
+                let kind = is_identity_name(&name).unwrap_or(Identity::Phone);
+                if !self.addresses.iter().any(|(known, _)| *known == name) {
+                    self.addresses.push((name, kind));
+                }
+            }
+        }
         let mut hashed: Vec<String> =
             self.mapping.hash.iter().filter_map(|name| self.find(name)).map(str::to_owned).collect();
         hashed.sort();
@@ -127,13 +136,17 @@ impl<'a> ColumnPlan<'a> {
             let known = self.addresses.iter().any(|(known, _)| known == name) || hashed.contains(name) || fed;
             let Some(kind) = is_identity_name(name).filter(|_| !known) else { continue };
             // Without a mapping, a column with an address's name stands for the recipient, unless the file names it already.
-            if self.log.has_recipient() && !has_recipient_column && self.mapping.columns.is_empty() {
-                self.addresses.push((name.clone(), kind));
-            } else {
+            let stands_for_recipient =
+                self.log.has_recipient() && !has_recipient_column && self.mapping.columns.is_empty();
+            // The first is the recipient; any further one stands in where that is missing, and is an attribute, too.
+            if !stands_for_recipient || !self.addresses.is_empty() {
                 hashed.push(name.clone());
             }
+            if stands_for_recipient {
+                self.addresses.push((name.clone(), kind));
+            }
         }
-        hashed.retain(|name| !self.addresses.iter().any(|(known, _)| known == name));
+        hashed.retain(|name| self.addresses.iter().skip(1).any(|(known, _)| known == name) || !self.is_address(name));
         self.hashed = hashed;
     }
 
@@ -206,7 +219,7 @@ impl<'a> ColumnPlan<'a> {
             }
             frame.with_column(Series::new(HASHED_RECIPIENT.into(), recipients).into_column())?;
             frame.with_column(Series::new(BAD_ADDRESS.into(), bad).into_column())?;
-            for (name, _) in &self.addresses {
+            for (name, _) in self.addresses.iter().filter(|(name, _)| !self.hashed.contains(name)) {
                 frame = frame.drop(&file_column(name))?;
             }
         }
@@ -242,6 +255,7 @@ impl<'a> ColumnPlan<'a> {
             let parts: Vec<Expr> = parts
                 .iter()
                 .map(|part| match self.find(part) {
+                    Some(found) if self.is_address(found) => self.hashed_recipient(),
                     Some(found) => col(file_column(found)).cast(DataType::String),
                     None if part == RECIPIENT => self.hashed_recipient(),
                     None => lit(NULL).cast(DataType::String),
@@ -270,12 +284,20 @@ impl<'a> ColumnPlan<'a> {
     }
 
     fn source_cell(&self, name: &str) -> Expr {
-        let is_address = self.addresses.iter().any(|(address, _)| address == name);
-        if is_address { self.hashed_recipient() } else { col(file_column(name)) }
+        if self.is_address(name) { self.hashed_recipient() } else { col(file_column(name)) }
     }
 
+    fn is_address(&self, name: &str) -> bool {
+        self.addresses.iter().any(|(known, _)| known == name)
+    }
+
+    /// The recipient's keyed hash. A log without recipients has it where one of its columns alone holds an address.
     fn hashed_recipient(&self) -> Expr {
-        if self.addresses.is_empty() { lit(NULL).cast(DataType::String) } else { col(HASHED_RECIPIENT) }
+        match self.hashed.as_slice() {
+            _ if !self.addresses.is_empty() => col(HASHED_RECIPIENT),
+            [only] => col(file_column(only)),
+            _ => lit(NULL).cast(DataType::String),
+        }
     }
 
     /// Step 4: each canonical column in its type; a cell that does not parse becomes null.
@@ -410,7 +432,7 @@ impl<'a> ColumnPlan<'a> {
         }
         for (name, _) in &self.file {
             let fed = self.sources.iter().any(|(_, sources)| sources.contains(name));
-            let address = self.addresses.iter().any(|(known, _)| known == name);
+            let address = self.is_address(name) && !self.hashed.contains(name);
             let dropped = self.mapping.drop.iter().any(|unwanted| unwanted == name);
             if fed || address || dropped {
                 continue;
