@@ -65,7 +65,7 @@ pub(super) struct ScoreArguments {
     #[arg(long, value_name = "MESSAGES")]
     pub(super) at_most: Option<u64>,
     /// Days that --at-most looks back
-    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    #[arg(long, value_name = "DAYS", default_value_t = 7, requires = "at_most")]
     pub(super) in_days: u32,
     /// A TOML file of legal hours, laid over those that are built in
     #[arg(long, value_name = "FILE")]

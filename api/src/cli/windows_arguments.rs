@@ -93,7 +93,7 @@ pub(super) struct WindowsPlanArguments {
     #[arg(long, value_name = "MESSAGES")]
     pub(super) at_most: Option<u64>,
     /// Days that --at-most looks back
-    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    #[arg(long, value_name = "DAYS", default_value_t = 7, requires = "at_most")]
     pub(super) in_days: u32,
     #[command(flatten)]
     pub(super) question: WindowsQuestion,

@@ -20,9 +20,13 @@ pub fn funnel(report: &Report) -> Chart {
     groups.sort_by(|left, right| compare_groups(&left.group, &right.group));
     // With several currencies a group has a row in each, and the same counts in all.
     groups.dedup_by(|left, right| left.group == right.group);
+    // Who got several messages clicks once.
+    let are_people = groups.iter().any(|row| row.recipients < row.sent);
     let rows = groups.into_iter().map(|row| {
         let mut stages = vec![("sent".to_owned(), row.sent)];
-        for (name, count) in [("delivered", row.delivered), ("clicked", row.clickers), ("converted", row.converters)] {
+        let [clicked, converted] =
+            if are_people { ["people who clicked", "people who converted"] } else { ["clicked", "converted"] };
+        for (name, count) in [("delivered", row.delivered), (clicked, row.clickers), (converted, row.converters)] {
             stages.extend(count.map(|count| (name.to_owned(), count)));
         }
         FunnelRow { label: label_of(row), stages }

@@ -143,13 +143,21 @@ impl Arms {
 
     /// How many messages a unit of the treatment got within the horizon beyond those of the control.
     pub(super) async fn messages(&self, session: &QuerySession, horizon: i64) -> Result<f64> {
+        // Sums of decimals do not hang on the order of rows, so that the same logs give the same model.
+        let mean = |of: &str| {
+            let sum = |what: &str| {
+                format!("arrow_cast(sum(arrow_cast({what}, 'Decimal128(38, 12)')) FILTER (WHERE {of}), 'Float64')")
+            };
+            format!("{} / {}", sum("w * n"), sum("w"))
+        };
         let query = format!(
-            "SELECT (sum(w * n) FILTER (WHERE treated)) / (sum(w) FILTER (WHERE treated)) \
-             - (sum(w * n) FILTER (WHERE NOT treated)) / (sum(w) FILTER (WHERE NOT treated)) FROM (\
+            "SELECT {} - {} FROM (\
              SELECT a.recipient_id, a.treated, count(f.message_id) * 1.0 AS n, \
              min(CASE WHEN a.treated THEN 1 / a.probability ELSE 1 / (1 - a.probability) END) AS w FROM ({}) AS a \
              LEFT JOIN message_facts AS f ON f.recipient_id = a.recipient_id AND arrow_cast(f.sent_at, 'Int64') >= a.assigned \
              AND arrow_cast(f.sent_at, 'Int64') <= a.assigned + {horizon} GROUP BY a.recipient_id, a.treated)",
+            mean("treated"),
+            mean("NOT treated"),
             self.query
         );
         let found = session.collect(&query).await?;

@@ -16,42 +16,44 @@ use crate::facts::recipient_places;
 use crate::permission::{NO_LEGAL_WINDOW, PermissionJoins, UNKNOWN_TIME_ZONE};
 use crate::query::{QuerySession, RecipientRange};
 use crate::report::cell_text;
-use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalByPlace, LegalMask, Slots};
+use crate::windows::{DEFAULT_PER_DAY, DayGroups, LegalByPlace, LegalMask, PlaceWindows, Slots};
 
 /// What is joined to recipients of `s.recipient_id` to tell the first reason not to send.
 pub(super) struct Eligibility {
     permission: PermissionJoins,
     /// The channel by its canonical word.
     pub(super) channel: String,
-    /// The table of places whom nothing legal can reach, and the session that has it.
-    unreachable: (QuerySession, String),
+    /// The table of places with what holds there, and the session that has it.
+    places: (QuerySession, String),
 }
 
 impl Eligibility {
-    /// The rules as of a moment (microseconds since 1970); `ranges` hold all recipients.
+    /// The rules as of a moment (microseconds since 1970); `ranges` hold all recipients. With `windows` each place has the one
+    /// that does best there.
     pub(super) async fn of(
         session: &QuerySession,
         rules: &EligibilityRules,
         at: i64,
         ranges: &[RecipientRange],
+        windows: Option<&PlaceWindows>,
     ) -> Result<Self> {
         let asked = rules.permission()?;
         let permission = asked.joins(session, "s.recipient_id", at).await?;
-        let table = format!("unreachable_{}", uuid::Uuid::new_v4().simple());
-        let places = unreachable_places(session, rules, ranges).await?;
+        let table = format!("places_{}", uuid::Uuid::new_v4().simple());
+        let places = places(session, rules, ranges, windows).await?;
         let places = MemTable::try_new(places.schema(), vec![vec![places]])?;
         session.context().register_table(table.as_str(), Arc::new(places))?;
-        Ok(Self { permission, channel: asked.channel, unreachable: (session.clone(), table) })
+        Ok(Self { permission, channel: asked.channel, places: (session.clone(), table) })
     }
 
     /// The SQL of the joins.
     pub(super) fn joins(&self) -> String {
         format!(
-            "{} LEFT JOIN (SELECT p.recipient_id, u.reason FROM ({}) AS p INNER JOIN {} AS u ON u.place = {}) AS e_p \
+            "{} LEFT JOIN (SELECT p.recipient_id, u.reason, u.best_window FROM ({}) AS p INNER JOIN {} AS u ON u.place = {}) AS e_p \
              ON e_p.recipient_id = s.recipient_id",
             self.permission.joins,
             recipient_places(),
-            self.unreachable.1,
+            self.places.1,
             place_key("p")
         )
     }
@@ -65,11 +67,16 @@ impl Eligibility {
     pub(super) fn reason(&self) -> String {
         format!("CASE {} ELSE e_p.reason END", self.permission.branches)
     }
+
+    /// The SQL of the window that does best at a recipient's place, NULL where none is known to.
+    pub(super) fn window() -> &'static str {
+        "e_p.best_window"
+    }
 }
 
 impl Drop for Eligibility {
     fn drop(&mut self) {
-        let (session, table) = &self.unreachable;
+        let (session, table) = &self.places;
         // A session that is gone has no table any more.
         let _ = session.context().deregister_table(table.as_str());
     }
@@ -82,11 +89,12 @@ fn place_key(alias: &str) -> String {
     )
 }
 
-/// The places whom nothing legal can reach, each with the reason.
-async fn unreachable_places(
+/// The places, each with the reason why nothing legal can reach it, if there is one, and its best window, if that is known.
+async fn places(
     session: &QuerySession,
     rules: &EligibilityRules,
     ranges: &[RecipientRange],
+    windows: Option<&PlaceWindows>,
 ) -> Result<RecordBatch> {
     let mask = LegalMask::new(rules.legal_hours.as_ref())?;
     let slots = Slots::new(DEFAULT_PER_DAY, DayGroups::Week)?;
@@ -95,8 +103,8 @@ async fn unreachable_places(
         place_key("p"),
         recipient_places()
     );
-    let mut places = LegalByPlace::new(&mask, slots.all());
-    let (mut found, mut reasons) = (Vec::new(), Vec::new());
+    let mut legal = LegalByPlace::new(&mask, slots.all());
+    let (mut names, mut places, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     let mut batches = Vec::new();
     for range in ranges {
         batches.extend(range.within(session).await?.collect(&query).await?);
@@ -109,19 +117,21 @@ async fn unreachable_places(
                 continue;
             }
             let (place, time_zone) = ((text(0)?, text(1)?), text(2)?);
-            let reason = match places.of(&place, time_zone.as_deref())? {
-                None => UNKNOWN_TIME_ZONE,
-                Some((_, legal)) if legal.iter().any(|legal| *legal) => continue,
-                Some(_) => NO_LEGAL_WINDOW,
-            };
-            found.push(text(3)?);
-            reasons.push(reason);
+            reasons.push(match legal.of(&place, time_zone.as_deref())? {
+                None => Some(UNKNOWN_TIME_ZONE),
+                Some((_, legal)) if legal.iter().any(|legal| *legal) => None,
+                Some(_) => Some(NO_LEGAL_WINDOW),
+            });
+            names.push(text(3)?);
+            places.push((place, time_zone));
         }
     }
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let schema = Arc::new(Schema::new(vec![text("place"), text("reason")]));
-    Ok(RecordBatch::try_new(
-        schema,
-        vec![Arc::new(StringArray::from(found)), Arc::new(StringArray::from_iter_values(reasons))],
-    )?)
+    let best = match windows {
+        Some(windows) => windows.best(&places)?,
+        None => vec![None; places.len()],
+    };
+    let schema = Arc::new(Schema::new(vec![text("place"), text("reason"), text("best_window")]));
+    let columns = [StringArray::from(names), StringArray::from(reasons), StringArray::from(best)];
+    Ok(RecordBatch::try_new(schema, columns.map(|column| Arc::new(column) as _).into())?)
 }

@@ -1,13 +1,16 @@
 //! Segments of recipients in sum: what their scores say of them together.
 
+use std::collections::BTreeMap;
+
 use itertools::Itertools as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ALPHA;
+use super::eligibility::Eligibility;
 use crate::error::Result;
-use crate::query::QuerySession;
+use crate::query::{QuerySession, RecipientRange};
 use crate::report::{cell_number, cell_text};
 use crate::segment::ContactColumns;
 use crate::stats::distribution::normal::critical_value;
@@ -19,7 +22,7 @@ use crate::stats::{Estimate, Interval};
 pub struct SegmentScore {
     /// Its values, by column.
     pub by: Map<String, Value>,
-    /// Its recipients, whether they may be sent to or not.
+    /// Its recipients in the file: those who may be sent to, unless the others were asked for.
     pub recipients: u64,
     /// Their mean score.
     pub mean_score: f64,
@@ -46,11 +49,14 @@ impl ScoreSegments {
         self.columns.notes()
     }
 
-    /// The segments of a table of scores; with the effects by what was predicted where the scores are of an uplift.
+    /// The segments of those of a table of scores who are in the file, a range of recipients at a time; with the effects by what
+    /// was predicted where the scores are of an uplift.
     pub(super) async fn scores(
         &self,
         session: &QuerySession,
         table: &str,
+        (eligibility, with_ineligible): (&Eligibility, bool),
+        ranges: &[RecipientRange],
         effects: Option<&EffectsByPrediction>,
     ) -> Result<Vec<SegmentScore>> {
         let width = self.by.len();
@@ -69,25 +75,40 @@ impl ScoreSegments {
         let keys =
             self.columns.values.iter().enumerate().map(|(place, value)| format!("{value} AS k{place}")).join(", ");
         let places = (1..=width + 1).join(", ");
-        let query = format!(
-            "SELECT {keys}, {part} AS part, count(*) * 1.0, sum(s.score), sum(s.score * (1 - s.score)) FROM {table} AS s \
-             LEFT JOIN {} AS k ON k.recipient_id = s.recipient_id GROUP BY {places} ORDER BY {places}",
-            self.columns.contacts
-        );
-        let mut found: Vec<(Vec<Option<String>>, Vec<PartSums>)> = Vec::new();
-        for batch in session.collect(&query).await? {
-            for row in 0..batch.num_rows() {
-                let key = (0..width).map(|place| cell_text(&batch, place, row)).collect::<Result<Vec<_>>>()?;
-                let number =
-                    |place: usize| -> Result<f64> { Ok(cell_number(&batch, width + place, row)?.unwrap_or(0.0)) };
-                let sums = PartSums { part: number(0)?, n: number(1)?, sum: number(2)?, variance: number(3)? };
-                match found.last_mut() {
-                    Some((known, parts)) if *known == key => parts.push(sums),
-                    _ => found.push((key, vec![sums])),
+        // Sums of decimals do not hang on the order of rows.
+        let sum = |of: &str| format!("arrow_cast(sum(arrow_cast({of}, 'Decimal128(38, 15)')), 'Float64')");
+        let mut found: BTreeMap<Vec<Option<String>>, BTreeMap<u64, PartSums>> = BTreeMap::new();
+        for range in ranges {
+            let query = format!(
+                "SELECT {keys}, {part} AS part, count(*) * 1.0, {}, {} FROM {table} AS s \
+                 LEFT JOIN {} AS k ON k.recipient_id = s.recipient_id{} WHERE {} AND {} GROUP BY {places} ORDER BY {places}",
+                sum("s.score"),
+                sum("s.score * (1 - s.score)"),
+                self.columns.contacts,
+                eligibility.joins(),
+                range.condition("s.recipient_id"),
+                if with_ineligible { "TRUE".to_owned() } else { format!("{} IS NULL", eligibility.reason()) },
+            );
+            for batch in range.within(session).await?.collect(&query).await? {
+                for row in 0..batch.num_rows() {
+                    let key = (0..width).map(|place| cell_text(&batch, place, row)).collect::<Result<Vec<_>>>()?;
+                    let number =
+                        |place: usize| -> Result<f64> { Ok(cell_number(&batch, width + place, row)?.unwrap_or(0.0)) };
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A small count.
+                    let part = number(0)? as u64;
+                    let sums = found.entry(key).or_default().entry(part).or_default();
+                    sums.part = number(0)?;
+                    sums.n += number(1)?;
+                    sums.sum += number(2)?;
+                    sums.variance += number(3)?;
                 }
             }
         }
-        Ok(found.into_iter().map(|(key, parts)| self.score(key, &parts, effects)).collect())
+        let scored = found.into_iter().map(|(key, parts)| {
+            let parts: Vec<PartSums> = parts.into_values().collect();
+            self.score(key, &parts, effects)
+        });
+        Ok(scored.collect())
     }
 
     fn score(
@@ -132,6 +153,7 @@ impl ScoreSegments {
 }
 
 /// The scores of one part of a segment in sum.
+#[derive(Default)]
 struct PartSums {
     part: f64,
     n: f64,

@@ -50,6 +50,7 @@ pub use answer::{
 pub use cells::LeftOut;
 pub use evaluate::{EvaluationRequest, ScheduleEvaluation, evaluate_schedule};
 pub(crate) use legal::{LegalByPlace, LegalMask};
+pub(crate) use recipients::PlaceWindows;
 pub use recipients::{
     HoursSpread, LevelCount, RecipientWindowsRequest, RecipientWindowsSummary, check_recipient_windows,
     write_recipient_windows,

@@ -92,6 +92,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// As files have it: `weekday 18:00-21:00`.
+    pub(crate) fn plain_name(&self) -> String {
+        format!("{} {}-{}", self.day, self.start(), self.end())
+    }
+
     /// When it starts, as `18:00`.
     pub fn start(&self) -> String {
         clock(self.minutes.start)

@@ -173,9 +173,9 @@ impl Speaker<'_> {
         let mut words = vec![verdict];
         if !self.answer.by.is_empty() && self.answer.level == WindowsLevel::All {
             let of_all = if self.is_chinese() {
-                "此人群数据不足：推荐来自全体收件人。"
+                "此人群的数据不足以得出不同的结论：推荐与全体收件人相同。"
             } else {
-                "This segment has too few messages: the recommendation is that of all recipients."
+                "What this segment shows asks for no other windows: the recommendation is that of all recipients."
             };
             words.push(of_all.to_owned());
         }

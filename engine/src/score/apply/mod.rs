@@ -15,6 +15,7 @@ use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt as _;
 
 use super::data::Moment;
+use super::drift::Drift;
 use super::economics::MessageEconomics;
 use super::eligibility::Eligibility;
 use super::labels::check_event;
@@ -30,7 +31,7 @@ use crate::query::QuerySession;
 use crate::stats::StabilityVerdict;
 use crate::stats::audience::AudienceLimits;
 use crate::table_file::{Scratch, check_name};
-use crate::windows::{LegalMask, WindowsRequest, analyze_windows};
+use crate::windows::{LegalMask, PlaceWindows, WindowsRequest};
 use audience::{Candidates, Pending};
 use rows::{OPT_OUT_PROBABILITY, RowMaker};
 use scored::{Scored, score_all, try_out};
@@ -148,7 +149,8 @@ async fn write(
     }
     notes.extend(first.notes);
     let ranges = first.sample.ranges(ROWS_OF_A_RANGE);
-    let eligibility = Eligibility::of(session, &request.eligibility, at, &ranges).await?;
+    let windows = recommended_windows(session, request, moment, &mut notes).await?;
+    let eligibility = Eligibility::of(session, &request.eligibility, at, &ranges, windows.as_ref()).await?;
     notes.extend(eligibility.notes().iter().cloned());
     notes.extend(by.notes());
     let economics = MessageEconomics::of(session, request, model, at).await?;
@@ -164,15 +166,15 @@ async fn write(
     };
     let columns = format!(
         "s.recipient_id, s.score, {} AS uplift, s.{OPT_OUT_PROBABILITY}, arrow_cast({profit}, 'Float64') AS expected_profit, \
-         {}, {} AS ineligible_reason, s.reasons",
+         {}, {} AS ineligible_reason, {} AS window, s.reasons",
         if uplift.is_some() { "s.score" } else { "arrow_cast(NULL, 'Float64')" },
         life_cycle.columns(),
         eligibility.reason(),
+        Eligibility::window(),
     );
     // Where both sides were sent to, nothing is known of sending itself.
     let choosing = economics.profit.as_ref().zip(uplift).filter(|(profit, _)| profit.is_of_sending());
-    let window = recommended_window(session, request, &eligibility.channel, moment, &mut notes).await?;
-    let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone(), window);
+    let mut maker = RowMaker::new(request, model, first.deciles, eligibility.channel.clone());
     let mut pending = Pending::new(scratch, out, choosing.is_some(), maker.schema())?;
     let mut candidates = Candidates::default();
     for range in &ranges {
@@ -195,13 +197,7 @@ async fn write(
     let audience = if let Some((profit, scorer)) = choosing {
         let limits = AudienceLimits { budget: request.budget, most_units: request.max_recipients };
         let chosen = candidates.choose(profit.cost, limits)?;
-        if let (StabilityVerdict::Shifted, Some(index)) = (first.drift.score.verdict, first.drift.score.index) {
-            notes.push(format!(
-                "the scores lie elsewhere than where the model was trained (population stability index {index:.2}): what the \
-                 audience is promised was learnt of other recipients or of another time, and need not hold; train the model \
-                 anew before money rests on it"
-            ));
-        }
+        notes.extend(doubt_of_promise(&first.drift));
         pending = pending.mark(&chosen.chosen)?;
         Some(candidates.summary(&chosen, profit, &scorer.effects_by_prediction))
     } else {
@@ -209,7 +205,15 @@ async fn write(
         None
     };
     let written = pending.finish()?;
-    let segments = by.scores(session, table, uplift.map(|scorer| &scorer.effects_by_prediction)).await?;
+    let segments = by
+        .scores(
+            session,
+            table,
+            (&eligibility, request.include_ineligible),
+            &ranges,
+            uplift.map(|scorer| &scorer.effects_by_prediction),
+        )
+        .await?;
     let mean_score = maker.mean_score();
     if first.recipients == 0 {
         notes.push("nobody was scored: the condition, or the target, leaves no recipient".to_owned());
@@ -230,6 +234,16 @@ async fn write(
     })
 }
 
+/// What a reader of an audience must know where the scores have moved.
+fn doubt_of_promise(drift: &Drift) -> Option<String> {
+    let index = drift.score.index.filter(|_| drift.score.verdict == StabilityVerdict::Shifted)?;
+    Some(format!(
+        "the scores lie elsewhere than where the model was trained (population stability index {index:.2}): what the \
+         audience is promised was learnt of other recipients or of another time, and need not hold; train the model \
+         anew before money rests on it"
+    ))
+}
+
 /// Why nobody is marked as the audience, where one might expect it.
 fn why_no_audience(both_were_sent: bool, request: &ScoreRequest) -> Option<&'static str> {
     if both_were_sent {
@@ -244,25 +258,18 @@ fn why_no_audience(both_were_sent: bool, request: &ScoreRequest) -> Option<&'sta
     )
 }
 
-/// The window of the week that does best for clicks on the channel, where the logs can tell one from another by the moment.
-async fn recommended_window(
+/// The windows of the week that do best for clicks on the channel, where the logs can tell one from another by the moment.
+async fn recommended_windows(
     session: &QuerySession,
     request: &ScoreRequest,
-    channel: &str,
     moment: Moment,
     notes: &mut Vec<String>,
-) -> Result<Option<String>> {
+) -> Result<Option<PlaceWindows>> {
     if moment.as_of < moment.end_of_logs {
         notes.push("windows are compared by all logs: none is recommended as of a moment before their end".to_owned());
         return Ok(None);
     }
-    let asked = WindowsRequest {
-        by: vec!["channel".to_owned()],
-        legal_hours: request.eligibility.legal_hours.clone(),
-        ..WindowsRequest::default()
-    };
-    let answers = analyze_windows(session, &asked).await?;
-    let own = answers.iter().find(|answer| answer.by.get("channel").and_then(|value| value.as_str()) == Some(channel));
-    let best = own.and_then(|answer| answer.recommendation.windows.first());
-    Ok(best.map(|window| format!("{} {}-{}", window.weekday, window.start, window.end)))
+    let channel = request.eligibility.permission()?.channel;
+    let asked = WindowsRequest { legal_hours: request.eligibility.legal_hours.clone(), ..WindowsRequest::default() };
+    PlaceWindows::of(session, asked, &channel).await
 }

@@ -25,7 +25,6 @@ pub(super) struct RowMaker<'a> {
     model: &'a ScoreModel,
     deciles: Deciles,
     channel: String,
-    window: Option<String>,
     schema: SchemaRef,
     /// Recipients who may not be sent to, by reason.
     pub(super) left_out: Vec<IneligibleCount>,
@@ -34,23 +33,8 @@ pub(super) struct RowMaker<'a> {
 }
 
 impl<'a> RowMaker<'a> {
-    pub(super) fn new(
-        request: &'a ScoreRequest,
-        model: &'a ScoreModel,
-        deciles: Deciles,
-        channel: String,
-        window: Option<String>,
-    ) -> Self {
-        Self {
-            request,
-            model,
-            deciles,
-            channel,
-            window,
-            schema: out_schema(),
-            left_out: Vec::new(),
-            eligible: (0, 0.0),
-        }
+    pub(super) fn new(request: &'a ScoreRequest, model: &'a ScoreModel, deciles: Deciles, channel: String) -> Self {
+        Self { request, model, deciles, channel, schema: out_schema(), left_out: Vec::new(), eligible: (0, 0.0) }
     }
 
     pub(super) fn schema(&self) -> SchemaRef {
@@ -85,7 +69,6 @@ impl<'a> RowMaker<'a> {
                 ELIGIBLE => Arc::new(eligible.clone()) as ArrayRef,
                 IN_AUDIENCE => arrow::array::new_null_array(&DataType::Boolean, rows),
                 "channel" => repeated(Some(&self.channel), rows),
-                "window" => repeated(self.window.as_deref(), rows),
                 "variant" => better_arm(self.model, scores),
                 "model_id" => repeated(Some(&self.model.id), rows),
                 name => cast(column(batch, name)?, field.data_type())?,

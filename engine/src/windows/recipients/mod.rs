@@ -13,6 +13,7 @@
 
 mod classes;
 mod own;
+mod places;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use crate::stats::send_windows::{Identification, RecipientMoments, RecipientSpre
 use crate::table_file::{Scratch, check_name};
 use classes::Classes;
 use own::count_own_messages;
+pub(crate) use places::PlaceWindows;
 use writer::Writer;
 
 /// Recipients whose messages are summed up at a time: some hundreds of bytes each.

@@ -158,8 +158,7 @@ impl<'a> Writer<'a> {
 
     fn batch(&self, read: &[Read], said: &[Said]) -> Result<RecordBatch> {
         let slots = self.known.slots.all();
-        let names: Vec<String> =
-            slots.iter().map(|slot| format!("{} {}-{}", slot.day, slot.start(), slot.end())).collect();
+        let names: Vec<String> = slots.iter().map(Slot::plain_name).collect();
         let mut texts: [StringBuilder; 8] = std::array::from_fn(|_| StringBuilder::new());
         let mut numbers: [Float64Builder; 12] = std::array::from_fn(|_| Float64Builder::new());
         let mut recommended = BooleanBuilder::new();

@@ -297,7 +297,10 @@ fn segment_outlooks(
                     let own = WindowDecision::Recommend(judged.recommendation(chosen, chance, true));
                     (AnswerLevel::Segment, judged.outlook(own))
                 }
-                _ => (AnswerLevel::Overall, judged.outlook(overall.clone())),
+                choice => match overall_slots.and_then(|slots| judged.without_those_that_lose(slots, choice)) {
+                    Some(own) => (AnswerLevel::Segment, judged.outlook(own)),
+                    None => (AnswerLevel::Overall, judged.outlook(overall.clone())),
+                },
             },
             Err(outlook) => (AnswerLevel::Overall, WindowOutlook { decision: overall.clone(), ..*outlook }),
         };

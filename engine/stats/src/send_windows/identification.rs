@@ -280,7 +280,7 @@ fn regions_change_their_hours(campaigns: &BTreeMap<usize, Sends>, instants: &BTr
 fn why_not(campaigns: &BTreeMap<usize, Sends>, instants: &BTreeSet<usize>) -> String {
     let several = campaigns.values().any(|campaign| campaign.slots().len() > 1);
     let reason = if campaigns.is_empty() {
-        "no messages were sent"
+        "no message counts: none was sent, or of none the recipient's time zone is known and the time to respond has run out"
     } else if !instants.is_empty() {
         "regions saw one instant at different local hours, but always the same ones: hour and region cannot be told \
          apart"

@@ -200,6 +200,42 @@ impl Judged<'_> {
         question.answer()
     }
 
+    /// The windows found for all, without those that are certain to lose more than is tolerated here against the best of the
+    /// group; what it would choose itself where none is left. None where none of them is.
+    pub(super) fn without_those_that_lose(
+        &self,
+        slots: &[usize],
+        own: Result<Choice, AbstentionCause>,
+    ) -> Option<WindowDecision> {
+        let kept: Vec<usize> = slots.iter().copied().filter(|&slot| !self.is_sure_to_lose(slot)).collect();
+        if kept.len() == slots.len() {
+            return None;
+        }
+        if kept.is_empty() {
+            return Some(match own {
+                Ok((chosen, chance)) => WindowDecision::Recommend(self.recommendation(chosen, chance, true)),
+                Err(_) => abstention(AbstentionCause::NotToldApart, self.group.options.tolerance),
+            });
+        }
+        let found = self.recommendation(kept, 0.0, false);
+        if found.chance_of_gain < self.group.options.assurance {
+            return Some(abstention(AbstentionCause::NotToldApart, self.group.options.tolerance));
+        }
+        let chance = found.chance_of_gain;
+        Some(WindowDecision::Recommend(self.recommendation(found.slots, chance, false)))
+    }
+
+    /// Whether a window loses more than is tolerated, with the probability that a recommendation takes, against the one that
+    /// is expected to lose least.
+    fn is_sure_to_lose(&self, slot: usize) -> bool {
+        let least = self.standings.iter().min_by(|left, right| left.expected_loss.total_cmp(&right.expected_loss));
+        let Some(best) = least.filter(|best| best.slot != slot) else { return false };
+        let tolerated = self.tolerated();
+        let pairs = self.responses.row(best.slot).iter().zip(self.responses.row(slot));
+        let losing = pairs.filter(|(best, this)| *best - *this > tolerated).count();
+        length(losing) / length(self.responses.columns().max(1)) >= self.group.options.assurance
+    }
+
     /// What a choice gains on the next campaign.
     pub(super) fn recommendation(
         &self,

@@ -191,6 +191,28 @@ fn segments_that_do_not_depart_inherit() {
 }
 
 #[test]
+fn no_segment_is_sent_to_where_it_is_sure_to_lose() {
+    // One segment likes the morning best; for the others the window after it is a tenth better on the scale of log odds.
+    let most = vec![-0.2, 0.3, 0.4, -0.1, -0.1, -0.3];
+    let mut morning = most.clone();
+    morning[1] = 0.8;
+    let mut sender = Sender::new(vec![most.clone(), most.clone(), most, morning]);
+    sender.sends = 12_000;
+    for seed in 0..6 {
+        let windows = sender.fit(seed);
+        assert_presentable(&windows);
+        for segment in &windows.segments {
+            let practice = segment.outlook.practice.estimate.unwrap();
+            for slot in recommended(&segment.outlook.decision).unwrap_or_default() {
+                let found = &segment.outlook.slots[*slot];
+                let (chance, loss) = (found.chance_of_best.unwrap(), found.expected_loss.unwrap());
+                assert!(chance > 0.02 || loss < 0.03 * practice, "seed {seed}: {found:?} of {practice}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_illegal_window_is_shown_and_never_recommended() {
     let mut sender = Sender::new(vec![LATE.to_vec()]);
     sender.slots[5].legal = false;
