@@ -30,7 +30,7 @@ pub(crate) use rollup::{Rollups, drop_all as drop_rollups};
 pub use row::{Rate, ReportRow};
 
 use self::sums::Sums;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
 use crate::store::Versions;
 
@@ -113,6 +113,12 @@ impl LogsAtHand {
 /// # Errors
 /// When a column to group by does not exist (the message lists those that do), or the query fails.
 pub async fn report(session: &QuerySession, request: &ReportRequest) -> Result<Report> {
+    if let Some(name) = request.by.iter().find(|name| row::RESULTS.contains(&name.as_str())) {
+        return Err(EngineError::usage(format!(
+            "by {name}: the report itself has a column of that name; take the attribute in under another (a mapping's columns), or \
+             group by it in SQL"
+        )));
+    }
     let grouping = Grouping::resolve(session, &request.by, &request.time_zone).await?;
     let sums = match rollup::sums(session, request).await? {
         Some(sums) => sums,

@@ -42,6 +42,43 @@ impl Rate {
     }
 }
 
+/// The names of a row's results, which no column to group by may have: an answer would have the name twice.
+pub(super) const RESULTS: [&str; 33] = [
+    "sent",
+    "recipients",
+    "delivered",
+    "failed",
+    "unknown",
+    "clickers",
+    "clicks",
+    "machine_clicks",
+    "converters",
+    "conversions",
+    "conversions_outside_window",
+    "revenue",
+    "margin",
+    "currency",
+    "cost",
+    "opt_outs",
+    "replies",
+    "denominator",
+    "delivery_rate",
+    "delivery_rate_at_most",
+    "click_rate",
+    "conversion_rate",
+    "click_to_conversion",
+    "unsubscribe_rate",
+    "reply_rate",
+    "retention",
+    "revenue_per_message",
+    "cost_per_conversion",
+    "attributed_roas",
+    "incremental_margin",
+    "roi",
+    "matured",
+    "notes",
+];
+
 /// The results of one group. Counts of messages: `sent`, `delivered`, `failed`, `unknown`, `clicks`, `machine_clicks`,
 /// `conversions`. Counts of recipients in a campaign: `recipients`, `clickers`, `converters`, `opt_outs`, `replies`. Money
 /// in major units of `currency`.
