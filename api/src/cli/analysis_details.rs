@@ -62,8 +62,9 @@ pub(super) fn print_details(analysis: &ExperimentAnalysis) {
         if let Some(best) = &metric.best_arm {
             let difference = difference_in_words(metric.kind, &best.hybrid);
             say!(
-                "{}: {} is the best arm; without its luck {difference} against {}",
+                "{}: of the arms beside {}, {} is the best; without its luck {difference} against {}",
                 metric.label(),
+                best.control,
                 best.arm,
                 best.control
             );

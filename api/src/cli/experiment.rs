@@ -124,7 +124,11 @@ async fn portfolio(context: &Context, request: &PortfolioRequest) -> anyhow::Res
             ends(&found.prior_mean),
             ends(&found.prior_spread)
         );
-        say!("true wins to expect: {} of {}", plain(found.expected_true_wins), found.effects.len());
+        say!(
+            "effects above zero to expect, however small (half of them where nothing works): {} of {}",
+            plain(found.expected_true_wins),
+            found.effects.len()
+        );
         say!(
             "declared winners: {}, of which {} are expected to be true; together {:+.4} as found, {} to expect",
             declared.count,

@@ -248,6 +248,9 @@ impl AnalysisParams {
             randomised_by: self.randomised_by.clone(),
             ..AnalysisOptions::default()
         };
+        if self.spending.is_some() && self.looks.is_none() {
+            return Err(Problem::bad_request("spending is for looks"));
+        }
         if let Some(looks) = &self.looks {
             options.looks = Some(LooksSpec::read(looks, self.spending.as_deref().unwrap_or("obrien-fleming"))?);
         }

@@ -152,7 +152,7 @@ fn several_arms_are_compared_with_each_other_and_the_best_loses_its_luck() {
     close(&pairs[2]["difference"]["estimate"], 0.014, 1e-12);
     assert_eq!(pairs[1]["p_value"], all["metrics"][0]["comparisons"][1]["p_value"]);
     let text = shown(folder.path(), "--control A --all-pairs");
-    assert!(text.contains("C against B, pair") && text.contains("C is the best arm"), "{text}");
+    assert!(text.contains("C against B, pair") && text.contains("of the arms beside A, C is the best"), "{text}");
     let csv =
         sendlift(folder.path(), &["--format", "csv", "experiment", "analyze", "--arms", "arms.csv", "--all-pairs"]);
     assert_eq!(stdout(&csv).lines().count(), 4, "{}", stdout(&csv));

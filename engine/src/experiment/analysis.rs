@@ -15,13 +15,15 @@ use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
 use super::decision::{Decision, Rule, decide};
 use super::exact::Place;
 use super::incrementality::{Incrementality, incrementality};
-use super::metric::MetricKind;
+use super::margins::MarginSpec;
+use super::metric::{MetricKind, labelled};
 use super::options::AnalysisOptions;
 use super::path::{PathPoint, path_of};
 use super::sample::{ByArm, Cut, ExperimentSample, MetricRole, MetricSample};
 use super::search::{SearchResult, search_segments};
 use super::selection::{BestOfArms, add_false_coverage, best_of_arms};
 use super::sensitivity::{ClickSensitivity, click_check, click_sensitivity, outlier_check};
+use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::stats::{Direction, Estimate, SegmentEffect, heterogeneity, shrink};
 use crate::store::Versions;
@@ -177,11 +179,12 @@ pub struct HeterogeneityOf {
 }
 
 /// Analyses a sample.
-pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
+pub(crate) fn analyze(mut sample: ExperimentSample, options: &AnalysisOptions) -> Result<ExperimentAnalysis> {
     let control = sample.control(options.control.as_deref())?;
     let treatments: Vec<String> =
         sample.arms.iter().map(|(arm, _)| arm.clone()).filter(|arm| *arm != control).collect();
-    check_margins(&sample, options)?;
+    options.check()?;
+    set_margins(&mut sample, options)?;
     let mut metrics = Vec::with_capacity(sample.metrics.len());
     for metric in &sample.metrics {
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
@@ -195,7 +198,13 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     for (metric, sample) in metrics.iter().zip(&sample.metrics) {
         checks.extend(click_check(&metric.metric, &metric.sensitivity, options.alpha));
         checks.extend(outlier_check(sample, &control, &treatments)?);
-        checks.extend(spread_of_smaller_arm(sample, &control, &treatments, options.alpha)?);
+        // An always-valid result has that spread; where nothing was concluded there is nothing to doubt.
+        let concluded = |comparison: &&ArmsComparison| {
+            options.sequential.is_none() && comparison.decisive_p_value().is_some_and(|p_value| p_value < options.alpha)
+        };
+        let concluded: Vec<String> =
+            metric.comparisons.iter().filter(concluded).map(|comparison| comparison.arm.clone()).collect();
+        checks.extend(spread_of_smaller_arm(sample, &control, &concluded, options.alpha)?);
         // Of aggregates as of a table: a metric of buyers alone has fewer units than there are, by the arm.
         if matches!(kind.as_ref(), "units" | "arms") && options.randomised_by.is_none() {
             checks.extend(missing_by_arm(sample, &arms, &control, &treatments)?);
@@ -228,14 +237,16 @@ pub(crate) fn analyze(sample: ExperimentSample, options: &AnalysisOptions) -> Re
     })
 }
 
-/// Refuses margins of metrics that are not there, or that the kind of metric does not have.
-fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
+/// Gives each metric its margins; refuses those of metrics that are not there, or that the kind of metric does not have, and
+/// a second one of one metric.
+fn set_margins(sample: &mut ExperimentSample, options: &AnalysisOptions) -> Result<()> {
     if let Some(spec) = options.equivalences.iter().find(|spec| spec.direction.is_some()) {
         return Err(EngineError::usage(format!("equivalence {}: a margin on either side has no sign", spec.metric)));
     }
     for spec in options.margins.iter().chain(&options.equivalences) {
-        let Some(metric) = sample.metrics.iter().find(|metric| metric.name == spec.metric) else {
-            let names: Vec<&str> = sample.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        let Some(metric) = sample.metrics.iter().find(|metric| spec.is_of(metric, &sample.metrics)) else {
+            let names: Vec<String> =
+                sample.metrics.iter().map(|metric| labelled(&metric.name, metric.detail.as_deref())).collect();
             return Err(EngineError::usage(format!(
                 "margin {}={}: the analysis has no such metric; it has {}",
                 spec.metric,
@@ -255,6 +266,26 @@ fn check_margins(sample: &ExperimentSample, options: &AnalysisOptions) -> Result
                 if metric.role == MetricRole::Guardrail { "guardrail" } else { "primary metric" }
             )));
         }
+    }
+    let of = |metric: &MetricSample, specs: &[MarginSpec]| -> Result<Option<MarginSpec>> {
+        let mut found = specs.iter().filter(|spec| spec.is_of(metric, &sample.metrics));
+        match (found.next(), found.next()) {
+            (Some(one), Some(other)) => Err(EngineError::usage(format!(
+                "two margins of {}, {} and {}: give one",
+                labelled(&metric.name, metric.detail.as_deref()),
+                one.text,
+                other.text
+            ))),
+            (found, _) => Ok(found.cloned()),
+        }
+    };
+    let margins = sample
+        .metrics
+        .iter()
+        .map(|metric| Ok((of(metric, &options.margins)?, of(metric, &options.equivalences)?)))
+        .collect::<Result<Vec<_>>>()?;
+    for (metric, (margin, equivalence)) in sample.metrics.iter_mut().zip(margins) {
+        (metric.margin, metric.equivalence) = (margin, equivalence);
     }
     Ok(())
 }
@@ -341,6 +372,22 @@ struct AcrossSegments {
     shrunk: BTreeMap<Option<String>, Estimate>,
 }
 
+/// The difference in a segment; none without a spread. A share's variance is the pooled one, as in its test: that of each arm
+/// by itself is next to nothing where a few units have no success or nothing else, and one such segment would outweigh all.
+fn segment_effect(control: &ArmStatistic, treated: &ArmStatistic) -> Result<Option<SegmentEffect>> {
+    let (left, right) = (control.moments()?, treated.moments()?);
+    #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+    let variance = if let (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treated)) = (control, treated) {
+        let (one, other) = (control.n as f64, treated.n as f64);
+        let pooled = (control.successes + treated.successes) as f64 / (one + other);
+        (control.n > 1 && treated.n > 1).then(|| pooled * (1.0 - pooled) * (1.0 / one + 1.0 / other))
+    } else {
+        left.squared_standard_error().zip(right.squared_standard_error()).map(|(left, right)| left + right)
+    };
+    let variance = variance.filter(|variance| *variance > 0.0);
+    Ok(variance.map(|variance| SegmentEffect { estimate: right.mean - left.mean, variance }))
+}
+
 /// Cochran's Q of the difference over a column's values, and each difference drawn towards their mean. Segments in which
 /// an arm has fewer than two units, or nothing varies, have no standard error and take no part.
 fn across_segments(
@@ -356,13 +403,9 @@ fn across_segments(
         if name != column {
             continue;
         }
-        let (baseline, treated) = (baseline.moments()?, treated.moments()?);
-        let (Some(left), Some(right)) = (baseline.squared_standard_error(), treated.squared_standard_error()) else {
-            continue;
-        };
-        if left + right > 0.0 {
+        if let Some(effect) = segment_effect(baseline, treated)? {
             values.push(value.clone());
-            effects.push(SegmentEffect { estimate: treated.mean - baseline.mean, variance: left + right });
+            effects.push(effect);
         }
     }
     if effects.len() < 2 {

@@ -9,6 +9,9 @@ use crate::error::Result;
 use crate::stats::CrossMoments;
 use crate::stats::imbalance::{BALANCE_ALPHA, BalanceVerdict, CategoryBalance, category_balance, covariate_balance};
 
+/// By which the arms are looked at where the log tells it.
+pub(crate) const DAY_OF_ASSIGNMENT: &str = "day of the assignment";
+
 /// All that the sample tells of the time before the assignment. The columns by which the results are post-stratified may
 /// well have planned shares of their own: of these only that each value has units of every arm is asked, and what other columns
 /// tell of the arm may come from there.
@@ -160,7 +163,9 @@ fn column_check(column: &str, found: &CategoryBalance, verdict: BalanceVerdict) 
     let (verdict, words) = words(verdict);
     let explained = found.share_explained.unwrap_or(0.0) * 100.0;
     let size = found.cramers_v.map(|v| format!("Cramér's V {v:.3}, ")).unwrap_or_default();
-    let advice = if verdict == Verdict::Fail {
+    let advice = if verdict == Verdict::Fail && column == DAY_OF_ASSIGNMENT {
+        ". Leave out the days on which not all arms were drawn".to_owned()
+    } else if verdict == Verdict::Fail {
         format!(". If shares were planned by {column}, give --post-stratify {column}")
     } else {
         String::new()

@@ -244,7 +244,7 @@ fn verdict_of(p_value: f64) -> Verdict {
 }
 
 /// Arms with their units, in words.
-fn shown<'a>(arms: impl Iterator<Item = (&'a String, u64)>) -> String {
+pub(super) fn shown<'a>(arms: impl Iterator<Item = (&'a String, u64)>) -> String {
     arms.map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ")
 }
 

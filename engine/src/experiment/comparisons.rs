@@ -181,9 +181,17 @@ fn compare_pair(
     if metric.cut.is_some() {
         comparison.method = format!("{}; values above one limit for all arms cut to it", comparison.method);
     }
+    let overall = place == Place::Overall;
+    let adjusted = if overall { adjusted_for_covariates(metric, control, arm, alpha)? } else { None };
+    let post_stratified =
+        if overall { post_stratified(metric, options.strata.as_deref(), control, arm, alpha)? } else { None };
     let mut always = None;
     if let Some(planned_units) = options.sequential {
         always = always_valid(baseline, treated, planned_units, alpha)?;
+        let named = [&adjusted, &post_stratified].into_iter().flatten().find(|found| found.decides);
+        if let (Some(named), Some(always)) = (named, &mut always) {
+            always.adjust(named, (baseline, treated), alpha)?;
+        }
     }
     let bayesian = if options.bayesian {
         let higher_is_better = !metric.lower_is_better;
@@ -191,16 +199,15 @@ fn compare_pair(
     } else {
         None
     };
-    let overall = place == Place::Overall;
     let exact = exact(baseline, treated, place, options.proportions.exact, alpha)?;
-    let margin = match options.margins.iter().find(|spec| spec.metric == metric.name) {
+    let margin = match &metric.margin {
         Some(spec) if overall => {
             let fixed = FixedSample { comparison: &comparison, exact: exact.as_ref() };
             Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), fixed, alpha)?)
         }
         _ => None,
     };
-    let equivalence = match options.equivalences.iter().find(|spec| spec.metric == metric.name) {
+    let equivalence = match &metric.equivalence {
         Some(spec) if overall => Some(hold_within_margin(spec, metric, (control, baseline), (arm, treated), alpha)?),
         _ => None,
     };
@@ -218,12 +225,8 @@ fn compare_pair(
         comparison,
         newcombe,
         exact,
-        adjusted: if overall { adjusted_for_covariates(metric, control, arm, alpha)? } else { None },
-        post_stratified: if overall {
-            post_stratified(metric, options.strata.as_deref(), control, arm, alpha)?
-        } else {
-            None
-        },
+        adjusted,
+        post_stratified,
         planned_look: None,
         always_valid: always,
         bayesian,
@@ -246,7 +249,7 @@ fn compare_pair(
         let fixed = found.of_fixed_sample();
         found.planned_look = at_planned_look(looks, fixed.difference, fixed.p_value, alpha)?;
     } else if options.sequential.is_some() {
-        // The sequence is of the plain difference, and it decides.
+        // The sequence decides, of the adjusted difference where that was asked for.
         for adjusted in [&mut found.adjusted, &mut found.post_stratified].into_iter().flatten() {
             adjusted.decides = false;
         }

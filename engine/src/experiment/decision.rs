@@ -5,12 +5,14 @@
 //! 1. A failed check: the numbers are not to be trusted.
 //! 2. An arm wins whose primary metric is better than the control's (adjusted p below alpha); the one with the greatest
 //!    difference first.
-//! 3. A winner is held back by a guardrail that got worse, or a metric that got worse by its margin: the control is kept. A
-//!    margin that the data cannot tell to be kept waits.
+//! 3. A winner is held back by a guardrail that got worse, or a metric that got worse by its margin: the control is kept. So
+//!    is it by any other metric that got worse (adjusted p below alpha) and has no margin, unless a definition says which
+//!    metric decides: then the winner is shipped, and what got worse is named. A margin that the data cannot tell to be kept
+//!    waits.
 //! 4. With a minimum effect: a winner whose whole interval lies below it is not worth having. With costs: nor is one that
 //!    is expected to cost more than it brings.
 //! 5. A winner whose conversion windows are still open waits, else it is shipped.
-//! 6. Without a winner the control is kept if every arm is worse, on the primary metric or on a guardrail, or if no arm can
+//! 6. Without a winner the control is kept if every arm is worse (once all windows have closed), on the primary metric or on a guardrail, or if no arm can
 //!    be better by the minimum effect any more. Otherwise the experiment goes on, and the rule says for how long, and which
 //!    guardrail got worse.
 //!
@@ -89,19 +91,33 @@ fn interval_level(alpha: f64) -> String {
     format!("{} %", points.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// Times the units that there are beyond which a plan is none.
+const MOST_TIMES: f64 = 1e6;
+
 /// What a decision goes by besides the results.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
     alpha: f64,
     minimum_effect: Option<MinimumEffect>,
     costs: Costs,
+    /// Whether a definition says what each metric is for.
+    has_roles: bool,
+    /// Whether more than units was randomised.
+    has_clusters: bool,
     /// Days that the experiment has taken in units.
     days: Option<u32>,
 }
 
 impl Rule {
     pub(crate) fn new(options: &AnalysisOptions, days: Option<u32>) -> Self {
-        Self { alpha: options.alpha, minimum_effect: options.minimum_effect, costs: options.costs, days }
+        Self {
+            alpha: options.alpha,
+            minimum_effect: options.minimum_effect,
+            costs: options.costs,
+            has_roles: options.guardrails.is_some(),
+            has_clusters: options.randomised_by.is_some(),
+            days,
+        }
     }
 }
 
@@ -119,7 +135,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     }
     let Some(primary) = metrics.iter().find(|metric| metric.is_primary()) else {
         let why = vec!["there is no metric to decide by: guardrails can alarm, they cannot win".to_owned()];
-        return without_winner(metrics, metrics.first(), control, rule.alpha, why);
+        return without_winner(metrics, metrics.first(), control, rule, why);
     };
     let alpha = rule.alpha;
     let is_certain = |comparison: &&ArmsComparison| is_certain(comparison, alpha);
@@ -133,8 +149,9 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         primary.comparisons.iter().filter(is_certain).filter(|comparison| better(comparison) > 0.0).collect();
     winners.sort_by(|left, right| better(right).total_cmp(&better(left)));
     let (mut held_back, mut waiting) = (Vec::new(), Vec::new());
+    let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
     for winner in winners {
-        match guard(metrics, &winner.arm, alpha) {
+        match guard(metrics, &winner.arm, rule) {
             Guard::Harmed(reason) => held_back.push(reason),
             Guard::Unproven(reason) => waiting.push((winner.arm.clone(), reason)),
             Guard::Clear => {
@@ -148,12 +165,14 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
                     continue;
                 }
                 let arm = Some(winner.arm.clone());
-                let open = checks.iter().find(|check| check.check == "maturity" && check.verdict != Verdict::Ok);
+                why.extend(held_back);
+                why.extend(waiting.into_iter().map(|(_, reason)| reason));
                 if let Some(open) = open {
                     why.push(format!("it is early: {}", open.detail));
                     return Decision { recommendation: Recommendation::KeepRunning, arm, why };
                 }
                 why.extend(within_margins(metrics, &winner.arm));
+                why.extend(worse(metrics, &winner.arm, alpha).map(|words| format!("although {words}")));
                 why.extend(worth.map(|worth| worth.words));
                 return Decision { recommendation: Recommendation::Ship, arm, why };
             }
@@ -171,6 +190,10 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     }
     let each = &primary.comparisons;
     if !each.is_empty() && each.iter().all(|comparison| is_certain(&comparison) && better(comparison) < 0.0) {
+        if let Some(open) = open {
+            why.push(format!("it is early: {}", open.detail));
+            return Decision { recommendation: Recommendation::KeepRunning, arm: None, why };
+        }
         return keep(why);
     }
     let cannot = each.iter().map(|comparison| not_worth_having(primary, comparison, rule)).collect::<Option<Vec<_>>>();
@@ -179,7 +202,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
         return keep(why);
     }
     why.push(format!("no arm is certain to be better than {control} on {}", primary.label()));
-    let mut decision = without_winner(metrics, Some(primary), control, alpha, why);
+    let mut decision = without_winner(metrics, Some(primary), control, rule, why);
     if decision.recommendation == Recommendation::KeepRunning {
         decision.why.extend(how_long(primary, rule));
     }
@@ -191,12 +214,12 @@ fn without_winner(
     metrics: &[MetricAnalysis],
     of: Option<&MetricAnalysis>,
     control: &str,
-    alpha: f64,
+    rule: &Rule,
     mut why: Vec<String>,
 ) -> Decision {
     let arms = of.map_or(&[][..], |metric| &metric.comparisons);
     let before = why.len();
-    why.extend(arms.iter().filter_map(|comparison| match guard(metrics, &comparison.arm, alpha) {
+    why.extend(arms.iter().filter_map(|comparison| match guard(metrics, &comparison.arm, rule) {
         Guard::Harmed(reason) => Some(format!("{}: {reason}", comparison.arm)),
         Guard::Clear | Guard::Unproven(_) => None,
     }));
@@ -308,9 +331,19 @@ fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
     let critical = crate::stats::distribution::normal::critical_value(rule.alpha);
     let allowed = effect * critical / (critical + crate::stats::distribution::normal::quantile(DEFAULT_POWER));
     let there = primary.arms.iter().map(|arm| arm.n).min()?;
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let needed = (there as f64 * (half / allowed).powi(2)).ceil() as u64;
+    let times = (half / allowed).powi(2);
     let shown = amount(primary.kind, effect);
+    if !times.is_finite() || times > MOST_TIMES {
+        return Some(format!("{which}, {shown}, is too small to be seen with any number of units like these"));
+    }
+    if rule.has_clusters && times > 1.0 {
+        return Some(format!(
+            "to see {which}, {shown}, with 80 % power takes about {times:.1} times the clusters: more units of the same ones help \
+             little"
+        ));
+    }
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let needed = (there as f64 * times).ceil() as u64;
     if needed <= there {
         return Some(format!("with {there} units an arm, {which}, {shown}, would have been seen with 80 % power"));
     }
@@ -353,8 +386,10 @@ enum Guard {
     Unproven(String),
 }
 
-/// The guardrails, and all metrics with a margin but the primary one.
-fn guard(metrics: &[MetricAnalysis], arm: &str, alpha: f64) -> Guard {
+/// The guardrails, and all other metrics but the primary one that have a margin, or of which nobody said that they decide
+/// nothing.
+fn guard(metrics: &[MetricAnalysis], arm: &str, rule: &Rule) -> Guard {
+    let alpha = rule.alpha;
     let mut unproven = None;
     for metric in metrics.iter().filter(|metric| !metric.is_primary()) {
         let Some(comparison) = metric.comparisons.iter().find(|comparison| comparison.arm == arm) else { continue };
@@ -369,7 +404,21 @@ fn guard(metrics: &[MetricAnalysis], arm: &str, alpha: f64) -> Guard {
             return Guard::Harmed(format!("guardrail {} got worse: {words}", metric.label()));
         }
     }
+    if !rule.has_roles
+        && let Some(words) = worse(metrics, arm, alpha).next()
+    {
+        return Guard::Harmed(format!("{words}; if that is no harm, leave the metric out or give it a margin"));
+    }
     unproven.map_or(Guard::Clear, Guard::Unproven)
+}
+
+/// The secondary metrics without a margin on which an arm is certainly worse, in words.
+fn worse<'a>(metrics: &'a [MetricAnalysis], arm: &'a str, alpha: f64) -> impl Iterator<Item = String> + 'a {
+    metrics.iter().filter(|metric| metric.role == MetricRole::Secondary).filter_map(move |metric| {
+        let comparison = metric.comparisons.iter().find(|comparison| comparison.arm == arm)?;
+        let is_worse = comparison.margin.is_none() && is_certain(comparison, alpha) && gain(metric, comparison) < 0.0;
+        is_worse.then(|| format!("{} got worse: {}", metric.label(), in_words(metric, comparison, alpha)))
+    })
 }
 
 /// The margins that an arm keeps, in words.

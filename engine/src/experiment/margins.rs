@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::decision::p_value_in_words;
 use super::exact::ExactResult;
-use super::metric::{MetricKind, labelled};
+use super::metric::{MetricKind, MetricSpec, labelled};
 use super::sample::MetricSample;
 use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::{EngineError, Result};
@@ -22,6 +22,8 @@ use crate::stats::{
     Comparison, Direction, EquivalenceTest, Estimate, Margin, MarginTest, MarginVerdict, Moments, equivalence_test,
     non_inferiority_test, ratio_effect,
 };
+
+const NOTHING_YET: &str = "all values are zero: nothing tells how far chance moves them";
 
 /// A margin of a metric: `opt_out=0.5pp` (percentage points of a share), `conversion=5%` (of the control's value),
 /// `revenue=0.02` (the metric's own units). With a sign it says what is worse: `+` a rise, `-` a fall; without one, of a
@@ -49,7 +51,8 @@ impl FromStr for MarginSpec {
                 "margin \"{text}\": write METRIC=VALUE, as in opt_out=0.5pp, conversion=5% or revenue=0.02"
             ))
         };
-        let (metric, value) = text.split_once('=').ok_or_else(wrong)?;
+        // The kind of a metric may have a number, too: `spend:quantile=0.9=0.5`.
+        let (metric, value) = text.rsplit_once('=').ok_or_else(wrong)?;
         let (metric, value) = (metric.trim(), value.trim());
         let (direction, size) = match value.strip_prefix(['+', '-']) {
             Some(size) if value.starts_with('+') => (Some(Direction::LowerIsBetter), size),
@@ -74,6 +77,16 @@ impl FromStr for MarginSpec {
 }
 
 impl MarginSpec {
+    /// Whether it is of a metric: by name and kind, as in `spend:log=0.05`, or by a name alone that no metric of the analysis
+    /// has without a kind.
+    pub(crate) fn is_of(&self, metric: &MetricSample, all: &[MetricSample]) -> bool {
+        let asked = self.metric.parse::<MetricSpec>().ok();
+        let is_named = |metric: &MetricSample| {
+            asked.as_ref().is_some_and(|asked| asked.name == metric.name && asked.detail() == metric.detail)
+        };
+        is_named(metric) || (self.metric == metric.name && !all.iter().any(is_named))
+    }
+
     /// Refuses percentage points of what is no share.
     pub(crate) fn check(&self, kind: MetricKind) -> Result<()> {
         if kind == MetricKind::Proportion
@@ -151,7 +164,11 @@ pub(crate) fn hold_against_margin(
         };
         by_interval(&mut test, found, direction, &fixed.comparison.method);
     }
-    let metric = labelled(&spec.metric, sample.detail.as_deref());
+    if has_nothing(baseline, treated)? {
+        (test.verdict, test.p_value, test.statistic) = (MarginVerdict::NotShown, None, None);
+        test.effect = Estimate::undefined(NOTHING_YET);
+    }
+    let metric = labelled(&sample.name, sample.detail.as_deref());
     let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::NonInferior => format!("{arm} is not worse than {control} on {metric} by {margin} or more"),
@@ -168,6 +185,17 @@ pub(crate) fn hold_against_margin(
         None => "no test".to_owned(),
     };
     Ok(MarginResult { margin: spec.margin, direction, test, words: format!("{shown} ({how})") })
+}
+
+/// Whether all values of a mean are zero in both arms: something rare has not happened yet, and how often it will is not known.
+/// Another value that all units share, such as the price of a message, is one.
+fn has_nothing(baseline: &ArmStatistic, treated: &ArmStatistic) -> Result<bool> {
+    let (ArmStatistic::Mean(_) | ArmStatistic::Logarithm(_)) = baseline else { return Ok(false) };
+    let is_zero = |statistic: &ArmStatistic| -> Result<bool> {
+        let moments = statistic.moments()?;
+        Ok(moments.mean == 0.0 && moments.squared_standard_error().unwrap_or(0.0) <= 0.0)
+    };
+    Ok(is_zero(baseline)? && is_zero(treated)?)
 }
 
 /// The test at half of alpha, by what the metric's headline rests on.
@@ -230,7 +258,7 @@ pub(crate) fn hold_within_margin(
         )));
     }
     let test = with_arms(baseline, treated, |arms| Ok(equivalence_test(arms, spec.margin, alpha)?))?;
-    let metric = labelled(&spec.metric, sample.detail.as_deref());
+    let metric = labelled(&sample.name, sample.detail.as_deref());
     let margin = &spec.text;
     let shown = match test.verdict {
         MarginVerdict::Equivalent => format!("{arm} and {control} are the same on {metric} within {margin}"),
@@ -324,7 +352,7 @@ mod tests {
         // Opt-outs 1.0 % and 1.1 %, half a point would be too many: non-inferior, the example of stats::equivalence.
         let few = held("opt_out=0.5pp", true, share(10_000, 100), share(10_000, 110));
         assert_eq!(few.test.verdict, MarginVerdict::NonInferior);
-        assert!(few.words.starts_with("B is not worse than A on opt_out by 0.5pp or more (one-sided p 0.0"), "{few:?}");
+        assert!(few.words.starts_with("B is not worse than A on m by 0.5pp or more (one-sided p 0.0"), "{few:?}");
         let many = held("opt_out=0.5pp", true, share(10_000, 100), share(10_000, 250));
         assert_eq!(many.test.verdict, MarginVerdict::Inferior);
         let thin = held("opt_out=0.5pp", true, share(100, 1), share(100, 1));

@@ -131,6 +131,30 @@ impl Default for AnalysisOptions {
 }
 
 impl AnalysisOptions {
+    /// Refuses what contradicts itself, or would be left out without a word.
+    ///
+    /// # Errors
+    /// Says which two things do not go together.
+    pub(crate) fn check(&self) -> crate::error::Result<()> {
+        let of_clusters = self.randomised_by.is_some();
+        let wrong = [
+            (
+                self.sequential.is_some() && self.looks.is_some(),
+                "looks at a plan and always-valid results are two plans: ask for one",
+            ),
+            (of_clusters && self.path.is_some(), "a path is of units: leave out the days, or what was randomised"),
+            (
+                of_clusters && self.proportions.exact.is_some(),
+                "an exact test is of units: leave it out, or what was randomised",
+            ),
+            (self.search && self.segments.is_empty(), "a search is among segments: name their column"),
+        ];
+        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, why)) => Err(EngineError::usage(why)),
+            None => Ok(()),
+        }
+    }
+
     /// The columns and saved segments by which an experiment of the store is looked at: those of the segments, then that of
     /// the strata.
     #[must_use]

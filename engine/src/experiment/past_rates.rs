@@ -27,6 +27,8 @@ pub struct PastRates {
     pub variance: f64,
     /// Recipients of campaigns that were counted.
     pub units: u64,
+    /// People among them, each once.
+    pub recipients: u64,
     /// Campaigns that they belong to.
     pub campaigns: u64,
     /// Days from the first to the last send, both included.
@@ -40,8 +42,16 @@ impl PastRates {
     #[must_use]
     pub fn words(&self) -> String {
         format!(
-            "{} {:.6}, variance {:.6} and {:.1} units a day are those of {} recipients of {} campaigns on {} days",
-            self.metric, self.baseline, self.variance, self.per_day, self.units, self.campaigns, self.days
+            "{} {:.6}, variance {:.6} and {:.1} units a day are those of {} recipients of {} campaigns on {} days, {} people \
+             in all: an experiment that assigns people once has no more units than that",
+            self.metric,
+            self.baseline,
+            self.variance,
+            self.per_day,
+            self.units,
+            self.campaigns,
+            self.days,
+            self.recipients
         )
     }
 }
@@ -93,7 +103,7 @@ pub async fn past_rates(session: &QuerySession, metric: &str, campaign: Option<&
     };
     let query = format!(
         "SELECT avg(value), var_samp(value), count(*) * 1.0, count(DISTINCT campaign_id) * 1.0, \
-         (max(arrow_cast(day, 'Int32')) - min(arrow_cast(day, 'Int32')) + 1) * 1.0 FROM (\
+         (max(arrow_cast(day, 'Int32')) - min(arrow_cast(day, 'Int32')) + 1) * 1.0, count(DISTINCT recipient_id) * 1.0 FROM (\
          SELECT campaign_id, recipient_id, min(sent_date) AS day, {value} AS value FROM message_facts \
          WHERE recipient_id IS NOT NULL AND arrow_cast(sent_at, 'Int64') <= {ripe} AND {which} GROUP BY campaign_id, recipient_id)"
     );
@@ -102,8 +112,8 @@ pub async fn past_rates(session: &QuerySession, metric: &str, campaign: Option<&
         return Err(nothing(campaign));
     };
     let number = |column: usize| cell_number(batch, column, 0);
-    let (Some(baseline), Some(units), Some(campaigns), Some(days)) = (number(0)?, number(2)?, number(3)?, number(4)?)
-    else {
+    let counts = [number(2)?, number(3)?, number(4)?, number(5)?];
+    let (Some(baseline), [Some(units), Some(campaigns), Some(days), Some(recipients)]) = (number(0)?, counts) else {
         return Err(nothing(campaign));
     };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counts.
@@ -113,6 +123,7 @@ pub async fn past_rates(session: &QuerySession, metric: &str, campaign: Option<&
         baseline,
         variance: number(1)?.unwrap_or(0.0),
         units: units as u64,
+        recipients: recipients as u64,
         campaigns: campaigns as u64,
         days: days as u32,
         per_day: units / days,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::Halves;
 use super::checks::Check;
 use super::incrementality::HeldOutMetric;
+use super::margins::MarginSpec;
 use super::metric::MetricKind;
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
@@ -99,6 +100,12 @@ pub(crate) struct MetricSample {
     /// What was known of the units before.
     #[serde(default)]
     pub(crate) covariates: Option<Covariates>,
+    /// How much worse an arm may be, if that was asked.
+    #[serde(skip)]
+    pub(crate) margin: Option<MarginSpec>,
+    /// Within how much of the control an arm counts as the same, if that was asked.
+    #[serde(skip)]
+    pub(crate) equivalence: Option<MarginSpec>,
     /// By the values of the column of the strata.
     #[serde(default, with = "pairs")]
     pub(crate) strata: BTreeMap<Option<String>, ByArm>,
@@ -124,6 +131,8 @@ impl MetricSample {
             other_click_rules: Vec::new(),
             extremes: BTreeMap::new(),
             covariates: None,
+            margin: None,
+            equivalence: None,
             strata: BTreeMap::new(),
         }
     }

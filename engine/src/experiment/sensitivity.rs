@@ -8,8 +8,8 @@ use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::Estimate;
 
-/// One unit that moves a difference by this many of its standard errors is worth a look.
-const INFLUENTIAL: f64 = 0.5;
+/// One unit that moves a difference by this many of its standard errors is worth a look: it makes up half of the variance.
+const INFLUENTIAL: f64 = 0.7;
 
 /// The result under another rule for machines' clicks.
 #[derive(Debug, Clone, Serialize)]

@@ -7,17 +7,19 @@
 
 use serde::Serialize;
 
+use super::adjusted::AdjustedResult;
 use super::statistic::ArmStatistic;
 use crate::error::{EngineError, Result};
 use crate::stats::distribution::normal;
 use crate::stats::effect::EstimatedEffect;
 use crate::stats::sequential::Spending;
-use crate::stats::{Effect, Estimate, GroupSequential, always_valid_means};
+use crate::stats::{Effect, Estimate, GroupSequential, MixtureBoundary, always_valid_means};
 
 /// Units of both arms together at which the intervals are tightest where no plan says it. It must not follow the data: a
 /// boundary that moves with every look is none.
 pub const DEFAULT_PLANNED_UNITS: u64 = 10_000;
 
+const NO_ADJUSTED_LIFT: &str = "of an adjusted difference there is no always-valid lift";
 const NO_SEQUENCE: &str = "there is no always-valid result for quantiles: choose a mean, or looks that are planned";
 
 /// A comparison that stays valid however often one looks.
@@ -35,6 +37,32 @@ pub struct AlwaysValid {
     pub planned_units: u64,
     /// The method, in words.
     pub method: String,
+}
+
+impl AlwaysValid {
+    /// Puts a result that is adjusted for what was known before in place of the plain one: its estimate is as asymptotically
+    /// linear as a difference of means, which is all that the sequence takes (Waudby-Smith and others 2024, section 2). Where
+    /// one arm is much the smaller, or there is no sequence, the plain one stays: its spread is that of both arms.
+    pub(crate) fn adjust(
+        &mut self,
+        adjusted: &AdjustedResult,
+        (control, treatment): (&ArmStatistic, &ArmStatistic),
+        alpha: f64,
+    ) -> Result<()> {
+        let (control, treatment) = (control.moments()?.n, treatment.moments()?.n);
+        if control.max(treatment) > control.min(treatment).saturating_mul(2) || self.p_value.is_none() {
+            self.method.push_str("; of the difference as it is");
+            return Ok(());
+        }
+        let boundary = MixtureBoundary::new(self.planned_units, alpha)?;
+        let effect = effect_with(&adjusted.difference, adjusted.p_value, alpha)?;
+        let found = boundary.compare(&effect, control.saturating_add(treatment));
+        self.difference = found.difference;
+        self.lift = Estimate::undefined(NO_ADJUSTED_LIFT);
+        (self.p_value, self.p_value_adjusted) = (found.p_value, found.p_value);
+        self.method = format!("{}; of the difference by {}", found.method, adjusted.method);
+        Ok(())
+    }
 }
 
 /// The looks made so far at a plan by alpha spending.

@@ -30,6 +30,34 @@ fn margin(text: &str) -> AnalysisOptions {
 }
 
 #[tokio::test]
+async fn a_winner_that_does_harm_elsewhere_is_held_back_and_every_reason_is_told() {
+    let table =
+        "metric,arm,n,successes\nclick,A,5000,500\nclick,B,5000,900\nconversion,A,5000,400\nconversion,B,5000,200\n";
+    let found = arms(table, AnalysisOptions::default()).await;
+    assert_eq!(found.decision.recommendation, Recommendation::KeepControl, "{:?}", found.decision);
+    assert!(found.decision.why.iter().any(|why| why.starts_with("conversion got worse")), "{:?}", found.decision);
+    // Within a margin that somebody stated it may.
+    let stated = arms(table, margin("conversion=10pp")).await;
+    assert_eq!(stated.decision.recommendation, Recommendation::Ship, "{:?}", stated.decision);
+    // An arm that wins and is held back is named beside the one that is shipped.
+    let table = "metric,arm,n,successes\nclick,A,5000,500\nclick,B,5000,900\nclick,C,5000,700\n\
+                 opt_out,A,5000,20\nopt_out,B,5000,90\nopt_out,C,5000,21\n";
+    let found = arms(table, margin("opt_out=+1pp")).await;
+    assert_eq!(found.decision.recommendation, Recommendation::Ship, "{:?}", found.decision);
+    assert_eq!(found.decision.arm.as_deref(), Some("C"));
+    assert!(found.decision.why.iter().any(|why| why.contains("B is worse than A on opt_out")), "{:?}", found.decision);
+}
+
+#[tokio::test]
+async fn a_small_segment_without_successes_does_not_outweigh_the_others() {
+    let table = "segment,arm,n,successes\nbig,A,1000,100\nbig,B,1000,100\nsmall,A,180,18\nsmall,B,20,0\n";
+    let found = arms(table, AnalysisOptions::default()).await;
+    let across = found.metrics[0].heterogeneity.as_ref().unwrap();
+    // Weights by pooled variances, 5,555.6 and 219.8 (NumPy); scipy.stats.chi2.sf(2.114165, 1).
+    assert!((across.q - 2.114_165).abs() < 1e-5 && (across.p_value - 0.145_942).abs() < 1e-5, "{across:?}");
+}
+
+#[tokio::test]
 async fn an_aggregate_over_some_units_alone_is_no_comparison_of_arms() {
     let check = async |orders: &str| {
         let table = format!("metric,arm,n,mean,variance\nrevenue,A,1000,2,9\nrevenue,B,1000,2.3,9\n{orders}");
@@ -116,6 +144,10 @@ async fn margins_go_by_the_interval_that_is_to_be_read() {
     let flat = arms("arm,n,mean,variance\nA,500,1,0\nB,500,1,0\n", margin("metric=5%")).await;
     let held = flat.metrics[0].comparisons[0].margin.as_ref().unwrap();
     assert_eq!(held.test.verdict, MarginVerdict::NonInferior, "{held:?}");
+    // Of what has not happened at all nothing is known yet.
+    let nothing = arms("arm,n,mean,variance\nA,20,0,0\nB,20,0,0\n", margin("metric=0.01")).await;
+    let held = nothing.metrics[0].comparisons[0].margin.as_ref().unwrap();
+    assert_eq!((held.test.verdict, held.test.effect.low), (MarginVerdict::NotShown, None), "{held:?}");
     let table = Input::memory("arms.csv", "arm,n,successes\nA,20,3\nB,20,0\n".into());
     let error = analyze_arms(&table, &margin("metric=200pp")).await.unwrap_err();
     assert!(error.to_string().contains("percentage points"), "{error}");

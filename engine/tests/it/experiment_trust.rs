@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sendlift_engine::event::Log;
-use sendlift_engine::experiment::{AnalysisOptions, Verdict, analyze_store};
+use sendlift_engine::experiment::{AnalysisOptions, ExperimentDefinition, Recommendation, Verdict, analyze_store};
 
 use crate::support::TestStore;
 
@@ -159,4 +159,102 @@ async fn a_holdout_of_which_some_are_missing_is_told() {
         let check = found.checks.iter().find(|check| check.check == "sample_ratio").unwrap();
         assert_eq!(check.verdict, Verdict::Ok, "{}", check.detail);
     }
+}
+
+/// An experiment of 4,000 people, a tenth of them held out: what each is sent, and when each arm was assigned.
+async fn sent(variant: impl Fn(usize, &str) -> Option<&'static str>, day: impl Fn(&str) -> &'static str) -> TestStore {
+    let store = TestStore::new();
+    let mut assignments = "experiment_id,recipient_id,arm,is_holdout,assigned_at\n".to_owned();
+    let mut sends = "message_id,campaign_id,experiment_id,variant,recipient_id,channel,sent_at\n".to_owned();
+    let mut clicks = "click_id,message_id,clicked_at\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at,value,currency\n".to_owned();
+    for recipient in 0..4_000 {
+        let arm = match draw(recipient, 4) {
+            place if place < 0.1 => "none",
+            place if place < 0.55 => "A",
+            _ => "B",
+        };
+        writeln!(assignments, "e,r{recipient},{arm},{},2026-02-{}T00:00:00Z", arm == "none", day(arm)).unwrap();
+        if let Some(variant) = variant(recipient, arm) {
+            writeln!(sends, "m{recipient},c,e,{variant},r{recipient},sms,2026-03-01T10:00:00Z").unwrap();
+            if draw(recipient, 5) < 0.3 {
+                writeln!(clicks, "k{recipient},m{recipient},2026-03-01T11:00:00Z").unwrap();
+            }
+        }
+        if draw(recipient, 6) < 0.1 {
+            writeln!(conversions, "v{recipient},r{recipient},purchase,2026-03-02T11:00:00Z,5,EUR").unwrap();
+        }
+    }
+    // The logs go on until every window has closed.
+    conversions.push_str("last,nobody,purchase,2026-04-20T11:00:00Z,5,EUR\n");
+    let logs = [
+        (Log::Assignments, assignments.as_str()),
+        (Log::Sends, &sends),
+        (Log::Clicks, &clicks),
+        (Log::Conversions, &conversions),
+    ];
+    store.ingest(&logs).await;
+    store
+}
+
+#[tokio::test]
+async fn a_filter_by_a_column_of_the_contacts_chooses_who_is_compared() {
+    let store = store(false).await;
+    let text = "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nfilter = \"country = 'DE'\"\n";
+    ExperimentDefinition::read(text, "e.toml").unwrap().add_to(&store.store, false).await.unwrap();
+    let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+    let count = |wanted: &str| (0..RECIPIENTS).filter(|r| r % 2 == 1 && arm(*r, false) == wanted).count() as u64;
+    let counted: Vec<u64> = found.arms.iter().map(|arm| arm.n).collect();
+    assert_eq!(counted, [count("A"), count("B")]);
+    assert!(found.notes.iter().any(|note| note.contains("only contacts of which it holds count")), "{:?}", found.notes);
+}
+
+#[tokio::test]
+async fn what_was_not_sent_as_it_was_drawn_is_told() {
+    let own = |_: usize, arm: &str| (arm != "none").then(|| if arm == "A" { "A" } else { "B" });
+    let leaked = |_: usize, arm: &str| Some(if arm == "A" { "A" } else { "B" });
+    let redrawn = |recipient: usize, arm: &str| (arm != "none").then_some(["A", "B"][recipient % 2]);
+    let few = |recipient: usize, arm: &str| if recipient.is_multiple_of(200) { Some("B") } else { own(recipient, arm) };
+    let verdicts = async |store: TestStore| {
+        let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+        ["holdout_unsent", "sent_as_assigned"].map(|name| {
+            let check = found.checks.iter().find(|check| check.check == name).unwrap();
+            (check.verdict, check.detail.clone())
+        })
+    };
+    let same = |_: &str| "28";
+    let [holdout, arms] = verdicts(sent(own, same).await).await;
+    assert_eq!((holdout.0, arms.0), (Verdict::Ok, Verdict::Ok), "{holdout:?} {arms:?}");
+    let [holdout, arms] = verdicts(sent(leaked, same).await).await;
+    assert_eq!((holdout.0, arms.0), (Verdict::Fail, Verdict::Ok), "{holdout:?} {arms:?}");
+    let [holdout, arms] = verdicts(sent(redrawn, same).await).await;
+    assert_eq!((holdout.0, arms.0), (Verdict::Ok, Verdict::Fail), "{holdout:?} {arms:?}");
+    let [holdout, arms] = verdicts(sent(few, same).await).await;
+    assert_eq!((holdout.0, arms.0), (Verdict::Warn, Verdict::Warn), "{holdout:?} {arms:?}");
+}
+
+#[tokio::test]
+async fn arms_that_were_drawn_on_different_days_are_not_alike() {
+    let own = |_: usize, arm: &str| (arm != "none").then(|| if arm == "A" { "A" } else { "B" });
+    let store = sent(own, |arm| if arm == "B" { "20" } else { "28" }).await;
+    let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+    let check = found.checks.iter().find(|check| check.check == "arm_by_column").unwrap();
+    assert_eq!(check.verdict, Verdict::Fail, "{}", check.detail);
+    assert!(check.detail.contains("day of the assignment"), "{}", check.detail);
+}
+
+#[tokio::test]
+async fn an_arm_that_was_sent_nothing_is_not_judged_by_clicks() {
+    let store = sent(|_, arm| (arm == "B").then_some("B"), |_| "28").await;
+    let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
+    let primary = found.metrics.iter().find(|metric| metric.is_primary()).unwrap();
+    assert_eq!(primary.metric, "conversion");
+    assert!(found.notes.iter().any(|note| note.contains("A was sent nothing, and click takes a message")), "{found:?}");
+    assert!(found.notes[0].contains("decided by conversion"), "{:?}", found.notes);
+    assert_eq!(found.decision.recommendation, Recommendation::KeepRunning, "{:?}", found.decision);
+    // Nothing else decides where only clicks were asked for.
+    let clicks = AnalysisOptions { metrics: vec!["click".to_owned()], ..AnalysisOptions::default() };
+    let found = analyze_store(&store.session().await, "e", &clicks).await.unwrap();
+    assert!(found.metrics.iter().all(|metric| !metric.is_primary()));
+    assert_eq!(found.decision.recommendation, Recommendation::KeepRunning, "{:?}", found.decision);
 }

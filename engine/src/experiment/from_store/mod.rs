@@ -5,18 +5,21 @@
 //! messages to that recipient (or names one of them): credit is not cause, and a later campaign must not take away what
 //! an arm achieved. Where some who were assigned got no message, everybody's conversions count in the same windows.
 
+mod draw;
 mod listing;
 mod metrics;
 mod reading;
 mod units_query;
 
 use arrow::array::RecordBatch;
+use itertools::Itertools as _;
 
 use super::analysis::{ExperimentAnalysis, analyze};
 use super::definition::ExperimentDefinition;
 use super::options::AnalysisOptions;
 use super::sample::{ExperimentSample, MetricRole, MetricSample};
 use crate::error::{EngineError, Result};
+use crate::event::{Log, NO_ATTRIBUTES};
 use crate::facts::{OUTCOMES, moment};
 use crate::query::QuerySession;
 use crate::report::{Grouping, LogsAtHand};
@@ -49,7 +52,7 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
     refuse_outcomes(options)?;
     let grouping = Grouping::resolve(session, &options.groupings(), "UTC").await?;
     let name = format!(
-        "{} {} experiment in common windows {id:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {} experiment as sent {id:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         session.settings.fingerprint(),
         (&options.metrics, &options.guardrails),
@@ -111,21 +114,25 @@ fn refuse_outcomes(options: &AnalysisOptions) -> Result<()> {
     }
 }
 
-/// Refuses a filter that does not parse, or by what came of the messages.
-async fn check_filter(session: &QuerySession, filter: &str) -> Result<()> {
+/// Refuses a filter that does not parse, or by what came of the messages; returns its columns if all are of the contacts.
+async fn check_filter(session: &QuerySession, filter: &str) -> Result<Option<Vec<String>>> {
     let wrong = |why: String| EngineError::usage(format!("the filter of the experiment, \"{filter}\": {why}"));
     let facts = session.sql("SELECT * FROM message_facts AS f").await?;
     let condition = session
         .context()
         .parse_sql_expr(filter, facts.schema())
         .map_err(|error| wrong(format!("{}; its columns are those of message_facts", error.strip_backtrace())))?;
-    if let Some(column) = condition.column_refs().iter().find(|column| OUTCOMES.contains(&column.name.as_str())) {
+    let columns = condition.column_refs();
+    if let Some(column) = columns.iter().find(|column| OUTCOMES.contains(&column.name.as_str())) {
         return Err(wrong(format!(
             "\"{}\" is what came of a message, which the arm has changed: filter by what was known before",
             column.name
         )));
     }
-    Ok(())
+    let contacts = session.schema(Log::Recipients.name()).await?;
+    let of_contacts = |name: &str| !NO_ATTRIBUTES.contains(&name) && contacts.field_with_name(name).is_ok();
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).sorted().dedup().collect();
+    Ok((!names.is_empty() && names.iter().all(|name| of_contacts(name))).then_some(names))
 }
 
 /// The sufficient statistics of an experiment, counted.
@@ -154,13 +161,16 @@ async fn sample_of(
     let grouping = grouping.with_history(session).await?;
     let at_hand = LogsAtHand::of(session).await?;
     let filter = definition.and_then(|definition| definition.filter.as_deref());
-    if let Some(filter) = filter {
-        check_filter(session, filter).await?;
-    }
+    let contact_columns = match filter {
+        Some(filter) => check_filter(session, filter).await?,
+        None => None,
+    };
     let window_days = definition.and_then(|definition| definition.window_days);
     let window_days = window_days.unwrap_or(session.settings.attribution.window_days);
     let key = campaign.unwrap_or(id);
-    StoreExperiment { session, id, key, filter, window_days, source, grouping, at_hand }.sample(options).await
+    StoreExperiment { session, id, key, filter, contact_columns, window_days, source, grouping, at_hand }
+        .sample(options)
+        .await
 }
 
 struct StoreExperiment<'a> {
@@ -171,6 +181,8 @@ struct StoreExperiment<'a> {
     key: &'a str,
     /// A condition on its messages.
     filter: Option<&'a str>,
+    /// The columns of the condition where all are of the contacts, so that it chooses units, too.
+    contact_columns: Option<Vec<String>>,
     /// Days within which a conversion counts.
     window_days: u32,
     source: &'static str,
@@ -190,21 +202,6 @@ impl StoreExperiment<'_> {
         };
         let (metrics, available) =
             self.metrics(&options.metrics, options.guardrails.as_deref(), &mut sample.notes).await?;
-        let names = |role: Option<MetricRole>| {
-            let of_role = metrics.iter().filter(|metric| role.is_none_or(|role| metric.role == role));
-            of_role.map(|metric| metric.spec.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let guardrails = names(Some(MetricRole::Guardrail));
-        let guardrails = if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") };
-        sample.notes.push(format!(
-            "metrics {}; decided by {}{guardrails}; window {} days",
-            names(None),
-            metrics
-                .iter()
-                .find(|metric| metric.role == MetricRole::Primary)
-                .map_or("none", |metric| metric.spec.name.as_str()),
-            self.window_days
-        ));
         let begins_at = self.begins_at().await?;
         let common_windows = self.common_windows().await?;
         if common_windows.is_some() && self.at_hand.conversions {
@@ -228,6 +225,28 @@ impl StoreExperiment<'_> {
         let read = self.read(&table, begins_at, (&metrics, &available), options, &mut sample).await;
         context.deregister_table(table.as_str())?;
         read?;
+        let of_role = |role: Option<MetricRole>| {
+            let metrics = sample.metrics.iter().zip(&metrics);
+            let metrics = metrics.filter(|(metric, _)| role.is_none_or(|role| metric.role == role));
+            metrics.map(|(_, asked)| asked.spec.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let (primary, guardrails) = (of_role(Some(MetricRole::Primary)), of_role(Some(MetricRole::Guardrail)));
+        let note = format!(
+            "metrics {}; decided by {}{}; window {} days",
+            of_role(None),
+            if primary.is_empty() { "none" } else { &primary },
+            if guardrails.is_empty() { guardrails } else { format!("; guardrails {guardrails}") },
+            self.window_days
+        );
+        sample.notes.insert(0, note);
+        if let Some(filter) = self.filter {
+            let of_whom = if self.contact_columns.is_some() {
+                "only contacts of which it holds count"
+            } else {
+                "only messages of which it holds count, of everybody who was assigned"
+            };
+            sample.notes.insert(1, format!("filter {filter}: {of_whom}"));
+        }
         Ok(sample)
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 
+use super::draw::{OpenWindows, maturity};
 use super::metrics::{StoreColumn, StoreMetric, lower_is_better};
 use super::{PRE_PERIOD, StoreExperiment};
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::experiment::incrementality::HeldOutMetric;
 use crate::experiment::metric::{MetricForm, MetricKind};
 use crate::experiment::on_delivered::SHARE_OF_DELIVERY;
 use crate::experiment::options::AnalysisOptions;
-use crate::experiment::sample::{ExperimentSample, MetricSample};
+use crate::experiment::sample::{ExperimentSample, MetricRole, MetricSample};
 use crate::experiment::statistic::ArmStatistic;
 use crate::experiment::unit_columns::{MetricColumns, UnitColumns, count_at, number_at};
 use crate::query::{QuerySession, is_text, quoted};
@@ -35,6 +36,8 @@ impl StoreExperiment<'_> {
         sample: &mut ExperimentSample,
     ) -> Result<()> {
         self.read_arms(table, sample).await?;
+        let draw_checks = self.draw_checks(table, sample).await?;
+        sample.checks.extend(draw_checks);
         let counted = format!("{table} WHERE arms = 1 AND NOT apart AND arm IS NOT NULL");
         sample.metrics.extend(metrics.iter().map(|metric| {
             let mut sample = MetricSample::new(metric.spec.name.clone(), metric.kind, metric.role);
@@ -42,6 +45,7 @@ impl StoreExperiment<'_> {
             sample.lower_is_better = lower_is_better(&metric.spec);
             sample
         }));
+        decide_by_what_all_can_do(sample);
         let columns = metrics.iter().map(|metric| {
             let denominator = metric.spec.denominator().unwrap_or_default();
             MetricColumns::new(&metric.spec, metric.kind, format!("m_{}", metric.spec.name), format!("m_{denominator}"))
@@ -65,6 +69,7 @@ impl StoreExperiment<'_> {
             units.read_path(&mut sample.metrics, "day").await?;
         }
         self.read_contact_columns(&counted, begins_at, sample).await?;
+        self.read_days_of_assignment(&counted, sample).await?;
         self.read_held_out(table, available, sample).await?;
         self.read_clicks(&units, sample).await?;
         self.read_before(&units, available, options, sample).await?;
@@ -253,7 +258,8 @@ impl StoreExperiment<'_> {
              FROM {table} WHERE arms = 1 AND arm IS NOT NULL GROUP BY arm, apart ORDER BY arm"
         );
         let (mut sent, mut delivered) = (BTreeMap::new(), BTreeMap::new());
-        let (mut units, mut open) = (0, 0);
+        let mut units = 0;
+        let mut open_windows: Vec<OpenWindows> = Vec::new();
         let mut drawn: Vec<(String, u64, Option<f64>)> = Vec::new();
         let mut days: BTreeSet<String> = BTreeSet::new();
         for batch in self.session.collect(&query).await? {
@@ -274,7 +280,7 @@ impl StoreExperiment<'_> {
                 let (first, last) =
                     (crate::report::cell_text(&batch, 7, row)?, crate::report::cell_text(&batch, 8, row)?);
                 days.extend([first, last].into_iter().flatten());
-                open += count(6, row);
+                open_windows.push((arm.clone(), count(3, row), count(6, row)));
                 sent.insert(arm.clone(), count(3, row));
                 delivered.insert(arm.clone(), count(4, row));
                 let propensity = batch.column(5).as_primitive::<Float64Type>();
@@ -309,19 +315,41 @@ impl StoreExperiment<'_> {
                 if crossed > 0 { " and are left out" } else { "" }
             ),
         ));
-        let verdict = if open > 0 { Verdict::Warn } else { Verdict::Ok };
-        let detail = if open > 0 {
-            format!("the window of {open} of {units} recipients is still open: their conversions are not complete")
-        } else {
-            "every recipient's window has closed".to_owned()
-        };
-        sample.checks.push(Check::new("maturity", verdict, detail));
+        sample.checks.push(maturity(&open_windows, units)?);
         if !sample.kept_apart.is_empty() {
             let shown: Vec<String> = sample.kept_apart.iter().map(|(arm, n)| format!("{arm} ({n})")).collect();
             sample.notes.push(format!("held out and not compared: {}", shown.join(", ")));
         }
         Ok(())
     }
+}
+
+/// Where an arm was sent nothing at all, nobody in it can click or answer: what decides is the first metric that takes no
+/// message.
+fn decide_by_what_all_can_do(sample: &mut ExperimentSample) {
+    let Some((_, sent)) = sample.stages.iter().find(|(stage, _)| stage == "sent") else { return };
+    let is_sent_to = |arm: &String| sent.get(arm).is_some_and(|sent| *sent > 0);
+    let Some((unsent, _)) = sample.arms.iter().find(|(arm, _)| !is_sent_to(arm)) else { return };
+    if !sample.arms.iter().any(|(arm, _)| is_sent_to(arm)) {
+        return;
+    }
+    let takes_a_message = |metric: &MetricSample| {
+        let of_denominator = metric.kind == MetricKind::Ratio;
+        of_denominator || matches!(metric.name.as_str(), "click" | "clicks" | "reply" | "delivery" | "messages")
+    };
+    let primary = sample.metrics.iter().position(|metric| metric.role == MetricRole::Primary);
+    let Some(primary) = primary.filter(|place| takes_a_message(&sample.metrics[*place])) else { return };
+    let other =
+        sample.metrics.iter().position(|metric| metric.role == MetricRole::Secondary && !takes_a_message(metric));
+    let name = sample.metrics[primary].name.clone();
+    sample.metrics[primary].role = MetricRole::Secondary;
+    if let Some(other) = other {
+        sample.metrics[other].role = MetricRole::Primary;
+    }
+    sample.notes.push(format!(
+        "{unsent} was sent nothing, and {name} takes a message: it cannot decide{}",
+        if other.is_some() { "" } else { "; name a metric that does not, such as conversion" }
+    ));
 }
 
 /// Whether some arm was delivered to so much less than another that delivery is what tells them apart.

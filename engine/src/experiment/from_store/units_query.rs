@@ -8,6 +8,7 @@ use super::{DAYS_BEFORE, StoreExperiment};
 use crate::error::Result;
 use crate::facts::{DAY_MICROSECONDS, counted_events, owned_conversions};
 use crate::query::text_literal;
+use crate::report::contacts_at;
 
 /// Reasons for which a click is surely a machine's; with any other it is probably one.
 const CERTAIN_MACHINES: [&str; 2] = ["preview user agent", "HEAD request"];
@@ -86,7 +87,7 @@ impl StoreExperiment<'_> {
     }
 
     /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
-    /// `stage_delivered`, `last_sent`, `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
+    /// `stage_delivered`, `last_sent`, `assigned_day`, `sent_variant` and `sent_variants` (of its messages), `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
     /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
     pub(super) async fn units_query(
         &self,
@@ -138,12 +139,14 @@ impl StoreExperiment<'_> {
                 arms = none_one_or_several("arm"),
             ));
             (
-                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity, coalesce(s.first_day, a.assigned_day) AS day",
+                "a.recipient_id, a.arm, a.arms, a.apart, a.propensity, coalesce(s.first_day, a.assigned_day) AS day, a.assigned_day, \
+                 s.variant AS sent_variant, s.variants AS sent_variants",
                 "assigned AS a LEFT JOIN sent AS s ON s.recipient_id = a.recipient_id",
             )
         } else {
             (
-                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity, s.first_day AS day",
+                "s.recipient_id, s.variant AS arm, s.variants AS arms, FALSE AS apart, arrow_cast(NULL, 'Float64') AS propensity, s.first_day AS day, \
+                 arrow_cast(NULL, 'Utf8') AS assigned_day, s.variant AS sent_variant, s.variants AS sent_variants",
                 "sent AS s",
             )
         };
@@ -182,10 +185,21 @@ impl StoreExperiment<'_> {
                 joins.push_str(&format!(" LEFT JOIN before_goals AS g ON g.recipient_id = {unit}"));
             }
         }
+        joins.push_str(&self.chosen_by_filter(begins_at, unit).await?);
         Ok(format!(
             "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
             with.join(",\n"),
             key_values,
+        ))
+    }
+
+    /// The join that leaves out the units for whose contact the filter does not hold, as it was before the experiment; nothing
+    /// where the filter is of messages.
+    async fn chosen_by_filter(&self, begins_at: Option<i64>, unit: &str) -> Result<String> {
+        let (Some(names), Some(filter)) = (&self.contact_columns, self.filter) else { return Ok(String::new()) };
+        let contacts = contacts_at(self.session, names, begins_at.unwrap_or(i64::MAX) - 1).await?;
+        Ok(format!(
+            " INNER JOIN (SELECT recipient_id FROM {contacts} AS f WHERE {filter}) AS chosen ON chosen.recipient_id = {unit}"
         ))
     }
 
