@@ -90,7 +90,16 @@ pub(super) async fn run(context: &Context, arguments: &ScoreArguments) -> anyhow
     };
     match context.output()? {
         Format::Json => print_json(&summary),
-        Format::Csv => print_csv_of(&[&summary.model]),
+        Format::Csv => {
+            for left_out in &summary.ineligible {
+                eprintln!("may not be sent to: {} {}", left_out.n, left_out.reason);
+            }
+            for note in &summary.notes {
+                eprintln!("note: {note}");
+            }
+            // Segments are what was asked for where they were; else it is the model.
+            if summary.segments.is_empty() { print_csv_of(&[&summary.model]) } else { print_csv_of(&summary.segments) }
+        }
         Format::Table => print_summary(&session_model(context, &summary.model).await?, &summary, &arguments.out),
     }
 }

@@ -19,7 +19,15 @@ const TABLE_ROWS: usize = 200;
 
 pub(super) async fn run(context: &Context, arguments: &SqlArguments) -> anyhow::Result<()> {
     let at = arguments.at.as_deref().map(str::parse).transpose()?;
-    let session = context.session_on(arguments.cluster.as_deref(), at).await?;
+    let session = match context.session_on(arguments.cluster.as_deref(), at).await {
+        // What can be read is read: one broken table, or a folder that cannot be written, takes no other answer away.
+        Err(error) if arguments.at.is_none() && arguments.cluster.is_none() => {
+            let store = context.existing_store()?;
+            let session = QuerySession::open_what_can_be_read(&store, context.settings(), &error).await;
+            session.map_err(|_| error)?
+        }
+        opened => opened?,
+    };
     print(&session, &arguments.query, context.output()?, TABLE_ROWS).await
 }
 

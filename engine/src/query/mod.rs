@@ -13,6 +13,7 @@ mod recipient_ranges;
 mod session;
 mod stream;
 mod units;
+mod unreadable;
 
 pub use files::LogFiles;
 pub(crate) use functions::register_all as register_functions;

@@ -213,10 +213,14 @@ impl QuerySession {
             session.register(log.name(), table, &log_schema(log)).await?;
         }
         let quarantine = match at {
-            Some(At::Time(moment)) => store.table_at_time(QUARANTINE, moment).await?,
-            _ => store.table(QUARANTINE).await?,
+            Some(At::Time(moment)) => store.table_at_time(QUARANTINE, moment).await,
+            _ => store.table(QUARANTINE).await,
         };
-        session.register(QUARANTINE, quarantine, &quarantine_schema()).await?;
+        match quarantine {
+            Ok(table) => session.register(QUARANTINE, table, &quarantine_schema()).await?,
+            // No result is made of it.
+            Err(error) => session.register_unreadable(QUARANTINE, quarantine_schema(), &error)?,
+        }
         tables.extend(facts.iter().map(|table| (MESSAGE_FACTS.to_owned(), table.clone())));
         session.register(MESSAGE_FACTS, facts, &facts::minimal_schema()).await?;
         // What is asked of a cluster is asked there.

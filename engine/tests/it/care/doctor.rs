@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::load::ingest;
+use sendlift_engine::query::{QuerySession, Source};
+use sendlift_engine::settings::Settings;
 use sendlift_engine::store::MESSAGE_FACTS;
 use sendlift_engine::store::care::{Depth, Diagnosis, Finding, Severity};
 
 use super::{batch, examine_store, files, ingest_batch, paths_below};
-use crate::support::{TestStore, options, text_input};
+use crate::support::{TestStore, options, rows_of, text_input};
 
 /// The faults about a file of a table.
 fn faults<'a>(diagnosis: &'a Diagnosis, table: &str, file: &str) -> Vec<&'a Finding> {
@@ -113,6 +115,24 @@ async fn a_broken_newest_entry_is_an_error_that_names_it() {
         let error = store.store.table("clicks").await.unwrap_err().to_string();
         assert!(error.contains(newest.to_str().unwrap()) && error.contains("remove it"), "{error}");
         assert!(store.store.table("sends").await.unwrap().is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_read_of_a_broken_store_is_read() {
+    let store = small_store().await;
+    let log = store.path().join("sends").join("_delta_log");
+    let newest = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    std::fs::write(&newest, b"not json").unwrap();
+    let settings = Settings::default();
+    let now = jiff::Timestamp::now();
+    let source = Source::Store(store.store.clone(), None);
+    let error = QuerySession::open(&source, &settings, now).await.map(|_| ()).unwrap_err();
+    let session = QuerySession::open_what_can_be_read(&store.store, &settings, &error).await.unwrap();
+    assert_ne!(rows_of(&session, "SELECT count(*) FROM clicks").await, ["0"]);
+    for table in ["sends", "message_facts"] {
+        let told = session.collect(&format!("SELECT count(*) FROM {table}")).await.unwrap_err().to_string();
+        assert!(told.contains(table) && told.contains(newest.to_str().unwrap()), "{told}");
     }
 }
 
