@@ -34,7 +34,8 @@ COLUMNS = {
 NO_ATTRIBUTES = {"recipient_id", "time_zone", "time_zone_source", "signed_up_at", "birthday", "updated_at", "row"}
 STOP_WORDS = (
     "STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPT OUT", "OPTOUT", "TD", "T", "N", "R",
-    "退订", "拒收", "回复T", "退订T",
+    "OPT-OUT", "STOP STOP", "STOP PLEASE", "PLEASE STOP", "退订", "拒收", "取消订阅", "退訂", "取消訂閱", "停止", "回复T", "回复TD", "回复退订",
+    "退订T", "T退订", "TD退订",
 )  # fmt: skip
 GIVEN = ("granted", "given", "active", "opted_in", "subscribed", "confirmed")
 MACHINES = (
@@ -335,7 +336,8 @@ class Oracle:
             return f"(SELECT recipient_id, {columns} FROM ({rows}) GROUP BY recipient_id)"
 
         age = f"($at - epoch_us(%s)) / {DAY}.0 AS age"
-        stop = f"upper(trim(text)) IN ({', '.join(map(literal, STOP_WORDS))})"
+        plain = r"regexp_replace(text, '^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$', '', 'g')"
+        stop = f"upper({plain}) IN ({', '.join(map(literal, STOP_WORDS))})"
         tables = {
             "m": table(MESSAGES | texts | of_kinds, "FROM messages"),
             "c": table(

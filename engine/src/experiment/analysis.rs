@@ -13,6 +13,7 @@ use super::bayesian::{BayesianMetric, outlook_of_arms};
 use super::checks::{Check, checks};
 use super::comparisons::{ArmsComparison, adjust, all_pairs, compare_arms};
 use super::decision::{Decision, Rule, decide};
+use super::definition::MinimumEffect;
 use super::exact::Place;
 use super::incrementality::{Incrementality, incrementality};
 use super::margins::MarginSpec;
@@ -185,6 +186,7 @@ pub(crate) fn analyze(mut sample: ExperimentSample, options: &AnalysisOptions) -
         sample.arms.iter().map(|(arm, _)| arm.clone()).filter(|arm| *arm != control).collect();
     options.check()?;
     set_margins(&mut sample, options)?;
+    check_minimum_effect(&sample, options)?;
     let mut metrics = Vec::with_capacity(sample.metrics.len());
     for metric in &sample.metrics {
         metrics.push(analyze_metric(metric, &control, &treatments, options)?);
@@ -288,6 +290,22 @@ fn set_margins(sample: &mut ExperimentSample, options: &AnalysisOptions) -> Resu
         (metric.margin, metric.equivalence) = (margin, equivalence);
     }
     Ok(())
+}
+
+/// Refuses a smallest effect worth having that no share can have.
+fn check_minimum_effect(sample: &ExperimentSample, options: &AnalysisOptions) -> Result<()> {
+    let primary = sample.metrics.iter().find(|metric| metric.role == MetricRole::Primary);
+    match (options.minimum_effect, primary) {
+        (Some(MinimumEffect::Difference(size)), Some(metric))
+            if metric.kind == MetricKind::Proportion && size >= 1.0 =>
+        {
+            Err(EngineError::usage(format!(
+                "the minimum effect of {}, {size}: a share cannot rise by all there is; 0.01 is one percentage point",
+                metric.name
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn analyze_metric(

@@ -169,6 +169,12 @@ impl UnitTable {
                 "{option} looks at units one by one, and with --randomised-by whole clusters were randomised: leave one of them out"
             )));
         }
+        if let Some(metric) = request.metrics.iter().find(|metric| clusters && metric.form == MetricForm::Logarithm) {
+            return Err(EngineError::usage(format!(
+                "metric {metric}: a logarithm is of units, and with --randomised-by whole clusters were randomised: take the plain or the \
+                 winsorised mean"
+            )));
+        }
         if let Some(column) = &options.randomised_by {
             sample.unit.clone_from(column);
             let without =
@@ -210,7 +216,10 @@ impl UnitTable {
             table.read_halves(&mut sample.metrics, &segments, "unit").await?;
         }
         if options.path.is_some() {
-            table.read_path(&mut sample.metrics, "day").await?;
+            let undated = table.read_path(&mut sample.metrics, "day").await?;
+            if undated > 0 {
+                sample.notes.push(format!("{undated} units without a day are in no row of the path"));
+            }
         }
         let schema = self.context.table("kept").await?;
         let named = options.covariates.iter().enumerate().map(|(position, name)| {

@@ -410,6 +410,11 @@ fn notes(
             "the days are those of sending; analyse when the conversion window of the last day has closed".to_owned(),
         );
     }
+    notes.push(
+        "one metric decides, tested alone: where several are analysed together their p values are adjusted, which costs power; \
+         for k metrics plan with alpha divided by k"
+            .to_owned(),
+    );
     notes
 }
 

@@ -184,15 +184,18 @@ impl<R: Rows> UnitColumns<'_, R> {
     }
 
     /// Reads the statistics of the units that entered on each day, of metrics whose parts add up.
-    pub(crate) async fn read_path(&self, samples: &mut [MetricSample], day: &str) -> Result<()> {
+    pub(crate) async fn read_path(&self, samples: &mut [MetricSample], day: &str) -> Result<u64> {
         let by_day = self.read_by(samples, day).await?;
+        let mut without = 0;
         for (sample, days) in samples.iter_mut().zip(by_day) {
             let adds_up = self.cluster.is_none() && sample.kind != MetricKind::Quantile;
             if adds_up {
+                let undated = days.get(&None).map_or(0, |arms| arms.values().map(ArmStatistic::n).sum());
+                without = without.max(undated);
                 sample.path = days.into_iter().filter_map(|(day, arms)| Some((day?, arms))).collect();
             }
         }
-        Ok(())
+        Ok(without)
     }
 
     /// The statistics of each metric by the values of a column, apart from its segments.

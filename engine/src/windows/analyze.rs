@@ -177,7 +177,7 @@ impl Known {
     pub(crate) fn speaks(&self, timing: &IdentifiedTiming, segment: Option<usize>) -> bool {
         let Some(segment) = segment else { return true };
         let mut own = self.table.cells.iter().filter(|cell| cell.segment == segment);
-        own.any(|cell| timing.campaigns().contains(&cell.campaign))
+        own.any(|cell| timing.uses(cell.campaign, cell.stratum))
     }
 
     async fn answers(&self, session: &QuerySession, request: &WindowsRequest) -> Result<Vec<WindowsAnswer>> {

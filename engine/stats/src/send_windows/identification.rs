@@ -85,6 +85,9 @@ pub struct TimingEvidence {
 pub struct IdentifiedTiming {
     kind: ContrastKind,
     campaigns: BTreeSet<usize>,
+    /// Of campaigns at one instant the regions, by campaign, that lie on the border of two windows.
+    #[serde(skip)]
+    on_a_border: BTreeSet<(usize, usize)>,
     evidence: TimingEvidence,
     reason: String,
 }
@@ -100,6 +103,12 @@ impl IdentifiedTiming {
     #[must_use]
     pub fn campaigns(&self) -> &BTreeSet<usize> {
         &self.campaigns
+    }
+
+    /// Whether the messages of a campaign to a stratum can say something of hours.
+    #[must_use]
+    pub fn uses(&self, campaign: usize, stratum: usize) -> bool {
+        self.campaigns.contains(&campaign) && !self.on_a_border.contains(&(campaign, stratum))
     }
 
     /// How much of the sends can say something of hours.
@@ -191,7 +200,11 @@ pub fn identify(
         sends,
         causal_share: share(campaigns.values().map(Sends::randomised_sends).sum()),
         quasi_experimental_share: share(
-            campaigns.iter().filter(|(key, _)| instants.contains(key)).map(|(_, campaign)| campaign.total()).sum(),
+            campaigns
+                .iter()
+                .filter(|(key, _)| instants.contains(key))
+                .map(|(_, campaign)| campaign.within_a_window())
+                .sum(),
         ),
     };
     if !causal.is_empty() {
@@ -201,7 +214,8 @@ pub fn identify(
             evidence.campaigns,
             100.0 * evidence.causal_share
         );
-        let timing = IdentifiedTiming { kind: ContrastKind::Causal, campaigns: causal, evidence, reason };
+        let on_a_border = BTreeSet::new();
+        let timing = IdentifiedTiming { kind: ContrastKind::Causal, campaigns: causal, on_a_border, evidence, reason };
         return Ok(Identification::Causal(timing));
     }
     let legal = slots.iter().filter(|slot| slot.legal).count();
@@ -211,7 +225,11 @@ pub fn identify(
             "no window was drawn at random; in {} of {} campaigns regions saw one instant at different local hours",
             evidence.quasi_experimental_campaigns, evidence.campaigns
         );
-        let timing = IdentifiedTiming { kind: ContrastKind::QuasiExperimental, campaigns: instants, evidence, reason };
+        let kept = campaigns.iter().filter(|(key, _)| instants.contains(key));
+        let on_a_border = kept.flat_map(|(&key, campaign)| campaign.on_a_border().map(move |stratum| (key, stratum)));
+        let on_a_border = on_a_border.collect();
+        let kind = ContrastKind::QuasiExperimental;
+        let timing = IdentifiedTiming { kind, campaigns: instants, on_a_border, evidence, reason };
         return Ok(Identification::QuasiExperimental { timing, plan });
     }
     Ok(Identification::NotIdentifiable { reason: why_not(&campaigns, &instants), evidence, plan })
@@ -240,18 +258,32 @@ impl Sends {
         self.strata.values().filter(|slots| slots.len() > 1).flat_map(BTreeMap::values).sum()
     }
 
+    /// Whether regions saw one instant at different hours. A region whose clock is off the full hour may lie on the border of two
+    /// windows: who of it came first is not known to be chance, and it is left out. Where most are such, nothing is left.
     fn is_one_instant_at_several_hours(&self) -> bool {
-        let one_each = self.strata.values().all(|slots| slots.len() == 1);
-        self.assignment == WindowAssignment::OneInstant && one_each && self.slots().len() > 1
+        let slots: BTreeSet<usize> = self.slot_of_strata().into_iter().map(|(_, slot)| slot).collect();
+        let most = 2 * self.within_a_window() > self.total();
+        self.assignment == WindowAssignment::OneInstant && most && slots.len() > 1
+    }
+
+    /// Messages to regions that saw them in one window.
+    fn within_a_window(&self) -> u64 {
+        self.strata.values().filter(|slots| slots.len() == 1).flat_map(BTreeMap::values).sum()
+    }
+
+    /// Regions that saw them in several windows.
+    fn on_a_border(&self) -> impl Iterator<Item = usize> {
+        self.strata.iter().filter(|(_, slots)| slots.len() > 1).map(|(&stratum, _)| stratum)
     }
 
     fn slots(&self) -> BTreeSet<usize> {
         self.strata.values().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    /// The slot of each stratum, of a campaign at one instant.
+    /// The slot of each stratum that has one, of a campaign at one instant.
     fn slot_of_strata(&self) -> Vec<(usize, usize)> {
-        self.strata.iter().filter_map(|(&stratum, slots)| slots.keys().next().map(|&slot| (stratum, slot))).collect()
+        let whole = self.strata.iter().filter(|(_, slots)| slots.len() == 1);
+        whole.filter_map(|(&stratum, slots)| slots.keys().next().map(|&slot| (stratum, slot))).collect()
     }
 }
 
@@ -334,6 +366,26 @@ mod tests {
         assert!(same.timing().is_none());
         let Identification::NotIdentifiable { reason, plan, .. } = same else { panic!() };
         assert!(reason.contains("region") && plan.is_some());
+    }
+
+    #[test]
+    fn a_region_on_the_border_of_two_windows_is_left_out_alone() {
+        let border = |campaign, slot| {
+            let sends = [(0, slot, 100), (1, slot + 1, 100), (2, slot, 30), (2, slot + 1, 20)];
+            timing(campaign, WindowAssignment::OneInstant, &sends)
+        };
+        let Identification::QuasiExperimental { timing: found, .. } = answer(&[border(0, 2), border(1, 4)]) else {
+            panic!()
+        };
+        assert_eq!(found.evidence().quasi_experimental_campaigns, 2);
+        assert!((found.evidence().quasi_experimental_share - 400.0 / 500.0).abs() < 1e-15);
+        assert!(found.uses(0, 0) && found.uses(1, 1) && !found.uses(0, 2) && !found.uses(1, 2) && !found.uses(7, 0));
+        // Where most lie on a border there is no instant that regions saw at hours of their own.
+        let mostly = |campaign, slot| {
+            let sends = [(0, slot, 10), (1, slot + 1, 10), (2, slot, 30), (2, slot + 1, 20)];
+            timing(campaign, WindowAssignment::OneInstant, &sends)
+        };
+        assert!(answer(&[mostly(0, 2), mostly(1, 4)]).timing().is_none());
     }
 
     #[test]

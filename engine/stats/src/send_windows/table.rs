@@ -110,7 +110,7 @@ impl Table {
         for cell in cells.iter().filter(|cell| cell.n > 0) {
             sends[place_of(&segments, cell.segment)][cell.slot] += cell.n;
         }
-        let merged = merged(cells.iter().filter(|cell| cell.n > 0 && timing.campaigns().contains(&cell.campaign)));
+        let merged = merged(cells.iter().filter(|cell| cell.n > 0 && timing.uses(cell.campaign, cell.stratum)));
         let day_kinds = distinct(merged.iter().map(|cell| cell.day_kind).filter(|&kind| kind > 0));
         let strata = match timing.kind() {
             ContrastKind::Causal => Vec::new(),
