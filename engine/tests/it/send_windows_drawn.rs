@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::ingest::input::Input;
+use sendlift_engine::progress::Quiet;
+use sendlift_engine::score::{ModelChoice, ScoreRequest, Target, score};
 use sendlift_engine::windows::{
     DayGroups, EvaluationRequest, WindowsAnswer, WindowsIdentification, WindowsRequest, analyze_windows,
     evaluate_schedule,
@@ -223,4 +225,32 @@ async fn one_campaign_may_be_asked_about_and_amounts_have_no_shorter_horizon() {
         WindowsRequest { objective: "revenue".parse().unwrap(), horizon_days: Some(1), ..WindowsRequest::default() };
     let refused = analyze_windows(&store.session().await, &revenue).await.unwrap_err();
     assert!(refused.to_string().contains("whole attribution window"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_names_the_window_that_is_legal_and_best_where_its_recipient_lives() {
+    let rate = |_: u32, sent: &Sent| [0.05, 0.20, 0.05, 0.30][sent.window];
+    let store = store(|campaign, i| Some(drawn(campaign, i, [0.25; 4])), rate).await;
+    // Nobody was sent to where the evening ends at 20:00.
+    let others = "recipient_id,country,region,time_zone\nfl,US,FL,America/New_York\ncn,CN,,Asia/Shanghai\n";
+    store.ingest(&[(Log::Recipients, others)]).await;
+    let out = store.folder.path().join("scores.csv");
+    let asked = ScoreRequest {
+        model: ModelChoice::Propensity,
+        target: Target::Click,
+        horizon_days: 1,
+        include_ineligible: true,
+        ..ScoreRequest::default()
+    };
+    score(&store.session().await, &asked, &out, &Quiet).await.unwrap();
+    let text = std::fs::read_to_string(&out).unwrap();
+    let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
+    let place = header.iter().position(|name| *name == "window").unwrap();
+    let window = |recipient: &str| {
+        let row = text.lines().find(|line| line.starts_with(&format!("{recipient},"))).unwrap();
+        row.split(',').nth(place).unwrap().to_owned()
+    };
+    // Germany and Britain have the evening, the others the best of what is left.
+    assert_eq!([window("r0"), window("r1")], ["weekday 18:00-21:00"; 2]);
+    assert_eq!([window("fl"), window("cn")], ["weekday 12:00-15:00"; 2]);
 }
