@@ -21,6 +21,7 @@ mod long_work;
 mod output;
 mod plan;
 mod plan_arguments;
+mod portfolio;
 mod quarantine;
 mod report;
 mod score;

@@ -12,9 +12,9 @@
 //! 4. With a minimum effect: a winner whose whole interval lies below it is not worth having. With costs: nor is one that
 //!    is expected to cost more than it brings.
 //! 5. A winner whose conversion windows are still open waits, else it is shipped.
-//! 6. Without a winner the control is kept if every arm is worse (once all windows have closed), on the primary metric or on a guardrail, or if no arm can
-//!    be better by the minimum effect any more. Otherwise the experiment goes on, and the rule says for how long, and which
-//!    guardrail got worse.
+//! 6. Without a winner the control is kept if every arm is worse, on the primary metric (once all windows have closed) or on a
+//!    guardrail, or if no arm can be better by the minimum effect any more. Otherwise the experiment goes on, and the rule
+//!    says for how long, and which guardrail got worse.
 //!
 //! Where always-valid results were asked for, their p values decide, as do those of a planned look; else where counts are
 //! small, those of the exact tests; else where covariates or strata were named, those of the adjusted comparison.

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use super::fold::repeated_ids;
 use super::new_rows::{Changes, NewRows, new_rows};
 use super::sql::{Inputs, Range, facts_query, moment};
-use super::touched::{count_rows, touched_days};
+use super::touched::{add_days, count_rows, touched_days};
 use super::{FEEDING_LOGS, PARTITION, content_id, content_of, reflected_version, source_id};
 use crate::error::{EngineError, Result};
 use crate::event::Log;
@@ -219,8 +219,7 @@ async fn note_new_corrections(store: &Store, session: &mut QuerySession, sends: 
             "SELECT message_id, sent_date FROM {MESSAGE_FACTS} WHERE {within} AND message_id IN (SELECT message_id FROM {fresh})"
         );
         for batch in session.collect(&known).await? {
-            let dates = arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Date32)?;
-            days.extend(dates.as_primitive::<Date32Type>().iter().flatten());
+            add_days(&mut days, batch.column(1))?;
             found.push(batch.project(&[0])?);
         }
     }

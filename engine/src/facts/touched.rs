@@ -5,8 +5,8 @@
 //! is a click, the other messages that were clicked from the same address in the same hour; where it is a contact, the
 //! messages whose local hour it changes. A row that replaces an older one touches what the older one touched.
 
-use arrow::array::{Array as _, AsArray as _};
-use arrow::datatypes::{Date32Type, Int64Type};
+use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use std::collections::BTreeSet;
 
 use super::new_rows::{NewRows, new_rows};
@@ -136,8 +136,7 @@ impl Touched<'_> {
     /// Adds the days in the first column of a query.
     async fn add(&mut self, query: &str) -> Result<()> {
         for batch in self.session.collect(query).await? {
-            let days = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Date32)?;
-            self.days.extend(days.as_primitive::<Date32Type>().iter().flatten());
+            add_days(&mut self.days, batch.column(0))?;
         }
         Ok(())
     }
@@ -146,8 +145,7 @@ impl Touched<'_> {
     async fn add_counted(&mut self, query: &str) -> Result<i64> {
         let mut rows = 0;
         for batch in self.session.collect(query).await? {
-            let days = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Date32)?;
-            self.days.extend(days.as_primitive::<Date32Type>().iter().flatten());
+            add_days(&mut self.days, batch.column(0))?;
             rows += batch.column(1).as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
         }
         Ok(rows)
@@ -219,6 +217,13 @@ fn between(column: &str, first: i32, last: i32) -> String {
 fn rows_of_new_events(log: Log, columns: &str) -> String {
     let key = event_key(log);
     format!("SELECT {columns} FROM {log} WHERE {key} IN (SELECT {key} FROM {})", new_rows(log))
+}
+
+/// Adds the days of a column, since 1970-01-01.
+pub(super) fn add_days(days: &mut BTreeSet<i32>, column: &ArrayRef) -> Result<()> {
+    let found = arrow::compute::cast(column, &DataType::Date32)?;
+    days.extend(found.as_primitive::<Date32Type>().iter().flatten());
+    Ok(())
 }
 
 /// How many rows a query has.

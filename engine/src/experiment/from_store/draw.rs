@@ -1,14 +1,14 @@
 //! Was the draw carried out? What was sent to whom against what was drawn, when each arm was drawn, and whether the arms have
 //! had the same time.
 
-use arrow::array::AsArray as _;
-use arrow::datatypes::Int64Type;
+use std::collections::BTreeMap;
 
 use super::StoreExperiment;
 use crate::error::Result;
 use crate::experiment::balance::DAY_OF_ASSIGNMENT;
 use crate::experiment::checks::{Check, MISMATCH, Verdict, shown};
 use crate::experiment::sample::ExperimentSample;
+use crate::experiment::unit_columns::count_at;
 use crate::query::text_literal;
 use crate::report::cell_text;
 use crate::stats::sample_ratio_test;
@@ -40,7 +40,7 @@ impl StoreExperiment<'_> {
         );
         let found = self.session.collect(&query).await?;
         let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
-        let count = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0).unsigned_abs();
+        let count = |column: usize| count_at(batch, column, 0);
         let mut checks = Vec::new();
         if count(0) > 0 {
             let (held_out, sent_to) = (count(0), count(1));
@@ -75,7 +75,7 @@ impl StoreExperiment<'_> {
             let query = format!(
                 "SELECT arm, {day} AS drawn_on, count(*) FROM {counted} AND assigned_day IS NOT NULL GROUP BY 1, 2"
             );
-            let mut days: std::collections::BTreeMap<String, Vec<u64>> = std::collections::BTreeMap::new();
+            let mut days: BTreeMap<String, Vec<u64>> = BTreeMap::new();
             for batch in self.session.collect(&query).await? {
                 for row in 0..batch.num_rows() {
                     let (arm, day) = (cell_text(&batch, 0, row)?, cell_text(&batch, 1, row)?.unwrap_or_default());
@@ -83,7 +83,7 @@ impl StoreExperiment<'_> {
                         continue;
                     };
                     let counts = days.entry(day).or_insert_with(|| vec![0; sample.arms.len()]);
-                    counts[arm] += batch.column(2).as_primitive::<Int64Type>().value(row).unsigned_abs();
+                    counts[arm] += count_at(&batch, 2, row);
                 }
             }
             if days.len() <= MOST_DAYS {

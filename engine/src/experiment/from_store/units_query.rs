@@ -86,9 +86,10 @@ impl StoreExperiment<'_> {
         }))
     }
 
-    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `stage_sent`,
-    /// `stage_delivered`, `last_sent`, `assigned_day`, `sent_variant` and `sent_variants` (of its messages), `m_NAME` for each column, `x_NAME` for the same before the experiment, the clicks
-    /// under other rules for machines (`m_click_all`, `m_click_strict`), and `k0`… for the segments.
+    /// One row a unit: `arm`, `arms` (how many it was seen in: none, one, or 2 for several), `apart`, `assigned_day`,
+    /// `sent_variant` and `sent_variants` (of its messages), `stage_sent`, `stage_delivered`, `last_sent`, `m_NAME` for each
+    /// column, `x_NAME` for the same before the experiment, the clicks under other rules for machines (`m_click_all`,
+    /// `m_click_strict`), and `k0`… for the segments.
     pub(super) async fn units_query(
         &self,
         available: &[&StoreColumn],
