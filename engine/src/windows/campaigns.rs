@@ -1,16 +1,13 @@
 //! How the windows of each campaign came about: drawn, at one instant, or chosen.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use datafusion::datasource::MemTable;
-
-use super::cells::{Table, texts};
+use super::cells::Table;
 use super::drawn::drawn;
+use super::moments::{Moments, Propensity};
 use super::slots::Slots;
-use crate::error::Result;
-use crate::query::QuerySession;
+use crate::facts::DAY_MICROSECONDS;
+use crate::query::text_literal;
 use crate::stats::send_windows::WindowAssignment;
 
 /// A campaign whose messages went out within so much time went out at one instant.
@@ -18,48 +15,37 @@ const INSTANT_SECONDS: i64 = 2 * 60 * 60;
 /// Of a campaign's messages so many must say with what probability their window was drawn.
 const SHARE_WITH_PROPENSITY: f64 = 0.95;
 
-/// How the windows of each campaign came about, and over how many days.
-pub(super) async fn read_campaigns(
-    session: &QuerySession,
-    table: &mut Table,
-    propensity: &str,
-    takes_part: &str,
-    slots: &Slots,
-) -> Result<()> {
-    let sent = "arrow_cast(f.sent_at, 'Int64')";
-    let campaigns = format!(
-        "SELECT coalesce(f.campaign_id, ''), count(*), count(*) FILTER (WHERE {propensity} > 0 AND {propensity} < 1), \
-         arrow_cast(min({sent}), 'Int64'), arrow_cast(max({sent}), 'Int64'), \
-         count(*) FILTER (WHERE {propensity} > 0 AND {propensity} <= 1) FROM message_facts AS f WHERE {takes_part} \
-         GROUP BY coalesce(f.campaign_id, '') ORDER BY 1"
-    );
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
-    let (mut said, mut without_propensity) = (Vec::new(), Vec::new());
-    for batch in session.collect(&campaigns).await? {
-        let names = texts(&batch, 0)?;
-        for row in 0..batch.num_rows() {
-            let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-            #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
-            let with_propensity = number(5) as f64 / number(1) as f64;
-            (first, last) = (first.min(number(3)), last.max(number(4)));
-            // Who had one legal window alone got it with certainty, which is no gap in the log.
-            if with_propensity >= SHARE_WITH_PROPENSITY && number(2) > 0 {
-                said.push(names.value(row).to_owned());
-                without_propensity.push((number(1) - number(2)).unsigned_abs());
-            }
-            let assignment = if number(4) - number(3) <= INSTANT_SECONDS * 1_000_000 {
-                WindowAssignment::OneInstant
-            } else {
-                WindowAssignment::Chosen
-            };
-            table.campaigns.push(names.value(row).to_owned());
-            table.assignments.push(assignment);
+/// How the windows of each campaign came about, and over how many days; the first and the last moment of all.
+pub(super) fn read_campaigns(moments: &Moments, table: &mut Table, slots: &Slots) -> Option<(i64, i64)> {
+    let mut campaigns: BTreeMap<&str, OfCampaign> = BTreeMap::new();
+    for moment in moments.of_those_that_take_part() {
+        let of = campaigns.entry(moments.campaign(moment)).or_default();
+        of.messages += moment.messages;
+        match moment.propensity {
+            Propensity::Drawn => of.drawn += moment.messages,
+            Propensity::Certain => of.certain += moment.messages,
+            Propensity::Unknown => {}
         }
+        of.span = Some(together(of.span, moment.span));
     }
-    let found = drawn(session, slots, &said).await?;
+    let (mut span, mut said, mut without_propensity) = (None, Vec::new(), Vec::new());
+    for (name, of) in campaigns {
+        #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+        let with_propensity = (of.drawn + of.certain) as f64 / of.messages as f64;
+        // Who had one legal window alone got it with certainty, which is no gap in the log.
+        if with_propensity >= SHARE_WITH_PROPENSITY && of.drawn > 0 {
+            said.push(name);
+            without_propensity.push(of.messages - of.drawn);
+        }
+        let is_instant = of.span.is_some_and(|(first, last)| last - first <= INSTANT_SECONDS * 1_000_000);
+        table.campaigns.push(name.to_owned());
+        table.assignments.push(if is_instant { WindowAssignment::OneInstant } else { WindowAssignment::Chosen });
+        span = of.span.map(|of_campaign| together(span, of_campaign)).or(span);
+    }
+    let found = drawn(moments, slots, &said);
     for (campaign, without) in said.iter().zip(without_propensity) {
-        let Ok(place) = table.campaigns.binary_search(campaign) else { continue };
-        if found.contains_key(campaign) {
+        let Ok(place) = table.campaigns.binary_search_by(|name| name.as_str().cmp(campaign)) else { continue };
+        if found.contains_key(*campaign) {
             table.assignments[place] = WindowAssignment::Randomised;
             table.left_out.without_propensity += without;
         }
@@ -74,20 +60,33 @@ pub(super) async fn read_campaigns(
         ));
     }
     #[allow(clippy::cast_precision_loss)] // Days are few.
-    if first <= last {
-        table.days = ((last - first) / 86_400_000_000 + 1) as f64;
+    if let Some((first, last)) = span {
+        table.days = ((last - first) / DAY_MICROSECONDS + 1) as f64;
     }
-    Ok(())
+    span
 }
 
-/// Registers the campaigns whose windows were drawn, and gives the name of the table.
-pub(super) fn register_drawn(session: &QuerySession, table: &Table) -> Result<String> {
-    let drawn = table.campaigns.iter().zip(&table.assignments);
-    let drawn = drawn.filter(|(_, assignment)| **assignment == WindowAssignment::Randomised);
-    let schema = Arc::new(Schema::new(vec![Field::new("campaign", DataType::Utf8, false)]));
-    let column: ArrayRef = Arc::new(StringArray::from_iter_values(drawn.map(|(name, _)| name)));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
-    let name = format!("drawn_{}", uuid::Uuid::new_v4().simple());
-    session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
-    Ok(name)
+/// The messages of a campaign that take part.
+#[derive(Debug, Default)]
+struct OfCampaign {
+    messages: u64,
+    drawn: u64,
+    certain: u64,
+    span: Option<(i64, i64)>,
+}
+
+fn together(span: Option<(i64, i64)>, other: (i64, i64)) -> (i64, i64) {
+    span.map_or(other, |(first, last)| (first.min(other.0), last.max(other.1)))
+}
+
+/// SQL for a message of a campaign whose windows were drawn.
+pub(super) fn were_drawn_sql(table: &Table) -> String {
+    let of = table.campaigns.iter().zip(&table.assignments);
+    let drawn = of.filter(|(_, assignment)| **assignment == WindowAssignment::Randomised);
+    let drawn: Vec<String> = drawn.map(|(name, _)| text_literal(name)).collect();
+    match drawn.len() {
+        0 => "FALSE".to_owned(),
+        all if all == table.campaigns.len() => "TRUE".to_owned(),
+        _ => format!("(coalesce(f.campaign_id, '') IN ({}))", drawn.join(", ")),
+    }
 }

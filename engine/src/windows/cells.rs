@@ -9,11 +9,12 @@ use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use serde::Serialize;
 
-use super::calendar::register_holidays;
-use super::campaigns::{read_campaigns, register_drawn};
+use super::calendar::day_kind_sql;
+use super::campaigns::{read_campaigns, were_drawn_sql};
 use super::drawn::DrawnCampaign;
 use super::holidays::Holidays;
-use super::outcomes::outcomes;
+use super::moments::Moments;
+use super::outcomes::{Outcomes, outcomes};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
 use crate::error::{EngineError, Result};
@@ -65,6 +66,8 @@ pub(crate) struct Cell {
     pub(crate) n: u64,
     /// Messages that say as much as these, each weighted by one over its propensity: as many where these are alike.
     pub(crate) effective: u64,
+    /// These weights added up, and their squares; of windows that were not drawn each is 1.
+    pub(super) weights: (f64, f64),
     /// Sum and sum of squares of so many by objective, and those of clicks with the suspected ones.
     sums: [(f64, f64); 5],
 }
@@ -141,6 +144,19 @@ impl Table {
         timings.into_values().collect()
     }
 
+    /// What the messages weigh whose windows were drawn from some, and the squares of that, by campaign and place: those in
+    /// the other windows of `all`, and those in the `chosen` ones.
+    pub(super) fn weights(&self, chosen: &[usize], all: &[usize]) -> BTreeMap<(String, String), [(f64, f64); 2]> {
+        let mut weights: BTreeMap<(String, String), [(f64, f64); 2]> = BTreeMap::new();
+        let is_drawn = |cell: &&Cell| self.assignments.get(cell.campaign) == Some(&WindowAssignment::Randomised);
+        for cell in self.cells.iter().filter(is_drawn).filter(|cell| all.contains(&cell.slot)) {
+            let stratum = (self.campaigns[cell.campaign].clone(), self.strata[cell.stratum].clone());
+            let sums = &mut weights.entry(stratum).or_default()[usize::from(chosen.contains(&cell.slot))];
+            *sums = (sums.0 + cell.weights.0, sums.1 + cell.weights.1);
+        }
+        weights
+    }
+
     pub(crate) fn sends(&self) -> u64 {
         self.cells.iter().map(|cell| cell.n).sum()
     }
@@ -167,7 +183,7 @@ pub(crate) fn takes_part(session: &QuerySession, request: &WindowsRequest) -> St
 }
 
 /// SQL for a message whose local hour is known.
-const ZONED: &str = "f.local_hour IS NOT NULL";
+pub(super) const ZONED: &str = "f.local_hour IS NOT NULL";
 
 /// SQL for a message of the campaign that is asked for.
 pub(super) fn of_campaign(request: &WindowsRequest) -> String {
@@ -193,24 +209,20 @@ pub(crate) async fn count(
     let propensity =
         if has_column(&schema, "send_propensity") { "f.send_propensity" } else { "arrow_cast(NULL, 'Float64')" };
     let campaign = of_campaign(request);
-    let mut table = Table { known: outcomes.known, notes: outcomes.notes, ..Table::default() };
+    let mut table = Table { known: outcomes.known.clone(), notes: outcomes.notes.clone(), ..Table::default() };
     table.notes.extend(grouping.notes());
-    read_left_out(session, &mut table, &campaign, ripe, ZONED, &held_sql()).await?;
-
-    let takes_part = takes_part(session, request);
-    read_campaigns(session, &mut table, propensity, &takes_part, slots).await?;
-    let drawn = register_drawn(session, &table)?;
+    let moments = Moments::read(session, &campaign, ripe, propensity).await?;
+    table.left_out = moments.left_out();
+    let span = read_campaigns(&moments, &mut table, slots);
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
-    let dates = register_holidays(session, holidays).await?;
-    let query = cells_query(&grouping, &keys, slots, &outcomes.sql, propensity, (&dates, &drawn), &takes_part);
-    let counted = session.collect(&query).await;
-    for table in [&dates, &drawn] {
-        session.context().deregister_table(table.as_str())?;
-    }
+    let kind = day_kind_sql(holidays, moments.countries(), span);
+    let query =
+        cells_query(&grouping, &keys, slots, &outcomes, &kind, (&table, propensity), &takes_part(session, request));
+    let counted = session.collect(&query).await?;
     let by = request.by.len();
     let mut numbers = NumbersOf::default();
-    for batch in counted? {
+    for batch in counted {
         let (campaign, stratum) = (texts(&batch, 0)?, texts(&batch, 1)?);
         let integers = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Int64);
         let (slot, kind) = (integers(2)?, integers(3)?);
@@ -237,6 +249,7 @@ pub(crate) async fn count(
                 day_kind: whole(&kind),
                 n: batch.column(4 + by).as_primitive::<Int64Type>().value(row).unsigned_abs(),
                 effective,
+                weights: (weights, squares),
                 sums: std::array::from_fn(|place| {
                     (rounded(share * amount(2 * place)), rounded(share * amount(2 * place + 1)))
                 }),
@@ -244,7 +257,13 @@ pub(crate) async fn count(
         }
     }
     let keys = keys.iter().map(|key| format!(", {key}")).collect::<String>();
-    read_places(session, &mut table, &mut numbers, &grouping, (&keys, by), &campaign).await?;
+    if by == 0 {
+        for place in moments.places() {
+            table.places_of.push((numbers.segments.of(Vec::new()), numbers.places.of(place)));
+        }
+    } else {
+        read_places(session, &mut table, &mut numbers, &grouping, (&keys, by), &campaign).await?;
+    }
     if numbers.segments.names.len() > MOST_SEGMENTS {
         return Err(too_many_segments(request));
     }
@@ -260,21 +279,21 @@ fn cells_query(
     grouping: &Grouping,
     keys: &[String],
     slots: &Slots,
-    outcomes: &[String],
-    propensity: &str,
-    (dates, drawn): (&str, &str),
+    outcomes: &Outcomes,
+    kind: &str,
+    (table, propensity): (&Table, &str),
     takes_part: &str,
 ) -> String {
-    // The local day is the UTC day, the one before or the one after: that which has the local day of the week.
-    let local_date = "arrow_cast(f.sent_date, 'Int32') + ((f.local_weekday - CASE date_part('dow', f.sent_date) WHEN 0 THEN 7 \
-                      ELSE date_part('dow', f.sent_date) END + 10) % 7) - 3";
     // Within a campaign and place windows may still be drawn by more than is asked about here: one over the propensity makes
     // the messages of each window stand for all.
-    let weight = format!("CASE WHEN d.campaign IS NULL THEN 1.0 ELSE 1.0 / {propensity} END");
-    let amounts = outcomes
-        .iter()
-        .flat_map(|value| [format!("{weight} * ({value})"), format!("{weight} * ({value}) * ({value})")]);
-    let amounts: Vec<String> = amounts.chain([weight.clone(), format!("{weight} * {weight}")]).collect();
+    let drawn = were_drawn_sql(table);
+    let weight = match drawn.as_str() {
+        "FALSE" => "1.0".to_owned(),
+        "TRUE" => format!("1.0 / {propensity}"),
+        _ => format!("CASE WHEN {drawn} THEN 1.0 / {propensity} ELSE 1.0 END"),
+    };
+    let amounts = outcomes.sums(&weight).into_iter().chain([weight.clone(), format!("({weight}) * ({weight})")]);
+    let amounts: Vec<String> = amounts.collect();
     let numbered = |kind: &str, n: usize| (0..n).map(|place| format!(", f.{kind}{place}")).collect::<String>();
     let keys_as: String = keys.iter().enumerate().map(|(place, key)| format!(", {key} AS k{place}")).collect();
     let sums_as: String =
@@ -283,17 +302,15 @@ fn cells_query(
     let ordinals = |n: usize| (1..=n).map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
     // First by columns as they are, so that texts are put together once for many messages.
     let by_columns = format!(
-        "SELECT f.campaign_id, {OF_PLACE}, d.campaign IS NULL AS is_chosen, {slot} AS slot, coalesce(h.kind, 0) AS kind{keys_as}, \
-         count(*) AS n{sums_as} FROM message_facts AS f{join} \
-         LEFT JOIN {dates} AS h ON h.country = f.country AND h.date = {local_date} \
-         LEFT JOIN {drawn} AS d ON d.campaign = coalesce(f.campaign_id, '') \
-         WHERE {takes_part} AND (d.campaign IS NULL OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {positions}",
+        "SELECT f.campaign_id, {OF_PLACE}, {drawn} AS is_drawn, {slot} AS slot, {kind} AS kind{keys_as}, count(*) AS n{sums_as} \
+         FROM message_facts AS f{join} \
+         WHERE {takes_part} AND (NOT {drawn} OR ({propensity} > 0 AND {propensity} < 1)) GROUP BY {positions}",
         slot = slots.sql("f.local_weekday", "f.local_hour"),
         join = grouping.join(),
         positions = ordinals(7 + keys.len())
     );
     format!(
-        "SELECT coalesce(f.campaign_id, ''), CASE WHEN f.is_chosen THEN coalesce(f.time_zone, '') ELSE {PLACE} END, f.slot, \
+        "SELECT coalesce(f.campaign_id, ''), CASE WHEN f.is_drawn THEN {PLACE} ELSE coalesce(f.time_zone, '') END, f.slot, \
          f.kind{keys}, sum(f.n){sums} FROM ({by_columns}) AS f GROUP BY {positions} ORDER BY {positions}",
         keys = numbered("k", keys.len()),
         // Segments and zones have their numbers by this order, and random numbers by theirs.
@@ -352,27 +369,6 @@ fn too_many_segments(request: &WindowsRequest) -> EngineError {
          fewer values",
         request.by.join(", ")
     ))
-}
-
-async fn read_left_out(
-    session: &QuerySession,
-    table: &mut Table,
-    campaign: &str,
-    ripe: i64,
-    zoned: &str,
-    held: &str,
-) -> Result<()> {
-    let sent = "arrow_cast(f.sent_at, 'Int64')";
-    let query = format!(
-        "SELECT count(*) FILTER (WHERE {sent} > {ripe}), count(*) FILTER (WHERE {sent} <= {ripe} AND NOT ({zoned})), \
-         count(*) FILTER (WHERE {sent} <= {ripe} AND ({zoned}) AND {held}) FROM message_facts AS f WHERE {campaign}"
-    );
-    if let Some(batch) = session.collect(&query).await?.first() {
-        let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0).unsigned_abs();
-        table.left_out =
-            LeftOut { immature: number(0), without_time_zone: number(1), held_back: number(2), without_propensity: 0 };
-    }
-    Ok(())
 }
 
 /// Numbers for names, in the order of their first appearance.

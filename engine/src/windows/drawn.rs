@@ -11,13 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
-use arrow::array::AsArray as _;
-use arrow::datatypes::{Float64Type, Int64Type};
-
-use super::cells::{OF_PLACE, PLACE, WITH_PROPENSITY, held_sql, texts};
+use super::moments::{Moments, Propensity};
 use super::slots::Slots;
-use crate::error::Result;
-use crate::query::{QuerySession, text_literal};
 
 /// What was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,54 +95,34 @@ impl DrawnCampaign {
 }
 
 /// By campaign, place and moment: a window, or an hour of a day.
-type Totals = BTreeMap<String, BTreeMap<String, BTreeMap<i64, Total>>>;
+type Totals<'a> = BTreeMap<&'a str, BTreeMap<usize, BTreeMap<i64, Total>>>;
 
 /// Asks each of some campaigns what was drawn; one of which nothing was is not among the answers. Too small a campaign to
 /// be told goes by what the others together show.
-pub(super) async fn drawn(
-    session: &QuerySession,
-    slots: &Slots,
-    campaigns: &[String],
-) -> Result<BTreeMap<String, DrawnCampaign>> {
-    if campaigns.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let named: Vec<String> = campaigns.iter().map(|name| text_literal(name)).collect();
-    let query = format!(
-        "SELECT coalesce(f.campaign_id, ''), {PLACE}, arrow_cast({}, 'Int64'), arrow_cast(f.local_weekday, 'Int64'), \
-         arrow_cast(f.local_hour, 'Int64'), arrow_cast(f.n, 'Float64'), f.inverse, f.variance FROM (\
-         SELECT f.campaign_id, {OF_PLACE}, f.local_weekday, f.local_hour, count(*) AS n, sum(1 / f.send_propensity) AS inverse, \
-         sum((1 - f.send_propensity) / (f.send_propensity * f.send_propensity)) AS variance FROM message_facts AS f \
-         WHERE coalesce(f.campaign_id, '') IN ({}) AND f.local_hour IS NOT NULL AND NOT {} AND {WITH_PROPENSITY} \
-         GROUP BY f.campaign_id, {OF_PLACE}, f.local_weekday, f.local_hour) AS f",
-        slots.sql("f.local_weekday", "f.local_hour"),
-        named.join(", "),
-        held_sql()
-    );
-    let mut totals: [Totals; 4] = Default::default();
-    let mut used: BTreeMap<String, BTreeSet<(i64, i64, i64)>> = BTreeMap::new();
-    for batch in session.collect(&query).await? {
-        let (names, places) = (texts(&batch, 0)?, texts(&batch, 1)?);
-        for row in 0..batch.num_rows() {
-            let whole = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-            let number = |column: usize| batch.column(column).as_primitive::<Float64Type>().value(row);
-            let (slot, weekday, hour) = (whole(2), whole(3), whole(4));
-            used.entry(names.value(row).to_owned()).or_default().insert((slot, weekday, hour));
-            let total = Total { n: number(5), inverse: number(6), variance: number(7) };
-            for (totals, what) in totals.iter_mut().zip(Drawn::ALL) {
-                let of_campaign = totals.entry(names.value(row).to_owned()).or_default();
-                let moments = of_campaign.entry(places.value(row).to_owned()).or_default();
-                *moments.entry(what.key(slot, weekday, hour)).or_default() += total;
-            }
+pub(super) fn drawn(moments: &Moments, slots: &Slots, campaigns: &[&str]) -> BTreeMap<String, DrawnCampaign> {
+    let mut totals: [Totals<'_>; 4] = Default::default();
+    let mut used: BTreeMap<&str, BTreeSet<(i64, i64, i64)>> = BTreeMap::new();
+    for moment in moments.of_those_on_time().filter(|moment| moment.propensity == Propensity::Drawn) {
+        let campaign = moments.campaign(moment);
+        let Some((weekday, hour)) = moment.local.filter(|_| campaigns.binary_search(&campaign).is_ok()) else {
+            continue;
+        };
+        let slot = i64::try_from(slots.of_hour(weekday, hour)).unwrap_or(i64::MAX);
+        used.entry(campaign).or_default().insert((slot, weekday, hour));
+        #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
+        let total = Total { n: moment.messages as f64, inverse: moment.inverse, variance: moment.variance };
+        for (totals, what) in totals.iter_mut().zip(Drawn::ALL) {
+            let places = totals.entry(campaign).or_default();
+            *places.entry(moment.place).or_default().entry(what.key(slot, weekday, hour)).or_default() += total;
         }
     }
-    let mut found: BTreeMap<String, Drawn> = BTreeMap::new();
+    let mut found: BTreeMap<&str, Drawn> = BTreeMap::new();
     let mut untold = Vec::new();
     for campaign in totals[0].keys() {
         let of = Drawn::ALL.iter().zip(&totals).filter_map(|(what, totals)| Some((*what, totals.get(campaign)?)));
         match what_adds_up(of.map(|(what, places)| (what, shares(places.values())))) {
             Told::Drawn(what) => {
-                found.insert(campaign.clone(), what);
+                found.insert(campaign, what);
             }
             Told::NotDrawn => {}
             Told::TooLittle => untold.push(campaign),
@@ -155,10 +130,10 @@ pub(super) async fn drawn(
     }
     // What is too little to be seen in one campaign may be seen in all of them.
     let together = Drawn::ALL.iter().zip(&totals).map(|(what, totals)| {
-        let mut places: BTreeMap<&str, BTreeMap<i64, Total>> = BTreeMap::new();
+        let mut places: BTreeMap<usize, BTreeMap<i64, Total>> = BTreeMap::new();
         for (place, moments) in untold.iter().filter_map(|campaign| totals.get(*campaign)).flatten() {
             for (moment, total) in moments {
-                *places.entry(place).or_default().entry(*moment).or_default() += *total;
+                *places.entry(*place).or_default().entry(*moment).or_default() += *total;
             }
         }
         (*what, shares(places.values()))
@@ -169,13 +144,13 @@ pub(super) async fn drawn(
         Told::TooLittle => Some(found.values().next().copied().unwrap_or(Drawn::Windows)),
     };
     if let Some(what) = usual {
-        found.extend(untold.into_iter().map(|campaign| (campaign.clone(), what)));
+        found.extend(untold.into_iter().map(|campaign| (*campaign, what)));
     }
-    let with_parts = |(campaign, what): (String, Drawn)| {
-        let moments = used.remove(&campaign).unwrap_or_default();
-        (campaign, DrawnCampaign::new(what, &moments))
+    let with_parts = |(campaign, what): (&str, Drawn)| {
+        let moments = used.remove(campaign).unwrap_or_default();
+        (campaign.to_owned(), DrawnCampaign::new(what, &moments))
     };
-    Ok(found.into_iter().map(with_parts).collect())
+    found.into_iter().map(with_parts).collect()
 }
 
 /// What the totals tell.

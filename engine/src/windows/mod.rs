@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | [`slots`] | the windows of the week |
 //! | [`request`], [`answer`] | what is asked and answered |
-//! | [`cells`] with [`outcomes`], [`campaigns`], [`calendar`] | from the facts to counts; what a message brought; how windows came about; the table of holidays |
+//! | [`cells`] with [`moments`], [`outcomes`], [`campaigns`], [`calendar`] | from the facts to counts; when messages went out; what one brought; how windows came about; the kind of a day |
 //! | [`drawn`] | whether logged propensities are those of the windows |
 //! | [`analyze`], [`timing`] | from counts to the answer; sooner or more |
 //! | [`holidays`] | public holidays and their eves, days of their own |
@@ -33,6 +33,7 @@ mod evaluate;
 pub mod holidays;
 mod legal;
 pub mod legal_hours;
+mod moments;
 mod outcomes;
 mod recipients;
 mod request;

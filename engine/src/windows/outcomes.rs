@@ -12,6 +12,30 @@ pub(super) struct Outcomes {
     pub(super) notes: Vec<String>,
 }
 
+impl Outcomes {
+    /// The weighted sum and the weighted sum of squares of each, as what is added up of a message: of yes and no they are
+    /// the same, and of what the logs do not tell nothing is.
+    pub(super) fn sums(&self, weight: &str) -> Vec<String> {
+        let of = [
+            Objective::Click,
+            Objective::Conversion,
+            Objective::Revenue,
+            Objective::Profit,
+            // Clicks with the suspected ones.
+            Objective::Click,
+        ];
+        let sums = of.iter().zip(&self.sql).flat_map(|(objective, value)| {
+            let sum = format!("({weight}) * ({value})");
+            match objective {
+                objective if !self.known.contains(objective) => ["0.0".to_owned(), "0.0".to_owned()],
+                Objective::Click | Objective::Conversion => [sum.clone(), sum],
+                Objective::Revenue | Objective::Profit => [sum.clone(), format!("{sum} * ({value})")],
+            }
+        });
+        sums.collect()
+    }
+}
+
 /// SQL for what a message brought within the horizon, of the objective asked for.
 pub(crate) fn outcome_sql(session: &QuerySession, request: &WindowsRequest) -> String {
     let days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);

@@ -68,9 +68,9 @@ impl DayGroups {
         }
     }
 
-    /// The group's number for a day.
-    fn of(self, day: Weekday) -> usize {
-        let from_monday = usize::from(day.to_monday_zero_offset().unsigned_abs());
+    /// The group's number for an ISO day of the week (1 is Monday).
+    fn of(self, weekday: i64) -> usize {
+        let from_monday = usize::try_from(weekday - 1).unwrap_or_default();
         match self {
             Self::Week => from_monday.saturating_sub(4),
             Self::Days => from_monday,
@@ -199,9 +199,14 @@ impl Slots {
 
     /// The index of the slot that a local time falls into.
     pub fn of(&self, local: DateTime) -> usize {
-        let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
-        let part = self.starts.partition_point(|start| *start <= minute) - 1;
-        self.groups.of(local.date().weekday()) * self.starts.len() + part
+        self.of_hour(i64::from(local.date().weekday().to_monday_one_offset()), i64::from(local.hour()))
+    }
+
+    /// The index of the slot of an hour of the clock on an ISO day of the week (1 is Monday).
+    pub(super) fn of_hour(&self, weekday: i64, hour: i64) -> usize {
+        // Slots begin on whole hours.
+        let part = self.starts.partition_point(|start| i64::from(*start) <= hour * 60) - 1;
+        self.groups.of(weekday) * self.starts.len() + part
     }
 
     /// The same as an expression in SQL over columns of the local ISO day of the week (1 is Monday) and the local hour; null

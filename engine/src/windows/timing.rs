@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::AsArray as _;
+use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::analyze::Known;
@@ -37,17 +37,11 @@ pub(super) async fn sooner_or_more(
     if campaigns.is_empty() {
         return Ok(None);
     }
-    let chosen: Vec<String> = known
-        .slots
-        .all()
-        .iter()
-        .enumerate()
-        .filter(|(_, slot)| recommended.contains(&WindowName::of(slot)))
-        .map(|(place, _)| place.to_string())
-        .collect();
+    let slots = known.slots.all().iter().enumerate();
+    let chosen: Vec<usize> =
+        slots.filter(|(_, slot)| recommended.contains(&WindowName::of(slot))).map(|(place, _)| place).collect();
     let legal = known.legal_for(None);
-    let allowed: Vec<String> =
-        legal.iter().enumerate().filter(|(_, legal)| **legal).map(|(place, _)| place.to_string()).collect();
+    let allowed: Vec<usize> = legal.iter().enumerate().filter(|(_, legal)| **legal).map(|(place, _)| place).collect();
     if chosen.is_empty() || allowed.len() == chosen.len() {
         return Ok(None);
     }
@@ -72,36 +66,51 @@ pub(super) async fn sooner_or_more(
             .collect();
         format!("CASE WHEN f.{moment} IS NULL OR {hours} < 0 THEN -1{cases} ELSE -1 END")
     };
+    // Nine in ten messages bring neither: what they weigh is what the cells weigh, less the others. They alone are told apart
+    // while the facts are read: every further condition there would be looked at for all messages, on columns that are then
+    // read piece by piece.
     let query = format!(
-        "SELECT f.w, f.c, f.o, concat(coalesce(f.campaign_id, ''), '|', {PLACE}), sum(f.weights), sum(f.squares) FROM (\
-         SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, f.campaign_id, {OF_PLACE}, sum(1 / f.send_propensity) AS weights, \
-         sum(1 / (f.send_propensity * f.send_propensity)) AS squares FROM message_facts AS f \
-         WHERE coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND {WITH_PROPENSITY} AND {} GROUP BY 1, 2, 3, 4, 5, 6, 7) AS f \
-         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-        chosen.join(", "),
+        "SELECT f.w, f.c, f.o, coalesce(f.campaign_id, ''), {PLACE}, sum(f.weights), sum(f.squares), f.is_in FROM (\
+         SELECT {slot} IN ({}) AS w, {} AS c, {} AS o, f.campaign_id, {OF_PLACE}, \
+         (coalesce(f.campaign_id, '') IN ({}) AND {slot} IN ({}) AND {WITH_PROPENSITY} AND {}) AS is_in, \
+         sum(1 / f.send_propensity) AS weights, sum(1 / (f.send_propensity * f.send_propensity)) AS squares \
+         FROM message_facts AS f WHERE f.first_click_at IS NOT NULL OR f.opted_out_at IS NOT NULL \
+         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS f GROUP BY 1, 2, 3, 4, 5, 8 ORDER BY 1, 2, 3, 4, 5",
+        chosen.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
         place("first_click_at"),
         place("opted_out_at"),
         campaigns.join(", "),
-        allowed.join(", "),
+        allowed.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
         takes_part(session, request)
     );
-    let mut strata: BTreeMap<String, [Vec<Fate>; 2]> = BTreeMap::new();
+    let mut strata: BTreeMap<(String, String), [Vec<Fate>; 2]> = BTreeMap::new();
     for batch in session.collect(&query).await? {
         let numbers = |column: usize| arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Int64);
-        let (clicked, opted, names) = (numbers(1)?, numbers(2)?, texts(&batch, 3)?);
-        for row in 0..batch.num_rows() {
+        let (clicked, opted) = (numbers(1)?, numbers(2)?);
+        let (names, places) = (texts(&batch, 3)?, texts(&batch, 4)?);
+        let is_in = batch.column(7).as_boolean();
+        for row in (0..batch.num_rows()).filter(|row| is_in.is_valid(*row) && is_in.value(*row)) {
             let at =
                 |column: &arrow::array::ArrayRef| usize::try_from(column.as_primitive::<Int64Type>().value(row)).ok();
             // What comes first counts; in one interval the click.
             let (click, opt_out) = match (at(&clicked), at(&opted)) {
+                (None, None) => continue,
                 (Some(click), Some(opt_out)) if opt_out < click => (None, Some(opt_out)),
                 (Some(click), _) => (Some(click), None),
                 (None, opt_out) => (None, opt_out),
             };
             let weight = |column: usize| batch.column(column).as_primitive::<Float64Type>().value(row);
-            let fate = Fate { click, opt_out, weight: weight(4), squares: weight(5) };
+            let fate = Fate { click, opt_out, weight: weight(5), squares: weight(6) };
             let group = usize::from(batch.column(0).as_boolean().value(row));
-            strata.entry(names.value(row).to_owned()).or_default()[group].push(fate);
+            let stratum = (names.value(row).to_owned(), places.value(row).to_owned());
+            strata.entry(stratum).or_default()[group].push(fate);
+        }
+    }
+    for (stratum, weights) in known.table.weights(&chosen, &allowed) {
+        for (fates, (weight, squares)) in strata.entry(stratum).or_default().iter_mut().zip(weights) {
+            let without = |all: f64, of: fn(&Fate) -> f64| (all - fates.iter().map(of).sum::<f64>()).max(0.0);
+            let neither = (without(weight, |fate| fate.weight), without(squares, |fate| fate.squares));
+            fates.push(Fate { click: None, opt_out: None, weight: neither.0, squares: neither.1 });
         }
     }
     let groups = standardised(strata.values(), intervals.len());
