@@ -1,8 +1,14 @@
 //! Runs a user's SQL so that it can read and nothing else: no tables are made, dropped or written, no settings changed, no
 //! files read but the registered tables.
 
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use super::QuerySession;
 use crate::error::{EngineError, Result};
@@ -18,7 +24,19 @@ pub async fn run_read_only(session: &QuerySession, sql: &str) -> Result<Sendable
         .sql_with_options(sql, options)
         .await
         .map_err(|error| refusal(session, &error.strip_backtrace()))?;
-    Ok(frame.execute_stream().await?)
+    let context = Arc::new(frame.task_ctx());
+    let plan = with_pauses(frame.create_physical_plan().await?)?;
+    Ok(execute_stream(plan, context)?)
+}
+
+/// The plan with a pause, at which a query can be stopped, after what makes many rows of few: a table joined with itself
+/// gives batches for hours out of two that it read, and `DataFusion` pauses where batches are read.
+fn with_pauses(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let paused = plan.transform_up(|plan| {
+        let multiplies = plan.children().len() > 1 || plan.as_ref().is::<UnnestExec>();
+        Ok(if multiplies { Transformed::yes(Arc::new(CooperativeExec::new(plan))) } else { Transformed::no(plan) })
+    });
+    Ok(paused.map(|paused| paused.data)?)
 }
 
 /// The planner's own words; of a table that is not there, which there are.

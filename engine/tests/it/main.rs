@@ -15,6 +15,7 @@ mod malformed;
 mod parquet_logs;
 mod permission;
 mod privacy;
+mod read_only;
 mod real_data;
 mod reports;
 mod score;
