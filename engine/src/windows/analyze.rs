@@ -15,10 +15,9 @@ use super::slots::Slots;
 use super::timing::sooner_or_more;
 use crate::error::{EngineError, Result};
 use crate::query::QuerySession;
-use crate::stats::Estimate;
 use crate::stats::send_windows::{
     AnswerLevel, Identification, IdentifiedTiming, PlannedResponse, RandomisationPlan, RandomisationRequest,
-    SendWindows, WindowDecision, WindowOptions, WindowOutlook, WindowSlot, fit, identify,
+    SendWindows, WindowAssignment, WindowDecision, WindowOptions, WindowOutlook, WindowSlot, fit, identify,
 };
 
 /// Assumed of a plan where nothing is known of the response yet.
@@ -132,16 +131,14 @@ impl Known {
     fn randomisation(&self, objective: Objective) -> RandomisationRequest {
         let usual = RandomisationRequest::usual(self.response(objective));
         let (sends, campaigns) = (self.table.sends(), self.table.campaigns.len());
-        if sends == 0 || campaigns == 0 {
-            return usual;
-        }
         #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.
         let (sends, campaigns) = (sends as f64, campaigns as f64);
-        RandomisationRequest {
-            sends_per_campaign: sends / campaigns,
-            sends_per_day: sends / self.table.days.max(1.0),
-            ..usual
-        }
+        let (sends_per_campaign, sends_per_day) = match self.table.volume {
+            _ if sends > 0.0 && campaigns > 0.0 => (sends / campaigns, sends / self.table.days.max(1.0)),
+            Some(volume) => (volume.a_campaign, volume.a_day),
+            None => return usual,
+        };
+        RandomisationRequest { sends_per_campaign, sends_per_day, ..usual }
     }
 
     pub(crate) fn identification(&self, objective: Objective, legal: &[bool]) -> Result<Identification> {
@@ -172,12 +169,17 @@ impl Known {
         Ok(fit(timing, &self.positions(legal), &cells, &options)?)
     }
 
-    /// Whether some of a segment's own messages let hours be compared. What holds for others need not hold for a segment of
+    /// Whether some of a segment's own messages let hours be compared: one that was drawn, or those that went out at one
+    /// instant and came at different hours, which one clock does not show. What holds for others need not hold for a segment of
     /// which nothing is known.
     pub(crate) fn speaks(&self, timing: &IdentifiedTiming, segment: Option<usize>) -> bool {
         let Some(segment) = segment else { return true };
-        let mut own = self.table.cells.iter().filter(|cell| cell.segment == segment);
-        own.any(|cell| timing.uses(cell.campaign, cell.stratum))
+        let own = self.table.cells.iter().filter(|cell| cell.segment == segment);
+        let mut at_one_instant: BTreeMap<usize, usize> = BTreeMap::new();
+        own.filter(|cell| timing.uses(cell.campaign, cell.stratum)).any(|cell| {
+            self.table.assignments.get(cell.campaign) != Some(&WindowAssignment::OneInstant)
+                || *at_one_instant.entry(cell.campaign).or_insert(cell.slot) != cell.slot
+        })
     }
 
     async fn answers(&self, session: &QuerySession, request: &WindowsRequest) -> Result<Vec<WindowsAnswer>> {
@@ -274,7 +276,6 @@ impl Known {
             }
             None => abstained(reason),
         };
-        let recommendation = self.of_segment(recommendation, outlook, segment);
         let by_name = |fit: &SendWindows| match &outlook_of(fit, segment).0.decision {
             WindowDecision::Recommend(found) => names(&found.slots),
             WindowDecision::Abstain { .. } => Vec::new(),
@@ -324,37 +325,6 @@ impl Known {
         }
     }
 
-    /// A segment that goes by the recommendation for all is told what that brings to itself: the mean of the windows'
-    /// differences, as far apart as each of them may be.
-    fn of_segment(
-        &self,
-        mut recommendation: WindowsRecommendation,
-        outlook: Option<(&WindowOutlook, AnswerLevel)>,
-        segment: Option<usize>,
-    ) -> WindowsRecommendation {
-        let Some((outlook, AnswerLevel::Overall)) = outlook.filter(|_| segment.is_some()) else {
-            return recommendation;
-        };
-        let is_chosen = |slot: &usize| {
-            let slot = self.slots.all().get(*slot);
-            slot.is_some_and(|slot| recommendation.windows.contains(&WindowName::of(slot)))
-        };
-        let chosen: Vec<usize> = outlook.slots.iter().map(|found| found.slot).filter(is_chosen).collect();
-        let gain = mean_difference(outlook, &chosen);
-        let (estimate, low, high) = (gain.estimate, gain.low, gain.high);
-        let practice = outlook.practice.estimate.filter(|practice| *practice != 0.0);
-        let relative = |end: Option<f64>| end.zip(practice).map(|(end, practice)| end / practice.abs());
-        if estimate.is_some() && !recommendation.abstained {
-            recommendation.relative_gain =
-                Some(Estimate { estimate: relative(estimate), low: relative(low), high: relative(high), note: None });
-            recommendation.expected_gain = Some(gain);
-            // That of all says nothing of the segment.
-            recommendation.chance_of_gain = None;
-            recommendation.why.push("the windows are those found for all; the gain is this segment's own".to_owned());
-        }
-        recommendation
-    }
-
     fn windows(&self, outlook: &WindowOutlook, segment: Option<usize>) -> Vec<WindowOfWeek> {
         let sends = |slot: usize| {
             let cells = self.table.cells.iter().filter(|cell| cell.slot == slot);
@@ -388,9 +358,13 @@ impl Known {
 
     pub(crate) fn plan(&self, plan: &RandomisationPlan, legal: &[bool], objective: Objective) -> WindowsPlan {
         let slots = self.slots.all().iter().zip(legal).filter(|(_, legal)| **legal);
+        let volume = match self.table.volume {
+            Some(_) => "at the volume so far".to_owned(),
+            None => format!("of {} messages each, one a day", plan.sends / plan.campaigns.max(1)),
+        };
         let words = format!(
             "draw the window of each recipient at random, {:.1} % of each campaign in each of {} legal windows, and log the \
-             probability as send_propensity: {} messages a window, {} campaigns or about {} days at the volume so far, to see \
+             probability as send_propensity: {} messages a window, {} campaigns or about {} days {volume}, to see \
              a tenth more or less {}",
             plan.share_per_window * 100.0,
             plan.windows,
@@ -419,18 +393,6 @@ fn abstained(reason: &str) -> WindowsRecommendation {
         cause: None,
         why: vec![reason.to_owned()],
     }
-}
-
-/// The mean of some windows' differences from practice, as far apart as each of them may be.
-pub(crate) fn mean_difference(outlook: &WindowOutlook, chosen: &[usize]) -> Estimate {
-    let mean = |end: fn(&Estimate) -> Option<f64>| -> Option<f64> {
-        #[allow(clippy::cast_precision_loss)] // Windows are few.
-        let n = chosen.len() as f64;
-        let differences = outlook.slots.iter().filter(|found| chosen.contains(&found.slot));
-        let total: Option<f64> = differences.map(|found| end(&found.difference)).sum();
-        total.filter(|_| n > 0.0).map(|total| total / n)
-    };
-    Estimate { estimate: mean(|d| d.estimate), low: mean(|d| d.low), high: mean(|d| d.high), note: None }
 }
 
 /// The outlook of a segment and the level of its decision: with one segment alone it is that of all.

@@ -13,7 +13,7 @@ use super::calendar::day_kind_sql;
 use super::campaigns::{read_campaigns, were_drawn_sql};
 use super::drawn::DrawnCampaign;
 use super::holidays::Holidays;
-use super::moments::Moments;
+use super::moments::{Moments, Volume};
 use super::outcomes::{Outcomes, outcomes};
 use super::request::{Objective, WindowsRequest};
 use super::slots::Slots;
@@ -120,6 +120,8 @@ pub(crate) struct Table {
     pub(crate) left_out: LeftOut,
     /// Days from the first to the last message, both included.
     pub(crate) days: f64,
+    /// How much was sent, also of what could not be counted; none where nothing was.
+    pub(super) volume: Option<Volume>,
     /// Which objectives the logs tell.
     pub(crate) known: Vec<Objective>,
     pub(crate) notes: Vec<String>,
@@ -213,6 +215,7 @@ pub(crate) async fn count(
     table.notes.extend(grouping.notes());
     let moments = Moments::read(session, &campaign, ripe, propensity).await?;
     table.left_out = moments.left_out();
+    table.volume = moments.volume();
     let span = read_campaigns(&moments, &mut table, slots);
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 
 use super::cells::{LeftOut, OF_PLACE, Place, ZONED, held_sql, texts};
 use crate::error::Result;
+use crate::facts::DAY_MICROSECONDS;
 use crate::query::QuerySession;
 
 /// What the logs say of the probability with which a message's moment was drawn.
@@ -40,6 +41,13 @@ pub(super) struct Moment {
     /// One over their propensities added up, and the variance of that.
     pub(super) inverse: f64,
     pub(super) variance: f64,
+}
+
+/// Messages of a campaign, and of a day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Volume {
+    pub(super) a_campaign: f64,
+    pub(super) a_day: f64,
 }
 
 /// All moments.
@@ -121,6 +129,17 @@ impl Moments {
     /// Messages that are counted: on time, and their time to respond has run out.
     pub(super) fn of_those_that_take_part(&self) -> impl Iterator<Item = &Moment> {
         self.of_those_on_time().filter(|moment| moment.is_ripe)
+    }
+
+    /// How much is sent, whether or not it can be counted.
+    pub(super) fn volume(&self) -> Option<Volume> {
+        let spans = self.moments.iter().map(|moment| moment.span);
+        let (first, last) = spans.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))?;
+        let messages: u64 = self.moments.iter().map(|moment| moment.messages).sum();
+        #[allow(clippy::cast_precision_loss)] // Counts and days are far below 2^53.
+        let of = |n: u64, by: u64| n as f64 / by as f64;
+        let days = ((last - first) / DAY_MICROSECONDS + 1).unsigned_abs();
+        Some(Volume { a_campaign: of(messages, self.campaigns.len() as u64), a_day: of(messages, days) })
     }
 
     /// Messages that are not counted, by reason.

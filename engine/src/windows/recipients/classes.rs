@@ -4,10 +4,10 @@
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::send_windows::{
-    AbstentionCause, AnswerLevel, IdentifiedTiming, RecipientSpread, RecipientWindows, SendWindows, WindowDecision,
+    AbstentionCause, IdentifiedTiming, RecipientSpread, RecipientWindows, SendWindows, WindowDecision,
     WindowOptions,
 };
-use crate::windows::analyze::{Known, level_of, mean_difference, outlook_of};
+use crate::windows::analyze::{Known, level_of, outlook_of};
 use crate::windows::answer::WindowsLevel;
 use crate::windows::cells::{Clicks, Place};
 use crate::windows::legal::LegalByPlace;
@@ -119,15 +119,10 @@ impl<'a> Classes<'a> {
         };
         let (outlook, level) = outlook_of(fit, segment);
         let (answer, recommended) = match &outlook.decision {
-            WindowDecision::Recommend(found) => {
-                // What the windows found for all bring to a segment is the segment's own.
-                let own = segment.filter(|_| level == AnswerLevel::Overall);
-                let gain = own.map_or_else(|| found.gain.clone(), |_| mean_difference(outlook, &found.slots));
-                (
-                    Ok((level_of(Some(level), self.request), found.slots.clone(), Ends::from(&gain))),
-                    found.slots.as_slice(),
-                )
-            }
+            WindowDecision::Recommend(found) => (
+                Ok((level_of(Some(level), self.request), found.slots.clone(), Ends::from(&found.gain))),
+                found.slots.as_slice(),
+            ),
             WindowDecision::Abstain { cause, .. } => (Err(cause_name(*cause)), [].as_slice()),
         };
         let windows = outlook.slots.iter().map(|slot| WindowFigures {

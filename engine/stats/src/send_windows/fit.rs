@@ -92,7 +92,8 @@ pub struct SegmentOutlook {
     /// The segment, as in the cells.
     pub segment: usize,
     /// At which level its decision was found. The estimates of the slots are the segment's own, drawn towards those of
-    /// all; where the level is `Overall`, the decision and its gain are those of all.
+    /// all; where the level is `Overall`, the windows of the decision are those found for all, what they gain is the
+    /// segment's own.
     pub level: AnswerLevel,
     /// Its slots and its decision.
     pub outlook: WindowOutlook,
@@ -299,7 +300,7 @@ fn segment_outlooks(
                 }
                 choice => match overall_slots.and_then(|slots| judged.without_those_that_lose(slots, choice)) {
                     Some(own) => (AnswerLevel::Segment, judged.outlook(own)),
-                    None => (AnswerLevel::Overall, judged.outlook(overall.clone())),
+                    None => (AnswerLevel::Overall, judged.outlook(judged.inherited(overall))),
                 },
             },
             Err(outlook) => (AnswerLevel::Overall, WindowOutlook { decision: overall.clone(), ..*outlook }),

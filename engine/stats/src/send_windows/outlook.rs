@@ -266,6 +266,17 @@ impl Judged<'_> {
         }
     }
 
+    /// The decision found for all, with what its windows gain here.
+    pub(super) fn inherited(&self, overall: &WindowDecision) -> WindowDecision {
+        let WindowDecision::Recommend(found) = overall else { return overall.clone() };
+        let mut own = self.recommendation(found.slots.clone(), 0.0, false);
+        own.reason = format!(
+            "the windows are those found for all; here they are better than what is done now with probability {:.0} %",
+            100.0 * own.chance_of_gain
+        );
+        WindowDecision::Recommend(own)
+    }
+
     /// Draws of the gain of the next campaign, in the units of the response and as a share of practice: each campaign
     /// has slot effects of its own.
     fn next_campaign(&self, weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
