@@ -176,17 +176,19 @@ pub fn looks_like_address(text: &str) -> bool {
     normal_email(text).is_some()
 }
 
+/// Stands where something may not be kept.
+pub(super) const HIDDEN: &str = "[hidden]";
+
 /// Takes out of a raw row whatever may be an address: runs of seven or more digits, with the marks people write between
 /// them, and words with an @. Used where a row is too broken to know its columns.
 #[must_use]
 pub fn mask_addresses(raw: &str) -> String {
-    const MASK: &str = "[hidden]";
     let mut masked = String::with_capacity(raw.len());
     let mut word = String::new();
     let flush = |word: &mut String, masked: &mut String| {
         let digits = word.chars().filter(|character| character.is_numeric()).count();
         if (digits >= 7 && !starts_with_date(word)) || word.contains(['@', '＠']) {
-            masked.push_str(MASK);
+            masked.push_str(HIDDEN);
         } else {
             masked.push_str(word);
         }
@@ -224,21 +226,29 @@ pub fn mask_plain_addresses(raw: &str) -> String {
         let end = rest[start..].find(|character| !is_part(character)).map_or(rest.len(), |length| start + length);
         masked.push_str(&rest[..start]);
         let word = &rest[start..end];
-        masked.push_str(if looks_like_address(word) { "[hidden]" } else { word });
+        masked.push_str(if looks_like_address(word) { HIDDEN } else { word });
         rest = &rest[end..];
     }
     masked.push_str(rest);
     masked
 }
 
-/// Whether a word begins as an ISO 8601 date of our times, which is no phone number.
+/// Whether a word begins as a date of our times, which is no phone number: year, month and day in any order that has the year
+/// at an end, parted by one mark, and perhaps a time after it.
 fn starts_with_date(word: &str) -> bool {
-    let bytes = word.trim_start().as_bytes();
-    let digits = |range: std::ops::Range<usize>| bytes[range].iter().all(u8::is_ascii_digit);
-    let date =
-        bytes.len() >= 10 && digits(0..4) && bytes[4] == b'-' && digits(5..7) && bytes[7] == b'-' && digits(8..10);
-    date && (bytes.starts_with(b"19") || bytes.starts_with(b"20"))
-        && bytes[10..].iter().filter(|b| b.is_ascii_digit()).count() <= 6
+    let word = word.trim_start();
+    let length_of_date = word.bytes().take_while(|byte| byte.is_ascii_digit() || b"-/.".contains(byte)).count();
+    let (date, time) = word.split_at(length_of_date);
+    let Some(mark) = date.chars().find(|character| !character.is_ascii_digit()) else { return false };
+    let parts: Vec<&str> = date.split(mark).collect();
+    let is_year = |part: &str| part.len() == 4 && (part.starts_with("19") || part.starts_with("20"));
+    let is_small = |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_date = match parts.as_slice() {
+        [year, month, day] if is_year(year) => is_small(month) && is_small(day),
+        [day, month, year] if is_year(year) => is_small(day) && is_small(month),
+        _ => false,
+    };
+    is_date && time.bytes().filter(u8::is_ascii_digit).count() <= 6
 }
 
 /// Lower-case hexadecimal digits of bytes.
@@ -282,6 +292,23 @@ mod tests {
         // What is no address is hashed as it is.
         assert_eq!(hasher.attribute(Some(Identity::Phone), "none"), hasher.hash("none"));
         assert_eq!(hasher.attribute(None, "My Shop"), hasher.hash("My Shop"));
+    }
+
+    #[test]
+    fn dates_are_no_addresses() {
+        for date in [
+            "2026-03-02T10:15:30Z",
+            "02/03/2026 10:00",
+            "2/3/2026",
+            "02.03.2026 10",
+            "2026/3/2 9:05",
+            "2026-03-02 101530",
+        ] {
+            assert_eq!(mask_addresses(&format!("m2,{date},c")), format!("m2,{date},c"));
+        }
+        for number in ["2026-555-1234", "030/12345678", "01.02.20.26.30", "13/8001/38000", "2026-03-02 13800138000"] {
+            assert!(mask_addresses(number).contains("[hidden]"), "{number}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ mod expressions;
 mod plan;
 
 use jiff::tz::TimeZone;
-use polars::prelude::{Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
+use polars::prelude::{AnyValue, Column, DataFrame, IntoColumn, IntoLazy, NamedFrom, Series, col};
 
-use super::identity::{IdentityHasher, mask_addresses, mask_plain_addresses};
+use super::identity::{HIDDEN, IdentityHasher, mask_addresses, mask_plain_addresses};
 use super::mapping::{LogMapping, Mapping};
 use super::read::{BrokenRow, RawChunk};
 use super::times::TimeParser;
@@ -21,6 +21,8 @@ use plan::ColumnPlan;
 
 /// Rows in the chunk's own order, by which a rejected row finds its text.
 const POSITION: &str = "__position";
+/// A time as reasons show one.
+const EXAMPLE_OF_A_TIME: &str = "2026-03-02T10:15:30Z";
 /// Whether a row is rejected.
 const BAD: &str = "__bad";
 /// Why.
@@ -111,7 +113,7 @@ impl Validator {
         let faults = plan.faults(self.latest);
         let judged = typed.lazy().with_column(faults.any().alias(BAD)).collect()?;
         let bad = judged.column(BAD)?.bool()?.clone();
-        let mut rejected: Vec<BrokenRow> = chunk.broken.iter().map(|row| hide_addresses(row.clone(), &plan)).collect();
+        let mut rejected: Vec<BrokenRow> = chunk.broken.iter().map(|row| hide_broken(row.clone(), &plan)).collect();
         // Reasons quote cells as text, which costs more than all the rest: only rows that have one are looked at.
         let any_bad = bad.any();
         if any_bad {
@@ -129,14 +131,67 @@ fn rejected_rows(chunk: &RawChunk, bad_rows: &DataFrame, plan: &ColumnPlan<'_>) 
     let mut rejected = Vec::with_capacity(bad_rows.height());
     for (position, reason) in positions.iter().zip(reasons.iter()) {
         let position = usize::try_from(position.unwrap_or(0)).unwrap_or(0);
+        let (reason, raw) = (reason.unwrap_or("does not pass"), chunk.raw_row(position));
+        let cells = cells_to_hide(chunk, position, plan);
         let row = BrokenRow {
             row: chunk.rows[position],
-            reason: reason.unwrap_or("does not pass").to_owned(),
-            raw: chunk.raw_row(position),
+            reason: hide_cells(reason, &cells).0,
+            // A cell that is written in a way of its own cannot be found.
+            raw: Some(hide_cells(&raw, &cells))
+                .filter(|(_, all)| *all)
+                .map_or_else(|| HIDDEN.to_owned(), |(raw, _)| raw),
         };
         rejected.push(hide_addresses(row, plan));
     }
     Ok(rejected)
+}
+
+/// What a row has in the columns of which nothing may be kept as it is, the longest first.
+fn cells_to_hide(chunk: &RawChunk, position: usize, plan: &ColumnPlan<'_>) -> Vec<String> {
+    let columns = plan.never_raw().into_iter().filter_map(|name| chunk.frame.column(name).ok());
+    let mut cells: Vec<String> = columns
+        .filter_map(|column| match column.get(position).ok()? {
+            AnyValue::Null => None,
+            AnyValue::String(text) => Some(text.trim().to_owned()),
+            other => Some(other.to_string()),
+        })
+        .filter(|cell| !cell.is_empty())
+        .collect();
+    cells.sort_by_key(|cell| std::cmp::Reverse(cell.len()));
+    cells
+}
+
+/// A text without some cells, wherever they stand as words of their own; and whether all of them were found.
+fn hide_cells(text: &str, cells: &[String]) -> (String, bool) {
+    let (mut hidden, mut all) = (text.to_owned(), true);
+    for cell in cells {
+        let in_json = serde_json::Value::from(cell.as_str()).to_string();
+        let written = [cell.clone(), cell.replace('"', "\"\""), in_json.trim_matches('"').to_owned()];
+        let found = written.iter().find_map(|cell| without_word(&hidden, cell));
+        match found {
+            Some(without) => hidden = without,
+            None => all = false,
+        }
+    }
+    (hidden, all)
+}
+
+/// A text without a word; none where it does not stand there.
+fn without_word(text: &str, word: &str) -> Option<String> {
+    let mut left = String::with_capacity(text.len());
+    let (mut kept, mut found) = (0, false);
+    for (start, _) in text.match_indices(word) {
+        let end = start + word.len();
+        let is_part = |neighbour: Option<char>| neighbour.is_some_and(char::is_alphanumeric);
+        if start < kept || is_part(text[..start].chars().next_back()) || is_part(text[end..].chars().next()) {
+            continue;
+        }
+        left.push_str(&text[kept..start]);
+        left.push_str(HIDDEN);
+        (kept, found) = (end, true);
+    }
+    left.push_str(&text[kept..]);
+    found.then_some(left)
 }
 
 /// No address may be seen in what is kept of a rejected row: not in its text, and not in the reason, which quotes a cell
@@ -145,8 +200,19 @@ fn rejected_rows(chunk: &RawChunk, bad_rows: &DataFrame, plan: &ColumnPlan<'_>) 
 fn hide_addresses(mut row: BrokenRow, plan: &ColumnPlan<'_>) -> BrokenRow {
     let mask = if plan.has_addresses() { mask_addresses } else { mask_plain_addresses };
     row.raw = mask(&row.raw);
-    row.reason = mask(&row.reason);
+    // The example of a time in our own words is no number of anybody's.
+    let masked: Vec<String> = row.reason.split(EXAMPLE_OF_A_TIME).map(mask).collect();
+    row.reason = masked.join(EXAMPLE_OF_A_TIME);
     row
+}
+
+/// A row that could not be taken apart, without what may not be kept: nobody knows which of it is of a column that is hashed
+/// or dropped.
+fn hide_broken(mut row: BrokenRow, plan: &ColumnPlan<'_>) -> BrokenRow {
+    if plan.hides_more_than_addresses() {
+        HIDDEN.clone_into(&mut row.raw);
+    }
+    hide_addresses(row, plan)
 }
 
 fn with_positions(frame: &DataFrame, rows: &[i64]) -> Result<DataFrame> {

@@ -203,12 +203,14 @@ impl QuerySession {
                 (_, Some(At::Time(moment))) => store.table_at_time(log.name(), moment).await?,
                 // The other logs are read as they were when these facts were committed.
                 (Some(facts), Some(At::Version(_))) => {
-                    let moment = commit_time(facts).and_then(|time| Timestamp::from_millisecond(time).ok());
+                    let moment = commit_time(facts).await.and_then(|time| Timestamp::from_millisecond(time).ok());
                     store.table_at_time(log.name(), moment.unwrap_or(now)).await?
                 }
                 (None, Some(At::Version(_))) => None,
             };
-            newest = newest.max(table.as_ref().and_then(commit_time));
+            if let Some(table) = &table {
+                newest = newest.max(commit_time(table).await);
+            }
             tables.extend(table.iter().map(|table| (log.name().to_owned(), table.clone())));
             session.register(log.name(), table, &log_schema(log)).await?;
         }

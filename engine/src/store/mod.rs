@@ -218,8 +218,9 @@ impl Store {
     /// When the table cannot be read, or its log no longer reaches back that far.
     pub async fn table_at_time(&self, name: &str, moment: Timestamp) -> Result<Option<DeltaTable>> {
         let Some(table) = self.table(name).await? else { return Ok(None) };
-        let log = care::LogListing::of(table.object_store().as_ref()).await?;
-        match log.version_at(moment.as_millisecond()) {
+        let objects = table.object_store();
+        let log = care::LogListing::of(objects.as_ref()).await?;
+        match log.version_at(objects.as_ref(), moment.as_millisecond()).await? {
             Some(version) => Ok(Some(self.table_at_version(name, version).await?)),
             None if log.first() == Some(0) => Ok(None),
             None => Err(EngineError::usage(format!(
@@ -275,15 +276,19 @@ pub(crate) fn of_table(
 /// Up to when the version that a table is loaded at tells, in milliseconds since 1970: a log by its newest data file, since
 /// a commit that only rearranges rows tells nothing new (its files keep the time of those that they replace); the facts,
 /// the one table with partitions, by the commit, which also says how far they reflect the logs.
-#[must_use]
-pub fn commit_time(table: &DeltaTable) -> Option<i64> {
+pub async fn commit_time(table: &DeltaTable) -> Option<i64> {
     let version = table.version()?;
-    let snapshot = table.snapshot().ok()?;
-    let newest = snapshot.log_data().iter().map(|file| file.modification_time()).max();
+    let (newest, has_partitions) = {
+        let snapshot = table.snapshot().ok()?;
+        let newest = snapshot.log_data().iter().map(|file| file.modification_time()).max();
+        let first = snapshot.log_data().iter().next();
+        (newest, first.is_some_and(|file| !file.partition_values_map().is_empty()))
+    };
+    if newest.is_some() && !has_partitions {
+        return newest;
+    }
     // Not known where a checkpoint took the place of the commit.
-    let committed = snapshot.version_timestamp(version);
-    let has_partitions = snapshot.log_data().iter().next().is_some_and(|file| !file.partition_values_map().is_empty());
-    if has_partitions { committed.or(newest) } else { newest.or(committed) }
+    care::told_time(table.object_store().as_ref(), &care::entry_of(version)).await.ok().flatten().or(newest)
 }
 
 #[cfg(not(feature = "s3"))]

@@ -4,9 +4,11 @@ use sendlift_engine::EngineError;
 use sendlift_engine::event::Log;
 use sendlift_engine::facts::refresh;
 use sendlift_engine::ingest::load::{IngestOptions, LogInput, ingest};
+use sendlift_engine::query::{QuerySession, Source};
 use sendlift_engine::settings::Settings;
+use sendlift_engine::store::{At, Store};
 
-use crate::support::{CLICKS, DELIVERIES, SENDS, TestStore, options, text_input};
+use crate::support::{CLICKS, DELIVERIES, SENDS, TestStore, now, options, text_input};
 
 const COUNTS: &str = "SELECT (SELECT count(*) FROM sends) AS sends, (SELECT count(*) FROM clicks) AS clicks, (SELECT count(*) FROM message_facts) AS facts";
 
@@ -194,4 +196,64 @@ async fn a_correction_among_many_sends_doubles_none() {
     let again = TestStore::new();
     again.ingest(&[(Log::Sends, &format!("{sends}{first}\n"))]).await;
     assert_eq!(again.rows(counted).await, ["80000|80000|1"]);
+}
+
+#[tokio::test]
+async fn of_two_rows_on_one_line_the_later_counts() {
+    let row = |campaign: &str, value: u8| {
+        (
+            format!(
+                r#"{{"message_id":"m1","recipient_id":"r1","campaign_id":"{campaign}","sent_at":"2026-03-02T10:00:00Z"}}"#
+            ),
+            format!(
+                r#"{{"conversion_id":"v1","recipient_id":"r1","event":"order","value":{value},"currency":"EUR","occurred_at":"2026-03-02T12:00:00Z"}}"#
+            ),
+        )
+    };
+    let ((first_send, first), (second_send, second)) = (row("wrong", 1), row("right", 2));
+    for between in [",", ",\n"] {
+        let store = TestStore::new();
+        let (sends, conversions) =
+            (format!("[{first_send}{between}{second_send}]"), format!("[{first}{between}{second}]"));
+        store.ingest(&[(Log::Sends, &sends), (Log::Conversions, &conversions)]).await;
+        let told = store.rows("SELECT campaign_id, revenue FROM message_facts").await;
+        assert_eq!(told, ["right|2.000000"], "{between:?}");
+    }
+}
+
+/// A copy's files are as old as the copy; what was there at a moment is told by the log itself.
+#[tokio::test]
+async fn a_copy_of_a_store_was_at_a_moment_what_the_store_was() {
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (path, place) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if path.is_dir() {
+                copy(&path, &place);
+            } else {
+                std::fs::write(place, std::fs::read(path).unwrap()).unwrap();
+            }
+        }
+    }
+    let store = TestStore::new();
+    store.ingest(&[(Log::Sends, SENDS)]).await;
+    let facts = store.session().await.versions["message_facts"];
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let moment = jiff::Timestamp::now();
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let assignments = "experiment_id,recipient_id,arm,assigned_at\ne,r1,A,2026-03-01T00:00:00Z\n";
+    store.ingest(&[(Log::Assignments, assignments)]).await;
+    let copied = store.folder.path().join("copy");
+    copy(&store.path(), &copied);
+    let copied = Store::open(copied.to_str().unwrap()).unwrap();
+    for at in [At::Version(facts), At::Time(moment)] {
+        let mut told = Vec::new();
+        for store in [&store.store, &copied] {
+            let source = Source::Store(store.clone(), Some(at));
+            let session = QuerySession::open(&source, &Settings::default(), now()).await.unwrap();
+            assert!(!session.versions.contains_key("assignments"), "{at:?}");
+            told.push((session.versions.clone(), session.as_of));
+        }
+        assert_eq!(told[0], told[1], "{at:?}");
+    }
 }

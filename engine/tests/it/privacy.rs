@@ -148,3 +148,33 @@ async fn addresses_within_structures_and_ids_of_bytes_stay_what_they_are() {
     let hash = "05e3bbe94364b86f1dc233a164fcc816323956f656cdd20e7b6058a443d89e55";
     assert_eq!(rows, [format!("fe|{hash}|Köln"), format!("ff|{hash}|Köln")]);
 }
+
+/// What a mapping has hashed or dropped is not kept in a rejected row either, however it is written there.
+#[tokio::test]
+async fn what_is_hashed_or_dropped_is_not_kept_of_rejected_rows() {
+    let mapping = "[sends]\ndrop = [\"passport\"]\nhash = [\"full_name\"]\ncolumns = { phone = \"mobile\" }\n";
+    let mut options = with_key();
+    options.validator.mapping = Mapping::parse(mapping, "mapping.toml").unwrap();
+    let csv = "message_id,mobile,sent_at,campaign_id,passport,full_name\n\
+        m1,+14155552671,2026-03-02,c,KX,Jane Doe\n\
+        m2,+14155552671,\"soon\",c,KX,Jane Doe\n\
+        m3,+14155552671,02/03/2026 10:00,c,KX,\"Doe, \"\"Jane\"\"\"\n\
+        m4,+14155552671,2026-03-02,c,KX,Jane Doe,more\n\
+        m5,+14155552671,Jane Doe,c,KX,Jane Doe\n";
+    let json = "{\"message_id\":\"n1\",\"mobile\":\"+14155552671\",\"sent_at\":\"soon\",\"full_name\":\"\\u5f20\\u4e09 Jane\"}\n";
+    let store = TestStore::new();
+    store.try_ingest(&[(Log::Sends, csv)], &options).await.unwrap();
+    store.try_ingest(&[(Log::Sends, json)], &options).await.unwrap();
+    let shown = store.rows("SELECT reason, raw FROM quarantine ORDER BY raw = '[hidden]', source_row").await;
+    assert_eq!(shown.len(), 5, "{shown:?}");
+    let all = shown.join("\n");
+    for leak in ["Jane", "Doe", "KX", "5f20", "555"] {
+        assert!(!all.contains(leak), "{leak} in {all}");
+    }
+    assert_eq!(
+        shown[0],
+        "sent_at \"soon\" is not a time such as 2026-03-02T10:15:30Z (name other formats in a mapping, as time_formats)\
+         |m2,[hidden],\"soon\",c,[hidden],[hidden]"
+    );
+    assert!(shown[1].contains("m3,[hidden],02/03/2026 10:00,c,[hidden],"), "{}", shown[1]);
+}

@@ -29,6 +29,9 @@ pub(super) struct JsonChunks {
     /// Objects are elements of one array rather than lines.
     in_array: bool,
     line: i64,
+    /// The number of the last row. Rows are told by their lines; of several on one line each next one has the next number,
+    /// so that the later is known from the earlier.
+    last_row: i64,
     /// Columns seen so far; later chunks start with them.
     names: Vec<String>,
     failed: bool,
@@ -43,6 +46,7 @@ impl JsonChunks {
             at_end: false,
             in_array: false,
             line: 1,
+            last_row: 0,
             names: Vec::new(),
             failed: false,
         };
@@ -98,15 +102,16 @@ impl JsonChunks {
             }
             let Some(length) = self.object_length(position) else { break };
             let bytes = &self.pending[position..position + length];
+            self.last_row = line.max(self.last_row + 1);
             match read_object(bytes, &mut columns) {
                 Ok(()) => {
                     columns.end_row();
-                    rows.push(line);
+                    rows.push(self.last_row);
                     spans.push((position, position + length));
                 }
                 Err(reason) => {
                     broken.push(BrokenRow {
-                        row: line,
+                        row: self.last_row,
                         reason,
                         raw: String::from_utf8_lossy(bytes).trim_end().to_owned(),
                     });
@@ -342,6 +347,13 @@ mod tests {
         let (good, broken) = read("\u{feff}[\n {\"a\": \"]}\\\"\"},\n {\"a\": 2,},\n 7,\n {\"a\": 3}\n]\n");
         assert_eq!(good, [(2, "a=]}\"".to_owned()), (5, "a=3".to_owned())]);
         assert_eq!(broken.iter().map(|row| row.row).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn of_several_rows_on_a_line_each_has_its_own_number() {
+        let (good, broken) = read("[{\"a\":1},{\"a\":2}, x,\n{\"a\":3},\n\n\n{\"a\":4},{\"a\":5}]");
+        assert_eq!(good.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1, 2, 4, 5, 6]);
+        assert_eq!(broken.iter().map(|row| row.row).collect::<Vec<_>>(), [3]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) struct SeparatedChunks {
     header: Vec<String>,
     /// The line at which `pending` starts.
     line: u64,
+    /// The number of the last row: that of its line, or where lines end otherwise than by a line feed, of the row.
+    last_row: i64,
     /// Scratch space for one record's unescaped fields and their ends.
     fields: Vec<u8>,
     ends: Vec<usize>,
@@ -59,6 +61,7 @@ impl SeparatedChunks {
             at_end: false,
             header: Vec::new(),
             line: 1,
+            last_row: 1,
             fields: vec![0; 1 << 16],
             ends: vec![0; 256],
             failed: false,
@@ -179,7 +182,8 @@ impl SeparatedChunks {
                 Record::Whole { length, .. } if length > LONGEST_RECORD => None,
                 Record::Whole { length, .. } => Some(length),
             };
-            let row = i64::try_from(line).unwrap_or(i64::MAX);
+            let row = i64::try_from(line).unwrap_or(i64::MAX).max(self.last_row + 1);
+            self.last_row = row;
             let problem = match (length, &found) {
                 (Some(length), Record::Whole { field_bytes, fields, .. }) => {
                     self.take_record(&mut columns, position, length, *field_bytes, *fields)
@@ -427,6 +431,12 @@ mod tests {
             assert_eq!(good.iter().map(|(_, cells)| cells.as_str()).collect::<Vec<_>>(), ["1~x", "2~∅"], "{text:?}");
             assert!(broken.is_empty());
         }
+    }
+
+    #[test]
+    fn lines_that_end_in_a_carriage_return_alone_are_numbered_by_row() {
+        let (_, good, _) = read(b"id,text\r1,one\r2,two\r3,three\r");
+        assert_eq!(good.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [2, 3, 4]);
     }
 
     #[test]

@@ -83,6 +83,23 @@ impl<'a> ColumnPlan<'a> {
         !self.addresses.is_empty() || !self.hashed.is_empty()
     }
 
+    /// Columns of the file of which nothing is kept as it is: addresses, and what is hashed or dropped.
+    pub(super) fn never_raw(&self) -> Vec<&str> {
+        let of_file = self.file.iter().map(|(name, _)| name);
+        let is_hidden = |name: &&String| self.is_address(name) || self.hashed.contains(name) || self.is_dropped(name);
+        of_file.filter(is_hidden).map(String::as_str).collect()
+    }
+
+    /// Whether the mapping has columns hashed or dropped that need not hold addresses.
+    pub(super) fn hides_more_than_addresses(&self) -> bool {
+        let by_mapping = |name: &String| self.is_dropped(name) || self.mapping.hash.iter().any(|hash| hash == name);
+        self.file.iter().any(|(name, _)| by_mapping(name))
+    }
+
+    fn is_dropped(&self, name: &str) -> bool {
+        self.mapping.drop.iter().any(|unwanted| unwanted == name)
+    }
+
     /// The file's column of that name, minding case only if it must.
     fn find(&self, name: &str) -> Option<&str> {
         let exact = self.file.iter().find(|(column, _)| column == name);
@@ -433,8 +450,7 @@ impl<'a> ColumnPlan<'a> {
         for (name, _) in &self.file {
             let fed = self.sources.iter().any(|(_, sources)| sources.contains(name));
             let address = self.is_address(name) && !self.hashed.contains(name);
-            let dropped = self.mapping.drop.iter().any(|unwanted| unwanted == name);
-            if fed || address || dropped {
+            if fed || address || self.is_dropped(name) {
                 continue;
             }
             let hashed = self.hashed.contains(name);

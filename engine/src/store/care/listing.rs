@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use deltalake::{DeltaTableError, ObjectMeta, Path};
 use futures::TryStreamExt as _;
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::error::Result;
 
@@ -55,10 +55,22 @@ impl LogListing {
         if self.commits.contains_key(&0) { Some(0) } else { self.checkpoints.keys().min().copied() }
     }
 
-    /// The version that was the newest at a moment, in milliseconds since 1970.
-    pub(in crate::store) fn version_at(&self, moment: i64) -> Option<u64> {
-        let until = self.commits.iter().filter(|(_, entry)| milliseconds(entry) <= moment);
-        until.map(|(version, _)| *version).max()
+    /// The version that was the newest at a moment, in milliseconds since 1970, by what the entries themselves tell: a copy
+    /// of a store has files as old as the copy.
+    pub(in crate::store) async fn version_at(&self, store: &dyn ObjectStore, moment: i64) -> Result<Option<u64>> {
+        let commits: Vec<(&u64, &ObjectMeta)> = self.commits.iter().collect();
+        let (mut until, mut after) = (0, commits.len());
+        while until < after {
+            let middle = usize::midpoint(until, after);
+            let (_, entry) = commits[middle];
+            let told = told_time(store, &entry.location).await?.unwrap_or_else(|| milliseconds(entry));
+            if told <= moment {
+                until = middle + 1;
+            } else {
+                after = middle;
+            }
+        }
+        Ok(until.checked_sub(1).map(|newest| *commits[newest].0))
     }
 
     /// The first version committed at a moment or after it.
@@ -88,6 +100,22 @@ fn kind(path: &Path) -> Kind {
         Some(version) if is_entry && rest.starts_with("checkpoint.") => Kind::Checkpoint(version),
         _ => Kind::Other,
     }
+}
+
+/// When a commit was made, in milliseconds since 1970, by its own words; none where it says nothing.
+pub(in crate::store) async fn told_time(store: &dyn ObjectStore, entry: &Path) -> Result<Option<i64>> {
+    let bytes = store.get(entry).await.map_err(DeltaTableError::from)?.bytes().await.map_err(DeltaTableError::from)?;
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let mut told = lines.filter(|line| line.starts_with(b"{\"commitInfo\"")).filter_map(|line| {
+        let action: serde_json::Value = serde_json::from_slice(line).ok()?;
+        action["commitInfo"]["timestamp"].as_i64()
+    });
+    Ok(told.next())
+}
+
+/// Where a version's entry lies, from the root of its table.
+pub(in crate::store) fn entry_of(version: u64) -> Path {
+    Path::from(format!("{LOG}/{version:0VERSION_DIGITS$}.json"))
 }
 
 /// When an object was written, in milliseconds since 1970.

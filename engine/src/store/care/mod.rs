@@ -28,7 +28,7 @@ pub(super) use doctor::broken_entry;
 pub use doctor::{Depth, Diagnosis, Finding, Severity, TableState, examine};
 pub(crate) use forget::ERASED_DAYS;
 pub use forget::{ForgetOptions, Forgotten, ForgottenTable, Person, forget};
-pub(super) use listing::LogListing;
+pub(super) use listing::{LogListing, entry_of, told_time};
 pub use vacuum::{DEFAULT_KEEP_HOURS, RemovedFile, VacuumOptions, Vacuumed, VacuumedTable, WhyRemoved, vacuum};
 
 /// Every table that a store may have.

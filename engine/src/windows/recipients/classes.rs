@@ -4,8 +4,7 @@
 use crate::error::Result;
 use crate::stats::Estimate;
 use crate::stats::send_windows::{
-    AbstentionCause, IdentifiedTiming, RecipientSpread, RecipientWindows, SendWindows, WindowDecision,
-    WindowOptions,
+    AbstentionCause, IdentifiedTiming, RecipientSpread, RecipientWindows, SendWindows, WindowDecision, WindowOptions,
 };
 use crate::windows::analyze::{Known, level_of, outlook_of};
 use crate::windows::answer::WindowsLevel;
