@@ -81,8 +81,11 @@ impl Problem {
 
     /// A failure whose reason only the log is told.
     pub(super) fn hidden(status: StatusCode, cause: String) -> Self {
-        let detail = "the server failed; its log has the reason under this request's id".to_owned();
-        Self { status, detail, cause: Some(cause) }
+        let (status, detail) = match of_disk(&cause) {
+            Some((status, detail)) => (status, detail),
+            None => (status, "the server failed; its log has the reason under this request's id"),
+        };
+        Self { status, detail: detail.to_owned(), cause: Some(cause) }
     }
 
     /// What the framework refused, in its own words where they say enough.
@@ -157,6 +160,26 @@ impl From<EngineError> for Problem {
     }
 }
 
+/// What a caller may know of a disk that takes nothing more. The layers above it tell the system's error in words alone,
+/// with its number.
+fn of_disk(cause: &str) -> Option<(StatusCode, &'static str)> {
+    const FULL: [&str; 2] = ["(os error 28)", "(os error 122)"];
+    const CLOSED: [&str; 2] = ["(os error 30)", "(os error 13)"];
+    let is_one_of = |numbers: [&str; 2]| numbers.into_iter().any(|number| cause.contains(number));
+    if is_one_of(FULL) {
+        Some((
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the server's disk is full: nothing was stored; make room and send it again",
+        ))
+    } else if is_one_of(CLOSED) {
+        let detail =
+            "the server may not write to its store: nothing was stored; its log has the reason under this request's id";
+        Some((StatusCode::SERVICE_UNAVAILABLE, detail))
+    } else {
+        None
+    }
+}
+
 /// An error and what caused it; a cause that its effect already quotes is not repeated.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -213,6 +236,18 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_more_is_told() {
+        // As the system words its errors 28 and 30 (errno.h: ENOSPC, EROFS).
+        let of = |number: i32| {
+            Problem::hidden(StatusCode::INTERNAL_SERVER_ERROR, std::io::Error::from_raw_os_error(number).to_string())
+        };
+        assert_eq!(of(28).status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(of(28).detail.contains("full"));
+        assert_eq!(of(30).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(of(5).status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 
     #[test]
     fn the_callers_mistakes_are_told_and_the_servers_are_not() {

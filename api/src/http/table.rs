@@ -37,8 +37,9 @@ impl<S: Send + Sync> FromRequest<S> for TableBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         check_headers(request.headers())?;
+        let encoding = word(request.headers(), CONTENT_ENCODING);
         match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok(bytes) => check_encoding(encoding.as_deref(), &bytes).map(|()| Self(bytes)),
             Err(rejection) => Err(Problem::of_framework(rejection.status(), &rejection.body_text())),
         }
     }
@@ -56,6 +57,20 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(unsupported(format!("Content-Encoding {encoding} is not known here: send gzip, zstd or none")));
     }
     Ok(())
+}
+
+/// Refuses a body that is not compressed as its header says.
+fn check_encoding(encoding: Option<&str>, bytes: &[u8]) -> Result<(), Problem> {
+    let start: &[u8] = match encoding {
+        Some("gzip" | "x-gzip") => &[0x1f, 0x8b],
+        Some("zstd") => &[0x28, 0xb5, 0x2f, 0xfd],
+        _ => return Ok(()),
+    };
+    if bytes.starts_with(start) {
+        return Ok(());
+    }
+    let why = format!("Content-Encoding is {}, and the body is not compressed so", encoding.unwrap_or_default());
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why))
 }
 
 fn unsupported(detail: String) -> Problem {
@@ -87,6 +102,8 @@ mod tests {
     fn only_tables_are_taken() {
         assert!(check_headers(&HeaderMap::new()).is_ok());
         assert!(check_headers(&headers("Text/CSV; charset=utf-8", "gzip")).is_ok());
+        assert!(check_encoding(Some("gzip"), b"abc").is_err() && check_encoding(Some("identity"), b"abc").is_ok());
+        assert!(check_encoding(Some("gzip"), &[0x1f, 0x8b, 8]).is_ok());
         assert!(check_headers(&headers("application/vnd.apache.parquet", "identity")).is_ok());
         assert!(check_headers(&headers("application/x-www-form-urlencoded", "identity")).is_err());
         assert!(check_headers(&headers("text/csv", "br")).is_err());

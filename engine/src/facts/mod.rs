@@ -35,7 +35,7 @@ pub const FEEDING_LOGS: [Log; 7] =
     [Log::Recipients, Log::Sends, Log::Deliveries, Log::Clicks, Log::Conversions, Log::Replies, Log::OptOuts];
 
 /// The version of the rules in [`sql`]. Raise it with every change of what a fact means, so that stores are brought along.
-pub(crate) const RULES_VERSION: u32 = 7;
+pub(crate) const RULES_VERSION: u32 = 8;
 
 /// The column by which the table is partitioned: the UTC day of the send.
 pub const PARTITION: &str = "sent_date";

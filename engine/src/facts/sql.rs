@@ -220,8 +220,10 @@ pub(super) fn facts_query(inputs: &Inputs) -> String {
     columns.push(format!("{} AS receipts", made(column::RECEIPTS)));
     columns.push(format!("CASE WHEN {delivered} THEN {} END AS delivered_at", made(column::DELIVERED_AT)));
     let error = format!("CASE WHEN {rank} < {FIRST_DELIVERED_RANK} THEN {} END", made(column::ERROR_CODE));
-    columns.push(told_twice(inputs, "error_code", &error));
-    columns.push(told_twice(inputs, "carrier", &made(column::CARRIER)));
+    // Nor is the code that the sends tell one of a message that arrived after all.
+    let of_sends = format!("CASE WHEN {rank} IS NULL OR {rank} < {FIRST_DELIVERED_RANK} THEN m.error_code END");
+    columns.push(told_twice(inputs, "error_code", &error, &of_sends));
+    columns.push(told_twice(inputs, "carrier", &made(column::CARRIER), "m.carrier"));
     let cost =
         if inputs.has_prices { format!("coalesce(m.cost, {})", made(column::PRICE)) } else { "m.cost".to_owned() };
     columns.push(format!("arrow_cast({cost}, '{}') AS cost", money_type()));
@@ -252,9 +254,9 @@ pub(super) fn facts_query(inputs: &Inputs) -> String {
 }
 
 /// A column from the receipt, else from the send's attribute of that name, else nothing.
-fn told_twice(inputs: &Inputs, name: &str, receipt: &str) -> String {
+fn told_twice(inputs: &Inputs, name: &str, receipt: &str, of_sends: &str) -> String {
     if inputs.carried.iter().any(|carried| carried == name) {
-        format!("coalesce({receipt}, m.{name}) AS {name}")
+        format!("coalesce({receipt}, {of_sends}) AS {name}")
     } else {
         format!("{receipt} AS {name}")
     }

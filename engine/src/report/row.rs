@@ -13,6 +13,9 @@ use crate::query::QuerySession;
 use crate::stats::Estimate;
 use crate::stats::proportion::wilson_interval;
 
+/// Messages of unknown fate that are more than one in so many are told of.
+const UNKNOWN_ONE_IN: u64 = 10;
+
 /// A share with its interval (Wilson 1927), all between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate {
@@ -254,6 +257,7 @@ fn without_money(
         row.unknown = Some(unknown);
         row.delivery_rate = share(counts.delivered, counts.sent)?;
         row.delivery_rate_at_most = ratio(counts.delivered + unknown, counts.sent);
+        row.notes.extend(too_few_receipts(counts, unknown));
     } else if at_hand.deliveries {
         row.notes.push("no receipt for these messages: rates are shares of the messages submitted".to_owned());
     }
@@ -286,6 +290,17 @@ fn without_money(
         row.reply_rate = share(counts.repliers, people)?;
     }
     Ok(row)
+}
+
+/// What missing receipts do to the rates, where they are more than a few.
+fn too_few_receipts(counts: &Counts, unknown: u64) -> Option<String> {
+    let is_few = unknown.saturating_mul(UNKNOWN_ONE_IN) <= counts.sent;
+    let at_most = ratio(counts.delivered + unknown, counts.delivered).filter(|_| !is_few)?;
+    Some(format!(
+        "{unknown} of {} messages have no final receipt: who responds to one counts, but is not among those delivered to, and \
+         rates may be up to {at_most:.1} times too high",
+        counts.sent
+    ))
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.

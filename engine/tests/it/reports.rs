@@ -458,3 +458,42 @@ async fn a_cost_has_the_currency_of_its_own_price_and_a_refund_of_nothing_is_not
         .await;
     assert_eq!(rows, ["m1|0.070000|EUR|10.000000|∅|USD", "m2|0.070000|EUR|∅|∅|∅"]);
 }
+
+#[tokio::test]
+async fn the_code_of_a_send_is_not_told_of_a_message_that_arrived() {
+    let store = TestStore::new();
+    let sends = "message_id,recipient_id,campaign_id,sent_at,error_code\n\
+        m1,r1,c,2026-03-02T10:00:00Z,30003\nm2,r2,c,2026-03-02T10:00:00Z,30004\nm3,r3,c,2026-03-02T10:00:00Z,30005\n";
+    let receipts = "message_id,status,at\nm1,delivered,2026-03-02T10:01:00Z\nm2,failed,2026-03-02T10:01:00Z\n";
+    store.ingest(&[(Log::Sends, sends), (Log::Deliveries, receipts)]).await;
+    let told = store.rows("SELECT message_id, error_code FROM message_facts ORDER BY 1").await;
+    assert_eq!(told, ["m1|∅", "m2|30004", "m3|30005"]);
+}
+
+#[tokio::test]
+async fn rates_beside_missing_receipts_say_how_far_off_they_may_be() {
+    let store = TestStore::new();
+    let (mut sends, mut receipts, mut clicks) = (
+        "message_id,recipient_id,campaign_id,sent_at\n".to_owned(),
+        "message_id,status,at\n".to_owned(),
+        "click_id,message_id,link,clicked_at,user_agent\n".to_owned(),
+    );
+    for number in 0..100 {
+        sends.push_str(&format!("m{number},r{number},c,2026-03-02T10:00:00Z\n"));
+        if number < 20 {
+            receipts.push_str(&format!("m{number},delivered,2026-03-02T10:01:00Z\n"));
+        }
+        if number % 10 == 0 {
+            clicks.push_str(&format!("k{number},m{number},l,2026-03-02T12:00:00Z,Mozilla/5.0\n"));
+        }
+    }
+    store.ingest(&[(Log::Sends, &sends), (Log::Deliveries, &receipts), (Log::Clicks, &clicks)]).await;
+    let report = report(&store.session().await, &ReportRequest::default()).await.unwrap();
+    let row = &report.rows[0];
+    assert_eq!((row.clickers, row.delivered), (Some(10), Some(20)));
+    assert!(
+        row.notes.iter().any(|note| note.starts_with("80 of 100 messages") && note.contains("5.0 times")),
+        "{:?}",
+        row.notes
+    );
+}

@@ -5,6 +5,7 @@
 //! shown, and finds its way again after a row that is broken: the first line of it is rejected and reading goes on with
 //! the next line, so that one stray quote does not swallow the rest of the file.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
@@ -260,11 +261,22 @@ impl SeparatedChunks {
             // Spaces between quotes are meant; those around a cell without are how people align columns.
             let is_padded = cell.starts_with(' ') || cell.ends_with(' ');
             let is_meant = !is_padded || (has_quotes && is_quoted(raw, self.delimiter, position));
-            columns.set(position, if is_meant { cell } else { cell.trim_matches(' ') });
+            columns.set(position, &if is_meant { Cow::Borrowed(cell) } else { without_padding(cell) });
             begin = *end;
         }
         columns.end_row();
         None
+    }
+}
+
+/// A cell without the spaces around it. A quote after such a space opens nothing by RFC 4180, but whoever wrote it meant it to.
+fn without_padding(cell: &str) -> Cow<'_, str> {
+    let cell = cell.trim_matches(' ');
+    let inner = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"'));
+    match inner.map(|inner| inner.replace("\"\"", "\0")) {
+        // Every quote inside is one that is written twice.
+        Some(inner) if !inner.contains('"') => Cow::Owned(inner.replace('\0', "\"")),
+        _ => Cow::Borrowed(cell),
     }
 }
 
@@ -431,6 +443,13 @@ mod tests {
             assert_eq!(good.iter().map(|(_, cells)| cells.as_str()).collect::<Vec<_>>(), ["1~x", "2~∅"], "{text:?}");
             assert!(broken.is_empty());
         }
+    }
+
+    #[test]
+    fn a_quote_after_a_space_is_one() {
+        let (_, good, broken) = read(b"a,b\n1, \"r 1\"\n2, \"say \"\"hi\"\"\" \n3, 5\" pipe\n4, \"a\" or \"b\"\n");
+        let cells: Vec<&str> = good.iter().map(|(_, cells)| cells.as_str()).collect();
+        assert_eq!(cells, ["1~r 1", "2~say \"hi\"", "3~5\" pipe", "4~\"a\" or \"b\""], "{broken:?}");
     }
 
     #[test]
