@@ -10,7 +10,7 @@ use super::among_reached::EffectAmongReached;
 use super::analysis::MetricAnalysis;
 use super::bayesian::{BayesianComparison, outlook_against};
 use super::exact::{ExactResult, Place, exact};
-use super::margins::{EquivalenceResult, FixedSample, MarginResult, hold_against_margin, hold_within_margin};
+use super::margins::{EquivalenceResult, HeldAgainst, MarginResult, hold_against_margin, hold_within_margin};
 use super::on_delivered::{EffectOnDelivered, effect_on_delivered};
 use super::options::AnalysisOptions;
 use super::sample::{ByArm, MetricRole, MetricSample};
@@ -81,6 +81,8 @@ pub(crate) struct Deciding<'a> {
     pub(crate) difference: &'a Estimate,
     /// What the p value is called.
     pub(crate) name: &'static str,
+    /// The odds ratio, where the interval that agrees with the p value is its and not the difference's.
+    pub(crate) odds_ratio: Option<&'a Estimate>,
 }
 
 impl ArmsComparison {
@@ -92,6 +94,7 @@ impl ArmsComparison {
                 p_value: found.p_value_adjusted,
                 difference: &found.difference,
                 name: "repeated adjusted p",
+                odds_ratio: None,
             };
         }
         if let Some(found) = &self.always_valid {
@@ -99,26 +102,33 @@ impl ArmsComparison {
                 p_value: found.p_value_adjusted,
                 difference: &found.difference,
                 name: "always-valid adjusted p",
+                odds_ratio: None,
             };
         }
         self.of_fixed_sample()
     }
 
     /// The result that decides where nobody looks before the end.
-    fn of_fixed_sample(&self) -> Deciding<'_> {
+    pub(crate) fn of_fixed_sample(&self) -> Deciding<'_> {
         let headline = &self.comparison.difference;
         if let Some(found) = self.exact.as_ref().filter(|found| found.p_value.is_some()) {
             let difference = found.difference.as_ref().unwrap_or(headline);
-            return Deciding { p_value: found.p_value_adjusted, difference, name: "exact adjusted p" };
+            return Deciding {
+                p_value: found.p_value_adjusted,
+                difference,
+                name: "exact adjusted p",
+                odds_ratio: found.odds_ratio.as_ref().filter(|_| found.difference.is_none()),
+            };
         }
         for (found, name) in
             [(&self.adjusted, "covariate-adjusted, adjusted p"), (&self.post_stratified, "post-stratified, adjusted p")]
         {
             if let Some(found) = found.as_ref().filter(|found| found.decides) {
-                return Deciding { p_value: found.p_value_adjusted, difference: &found.difference, name };
+                let difference = &found.difference;
+                return Deciding { p_value: found.p_value_adjusted, difference, name, odds_ratio: None };
             }
         }
-        Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p" }
+        Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p", odds_ratio: None }
     }
 
     /// The p value that decides, adjusted for the comparisons that belong together.
@@ -200,13 +210,6 @@ fn compare_pair(
         None
     };
     let exact = exact(baseline, treated, place, options.proportions.exact, alpha)?;
-    let margin = match &metric.margin {
-        Some(spec) if overall => {
-            let fixed = FixedSample { comparison: &comparison, exact: exact.as_ref() };
-            Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), fixed, alpha)?)
-        }
-        _ => None,
-    };
     let equivalence = match &metric.equivalence {
         Some(spec) if overall => Some(hold_within_margin(spec, metric, (control, baseline), (arm, treated), alpha)?),
         _ => None,
@@ -230,7 +233,7 @@ fn compare_pair(
         planned_look: None,
         always_valid: always,
         bayesian,
-        margin,
+        margin: None,
         equivalence,
         false_coverage: None,
         among_reached: None,
@@ -253,6 +256,15 @@ fn compare_pair(
         for adjusted in [&mut found.adjusted, &mut found.post_stratified].into_iter().flatten() {
             adjusted.decides = false;
         }
+    }
+    if let Some(spec) = metric.margin.as_ref().filter(|_| overall) {
+        let held = HeldAgainst {
+            comparison: &found.comparison,
+            exact: found.exact.as_ref(),
+            always_valid: found.always_valid.as_ref(),
+            planned_look: found.planned_look.as_ref(),
+        };
+        found.margin = Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), held, alpha)?);
     }
     Ok(found)
 }

@@ -26,7 +26,7 @@ use super::checks::{Check, Verdict};
 use super::comparisons::ArmsComparison;
 use super::definition::{Costs, MinimumEffect};
 use super::metric::{MetricKind, labelled};
-use super::options::AnalysisOptions;
+use super::options::{AnalysisOptions, Correction};
 use super::plan::DEFAULT_POWER;
 use super::sample::MetricRole;
 use crate::stats::MarginVerdict;
@@ -104,6 +104,8 @@ pub(crate) struct Rule {
     has_roles: bool,
     /// Whether more than units was randomised.
     has_clusters: bool,
+    /// Whether comparisons share alpha.
+    shares_alpha: bool,
     /// Days that the experiment has taken in units.
     days: Option<u32>,
 }
@@ -116,6 +118,7 @@ impl Rule {
             costs: options.costs,
             has_roles: options.guardrails.is_some(),
             has_clusters: options.randomised_by.is_some(),
+            shares_alpha: options.correction != Correction::None,
             days,
         }
     }
@@ -173,7 +176,7 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
                 }
                 why.extend(within_margins(metrics, &winner.arm));
                 why.extend(worse(metrics, &winner.arm, alpha).map(|words| format!("although {words}")));
-                why.extend(worth.map(|worth| worth.words));
+                why.extend(worth.map(|worth| worth.words).or_else(|| no_worth(primary, rule)));
                 return Decision { recommendation: Recommendation::Ship, arm, why };
             }
         }
@@ -204,7 +207,10 @@ pub(crate) fn decide(metrics: &[MetricAnalysis], checks: &[Check], control: &str
     why.push(format!("no arm is certain to be better than {control} on {}", primary.label()));
     let mut decision = without_winner(metrics, Some(primary), control, rule, why);
     if decision.recommendation == Recommendation::KeepRunning {
-        decision.why.extend(how_long(primary, rule));
+        // Comparisons with a test that share alpha with those of the primary metric.
+        let family = metrics.iter().filter(|metric| !metric.is_guardrail()).flat_map(|metric| &metric.comparisons);
+        let tested = family.filter(|comparison| comparison.comparison.p_value.is_some()).count();
+        decision.why.extend(how_long(primary, if rule.shares_alpha { tested } else { 1 }, rule));
     }
     decision
 }
@@ -258,23 +264,44 @@ struct Worth {
     words: String,
 }
 
+/// Whether a metric's difference is one for each unit, which a value can be put on: a share or a mean as it is, and neither a
+/// logarithm nor a quantile, a ratio or a mean whose tail is cut off.
+fn is_of_each_unit(metric: &MetricAnalysis) -> bool {
+    metric.detail.is_none()
+}
+
+/// What is said in the place of a worth that cannot be told.
+fn no_worth(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
+    (rule.costs.value.is_some() && !is_of_each_unit(primary)).then(|| {
+        format!(
+            "costs are not held against it: {} is no amount for each recipient; have {} itself as a metric beside it",
+            primary.label(),
+            primary.metric
+        )
+    })
+}
+
 /// The worth of an arm against the control for each recipient: what the primary metric is worth, less opt-outs and the
 /// cost of messages. Nobody knows how the metrics go together within a recipient: the interval is as wide as if they
 /// rose and fell together.
 fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComparison, rule: &Rule) -> Option<Worth> {
-    let value = rule.costs.value?;
+    let value = rule.costs.value.filter(|_| is_of_each_unit(primary))?;
     let effect = |name: &str| {
         let metric = metrics.iter().find(|metric| metric.metric == name && metric.detail.is_none())?;
         metric.comparisons.iter().find(|comparison| comparison.arm == winner.arm)
     };
     let mut parts: Vec<(f64, &ArmsComparison)> = vec![(value, winner)];
+    let mut less = Vec::new();
     if let (Some(cost), Some(comparison)) = (rule.costs.opt_out, effect("opt_out")) {
         parts.push((-cost, comparison));
+        less.push("opt-outs");
     }
     if let Some(comparison) = effect("cost") {
         parts.push((-1.0, comparison));
+        less.push("the cost of messages");
     } else if let (Some(cost), Some(comparison)) = (rule.costs.message, effect("messages")) {
         parts.push((-cost, comparison));
+        less.push("messages");
     }
     let left_out: Vec<&str> = [
         (
@@ -306,7 +333,7 @@ fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComp
         estimate - half,
         estimate + half,
         primary.metric,
-        if parts.len() > 1 { ", less opt-outs and messages" } else { "" }
+        if less.is_empty() { String::new() } else { format!(", less {}", less.join(" and ")) }
     );
     Some(Worth { estimate, words })
 }
@@ -314,7 +341,7 @@ fn worth(metrics: &[MetricAnalysis], primary: &MetricAnalysis, winner: &ArmsComp
 /// For how long the experiment has to go on to see the minimum effect, or the effect that it shows now: from the width of
 /// the interval that decides, which has the spread of both arms in it, clusters, covariates and looks too. A width falls
 /// with the root of the units.
-fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
+fn how_long(primary: &MetricAnalysis, comparisons: usize, rule: &Rule) -> Option<String> {
     let comparison =
         primary.comparisons.iter().max_by(|left, right| gain(primary, left).total_cmp(&gain(primary, right)))?;
     let baseline = mean_of(primary, &comparison.control)?;
@@ -322,14 +349,21 @@ fn how_long(primary: &MetricAnalysis, rule: &Rule) -> Option<String> {
         Some(minimum) => (minimum.difference(baseline), "the minimum effect"),
         None => (gain(primary, comparison), "the difference that shows now"),
     };
-    let held = comparison.deciding().difference;
+    // The interval of an early look is as wide as its alpha is small, which says nothing of the end.
+    let held = match &comparison.planned_look {
+        Some(_) => comparison.of_fixed_sample().difference,
+        None => comparison.deciding().difference,
+    };
     let half = held.low.zip(held.high).map(|(low, high)| (high - low) / 2.0).filter(|half| *half > 0.0)?;
     if effect <= 0.0 {
         return None;
     }
-    // A fixed interval is seen to exclude zero with 80 % power where its half width is z / (z + z of the power) of the effect.
+    // A fixed interval is seen to exclude zero with 80 % power where its half width is z / (z of the comparison + z of the
+    // power) of the effect: where several comparisons share alpha, each has its part of it.
     let critical = crate::stats::distribution::normal::critical_value(rule.alpha);
-    let allowed = effect * critical / (critical + crate::stats::distribution::normal::quantile(DEFAULT_POWER));
+    #[allow(clippy::cast_precision_loss)] // A handful.
+    let of_comparison = crate::stats::distribution::normal::critical_value(rule.alpha / comparisons.max(1) as f64);
+    let allowed = effect * critical / (of_comparison + crate::stats::distribution::normal::quantile(DEFAULT_POWER));
     let there = primary.arms.iter().map(|arm| arm.n).min()?;
     let times = (half / allowed).powi(2);
     let shown = amount(primary.kind, effect);
@@ -433,7 +467,9 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
     let means = (mean_of(metric, &comparison.arm), mean_of(metric, &comparison.control));
     let (Some(treated), Some(baseline)) = means else {
         let empty = if means.0.is_none() { &comparison.arm } else { &comparison.control };
-        return format!("{empty} has no units");
+        let units = metric.arms.iter().find(|summary| summary.arm == *empty).map_or(0, |summary| summary.n);
+        let why = if units == 0 { "no units" } else { "nothing to divide by" };
+        return format!("{empty} has {why}");
     };
     let found = &comparison.comparison;
     let deciding = comparison.deciding();
@@ -445,13 +481,17 @@ fn in_words(metric: &MetricAnalysis, comparison: &ArmsComparison, alpha: f64) ->
     };
     let points = if metric.kind == MetricKind::Proportion { " points" } else { "" };
     let end = |end: Option<f64>| end.map_or_else(|| "unbounded".to_owned(), step);
-    let interval = format!(
-        "{}{points} [{}, {}] ({} interval)",
-        held.estimate.or(found.difference.estimate).map_or_else(|| "no difference".to_owned(), step),
-        end(held.low),
-        end(held.high),
-        interval_level(alpha)
-    );
+    let estimate = held.estimate.or(found.difference.estimate).map_or_else(|| "no difference".to_owned(), step);
+    let level = interval_level(alpha);
+    let interval = match deciding.odds_ratio {
+        // The interval of the difference is that of another test, and may say otherwise than this p value.
+        Some(ratio) => {
+            let end = |end: Option<f64>| end.map_or_else(|| "unbounded".to_owned(), |end| format!("{end:.2}"));
+            let (low, high) = (end(ratio.low), end(ratio.high));
+            format!("{estimate}{points}, odds ratio {} [{low}, {high}] ({level} interval)", end(ratio.estimate))
+        }
+        None => format!("{estimate}{points} [{}, {}] ({level} interval)", end(held.low), end(held.high)),
+    };
     let p_value = deciding
         .p_value
         .map_or_else(|| "no test".to_owned(), |p_value| format!("{} {}", deciding.name, p_value_in_words(p_value)));

@@ -215,6 +215,9 @@ pub struct ExperimentDefinition {
     pub text: String,
 }
 
+/// Days of the longest window: ten years.
+const LONGEST_WINDOW: u32 = 3_660;
+
 impl ExperimentDefinition {
     /// Reads a definition; `source` names the file in errors.
     ///
@@ -262,8 +265,8 @@ impl ExperimentDefinition {
                 wrong(text.span(), "write the minimum effect as 0.5pp, 5% or a number above zero in the metric's units")
             })?),
         };
-        if let Some(days) = file.window_days.as_ref().filter(|days| *days.get_ref() == 0) {
-            return Err(wrong(days.span(), "the window is at least one day"));
+        if let Some(days) = file.window_days.as_ref().filter(|days| !(1..=LONGEST_WINDOW).contains(days.get_ref())) {
+            return Err(wrong(days.span(), &format!("the window is 1 to {LONGEST_WINDOW} days")));
         }
         let analysis = file.analysis;
         if let Some(units) = analysis.planned_units.as_ref().filter(|units| *units.get_ref() == 0) {

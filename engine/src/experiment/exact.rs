@@ -16,6 +16,9 @@ use crate::stats::proportion::{
 const READ_THIS: &str = "read this p value and this interval: at such counts those of the pooled z are not right";
 
 const ASKED_FOR: &str = "it decides, for it was asked for";
+const TOO_MANY: &str = "of so many units there is no such exact test: the headline decides";
+const NO_INTERVAL: &str = "its p value decides, for it was asked for; of so many units it has no interval: the one beside it is \
+                           that of the headline";
 
 /// An exact comparison of two shares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,6 +107,15 @@ pub(crate) fn exact(
             let found = fisher_exact_test(*control, *treatment, alpha)?;
             result.p_value = found.p_value;
             result.odds_ratio = Some(found.odds_ratio);
+        }
+    }
+    // Without any end it would hold everything: the headline's interval says more.
+    result.difference = result.difference.filter(|difference| difference.low.is_some() || difference.high.is_some());
+    if chosen.is_some() {
+        match (result.p_value, &result.difference, &result.odds_ratio) {
+            (None, ..) => result.note = TOO_MANY,
+            (Some(_), None, None) => result.note = NO_INTERVAL,
+            _ => {}
         }
     }
     result.p_value_adjusted = result.p_value;

@@ -56,7 +56,12 @@ fn sample(input: &Input, rows: &[Row]) -> Result<ExperimentSample> {
             _ => MetricKind::Mean,
         };
         let position = known.unwrap_or_else(|| {
-            let role = if sample.metrics.is_empty() { MetricRole::Primary } else { MetricRole::Secondary };
+            // As in a unit table: opt-outs alarm, and nobody wins by them.
+            let role = match sample.metrics.len() {
+                _ if row.metric == "opt_out" => MetricRole::Guardrail,
+                0 => MetricRole::Primary,
+                _ => MetricRole::Secondary,
+            };
             sample.metrics.push(MetricSample::new(row.metric.clone(), kind, role));
             sample.metrics.len() - 1
         });

@@ -19,6 +19,9 @@ pub(crate) struct HeldOutMetric {
     pub(crate) held_out: ArmStatistic,
     /// What is credited to the experiment's messages, as a text that keeps every digit.
     pub(crate) attributed: String,
+    /// Whether credit is given within another time than the experiment's conversions are counted in: the two are not alike.
+    #[serde(default)]
+    pub(crate) has_other_window: bool,
 }
 
 /// The experiment's messages against no message.
@@ -46,7 +49,7 @@ pub struct IncrementalMetric {
     /// What the attribution credits to the messages: a label, not a cause.
     pub attributed: f64,
     /// Credited by incremental: 3 says that two thirds of what is credited would have come anyway. None unless the
-    /// messages certainly brought something.
+    /// messages certainly brought something, nor where the experiment counts within another time than credit is given in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inflation: Option<f64>,
 }
@@ -72,7 +75,7 @@ pub(crate) fn incrementality(metrics: &[HeldOutMetric], alpha: f64) -> Result<Op
             note: difference.note.clone(),
         };
         let attributed: f64 = metric.attributed.parse().unwrap_or(0.0);
-        let certain = incremental.low.is_some_and(|low| low > 0.0);
+        let certain = incremental.low.is_some_and(|low| low > 0.0) && !metric.has_other_window;
         found.metrics.push(IncrementalMetric {
             metric: metric.name.clone(),
             inflation: incremental.estimate.filter(|_| certain).map(|incremental| attributed / incremental),
@@ -98,6 +101,7 @@ mod tests {
             assigned: mean(10_000, 0.10, 0.09),
             held_out,
             attributed: "900".to_owned(),
+            has_other_window: false,
         };
         let found = incrementality(&[metric(mean(1_000, 0.07, 0.065))], 0.05).unwrap().unwrap();
         // 0.03 more for each of 10,000; 900 are credited: three times as many.

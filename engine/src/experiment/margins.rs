@@ -12,6 +12,7 @@ use super::decision::p_value_in_words;
 use super::exact::ExactResult;
 use super::metric::{MetricKind, MetricSpec, labelled};
 use super::sample::MetricSample;
+use super::sequential::{AlwaysValid, PlannedLook};
 use super::statistic::{ArmStatistic, lift_of_logarithms};
 use crate::error::{EngineError, Result};
 use crate::stats::VarianceCorrection::Uncorrected;
@@ -23,6 +24,7 @@ use crate::stats::{
     non_inferiority_test, ratio_effect,
 };
 
+const NO_LIFT: &str = "there is no lift of a control of nothing";
 const NOTHING_YET: &str = "all values are zero: nothing tells how far chance moves them";
 
 /// A margin of a metric: `opt_out=0.5pp` (percentage points of a share), `conversion=5%` (of the control's value),
@@ -136,9 +138,60 @@ pub struct EquivalenceResult {
 
 /// The tests of the same two arms without a margin.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FixedSample<'a> {
+pub(crate) struct HeldAgainst<'a> {
     pub(crate) comparison: &'a Comparison,
     pub(crate) exact: Option<&'a ExactResult>,
+    pub(crate) always_valid: Option<&'a AlwaysValid>,
+    pub(crate) planned_look: Option<&'a PlannedLook>,
+}
+
+impl HeldAgainst<'_> {
+    /// The interval that is to be read in place of the margin's own test, with its name: of looks the one that holds at all
+    /// of them, and of small counts the exact one.
+    fn interval(&self, margin: Margin, baseline: &ArmStatistic) -> Result<Option<(Estimate, &str)>> {
+        // A margin in percent is one of the lift; where looks have none, the control as it came out stands for it.
+        let of_control = || -> Result<Option<f64>> { Ok(Some(baseline.moments()?.mean).filter(|mean| *mean > 0.0)) };
+        let scaled = |difference: &Estimate, by: f64| Estimate {
+            estimate: difference.estimate.map(|value| value / by),
+            low: difference.low.map(|value| value / by),
+            high: difference.high.map(|value| value / by),
+            note: difference.note.clone(),
+        };
+        if let Some(look) = self.planned_look {
+            let difference = match (margin, of_control()?) {
+                (Margin::Absolute(_), _) => look.difference.clone(),
+                (Margin::Relative(_), _) if matches!(baseline, ArmStatistic::Logarithm(_)) => {
+                    lift_of_logarithms(&look.difference)
+                }
+                (Margin::Relative(_), Some(mean)) => scaled(&look.difference, mean),
+                (Margin::Relative(_), None) => Estimate::undefined(NO_LIFT),
+            };
+            return Ok(Some((difference, "interval of the planned look")));
+        }
+        if let Some(always) = self.always_valid {
+            let has_lift = always.lift.low.is_some() || always.lift.high.is_some();
+            let held = match (margin, of_control()?) {
+                (Margin::Absolute(_), _) => always.difference.clone(),
+                (Margin::Relative(_), _) if has_lift => always.lift.clone(),
+                (Margin::Relative(_), Some(mean)) => scaled(&always.difference, mean),
+                (Margin::Relative(_), None) => Estimate::undefined(NO_LIFT),
+            };
+            return Ok(Some((held, "always-valid interval")));
+        }
+        // Where counts are too small for the score test, the interval that is to be read decides.
+        let exact = self.exact.and_then(|found| found.difference.as_ref());
+        if let (Some(exact), Margin::Absolute(_)) = (exact, margin) {
+            return Ok(Some((exact.clone(), "exact interval of the difference")));
+        }
+        if matches!(baseline, ArmStatistic::ClusteredQuantile { .. }) {
+            let found = match margin {
+                Margin::Absolute(_) => &self.comparison.difference,
+                Margin::Relative(_) => &self.comparison.lift,
+            };
+            return Ok(Some((found.clone(), &self.comparison.method)));
+        }
+        Ok(None)
+    }
 }
 
 /// Whether an arm is not worse than the control by the margin or more.
@@ -147,22 +200,14 @@ pub(crate) fn hold_against_margin(
     sample: &MetricSample,
     (control, baseline): (&str, &ArmStatistic),
     (arm, treated): (&str, &ArmStatistic),
-    fixed: FixedSample<'_>,
+    held: HeldAgainst<'_>,
     alpha: f64,
 ) -> Result<MarginResult> {
     let by_metric = if sample.lower_is_better { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
     let direction = spec.direction.unwrap_or(by_metric);
     let mut test = test_of(spec.margin, direction, baseline, treated, alpha)?;
-    // Where counts are too small for the score test, the interval that is to be read decides.
-    let read = fixed.exact.as_ref().and_then(|found| found.difference.as_ref());
-    if let (Some(exact), Margin::Absolute(_)) = (read, spec.margin) {
-        by_interval(&mut test, exact, direction, "exact interval of the difference");
-    } else if matches!(baseline, ArmStatistic::ClusteredQuantile { .. }) {
-        let found = match spec.margin {
-            Margin::Absolute(_) => &fixed.comparison.difference,
-            Margin::Relative(_) => &fixed.comparison.lift,
-        };
-        by_interval(&mut test, found, direction, &fixed.comparison.method);
+    if let Some((interval, name)) = held.interval(spec.margin, baseline)? {
+        by_interval(&mut test, &interval, direction, name);
     }
     if has_nothing(baseline, treated)? {
         (test.verdict, test.p_value, test.statistic) = (MarginVerdict::NotShown, None, None);
@@ -344,7 +389,7 @@ mod tests {
     fn verdicts_follow_the_way_that_is_better() {
         let held = |text: &str, lower_is_better, control, treatment| {
             let comparison = ArmStatistic::compare(&control, &treatment, 0.05).unwrap();
-            let fixed = FixedSample { comparison: &comparison, exact: None };
+            let fixed = HeldAgainst { comparison: &comparison, exact: None, always_valid: None, planned_look: None };
             let mut sample = MetricSample::new("m".to_owned(), MetricKind::Mean, MetricRole::Secondary);
             sample.lower_is_better = lower_is_better;
             hold_against_margin(&spec(text), &sample, ("A", &control), ("B", &treatment), fixed, 0.05).unwrap()

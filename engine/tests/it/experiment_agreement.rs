@@ -278,15 +278,63 @@ async fn every_lift_of_logarithms_is_that_of_the_geometric_mean() {
         let expected = difference.estimate.unwrap().exp_m1();
         assert!((lift.estimate.unwrap() - expected).abs() < 1e-12, "{difference:?} {lift:?}");
     }
-    // Five percent less is ln 0.95 lower.
+    // A margin at any look is held by the interval that holds at all of them.
+    let held = pair.margin.as_ref().unwrap();
+    assert!((held.test.effect.low.unwrap() - always.lift.low.unwrap()).abs() < 1e-12, "{held:?} {always:?}");
+    // With a sequence that decides, nothing else says that it does.
+    assert!(!stratified.decides);
+    // At one look five percent less is ln 0.95 lower.
+    let found = of_units("spend:log", margin("spend=5%")).await;
+    let pair = &found.metrics[0].comparisons[0];
     let held = pair.margin.as_ref().unwrap();
     let lift = &pair.comparison.lift;
     assert!((held.test.effect.low.unwrap() - lift.low.unwrap()).abs() < 1e-9, "{held:?} {lift:?}");
     let statistic = held.test.statistic.unwrap() / pair.comparison.statistic.unwrap();
     let difference = pair.comparison.difference.estimate.unwrap();
     assert!((statistic - (difference - 0.95_f64.ln()) / difference).abs() < 1e-9, "{statistic}");
-    // With a sequence that decides, nothing else says that it does.
-    assert!(!stratified.decides);
+}
+
+const OPT_OUTS: &str = "metric,arm,n,successes\nconversion,A,20000,1000\nconversion,B,20000,1200\n\
+                        opt_out,A,20000,400\nopt_out,B,20000,200\n";
+
+#[tokio::test]
+async fn fewer_opt_outs_are_better_in_a_table_of_aggregates_too() {
+    let found = arms(OPT_OUTS, AnalysisOptions::default()).await;
+    assert!(found.metrics[1].is_guardrail() && found.metrics[1].lower_is_better);
+    assert_eq!(found.decision.recommendation, Recommendation::Ship, "{:?}", found.decision.why);
+}
+
+#[tokio::test]
+async fn a_margin_is_held_by_the_interval_that_decides() {
+    // 2.00 % in both arms: within a percentage point at one look, and not yet whenever somebody likes to look.
+    let table =
+        "metric,arm,n,successes\nconversion,A,2000,100\nconversion,B,2000,100\nopt_out,A,2000,40\nopt_out,B,2000,42\n";
+    let plain = margin("opt_out=1pp");
+    let verdict = |found: &ExperimentAnalysis| {
+        let pair = &found.metrics[1].comparisons[0];
+        let always = pair.always_valid.as_ref().and_then(|found| found.difference.high);
+        (pair.margin.as_ref().unwrap().test.verdict, always.unwrap_or(0.0))
+    };
+    let (at_one_look, _) = verdict(&arms(table, plain.clone()).await);
+    assert_eq!(at_one_look, MarginVerdict::NonInferior);
+    let (at_any, high) = verdict(&arms(table, AnalysisOptions { sequential: Some(10_000), ..plain }).await);
+    assert!(high > 0.01 && at_any == MarginVerdict::NotShown, "{high} {at_any:?}");
+}
+
+#[tokio::test]
+async fn an_exact_test_that_cannot_be_made_decides_nothing() {
+    let options = AnalysisOptions {
+        proportions: ProportionMethods::read(None, Some("boschloo")).unwrap(),
+        ..margin("opt_out=1pp")
+    };
+    let table = "metric,arm,n,successes\nconversion,A,40000,2000\nconversion,B,40000,2400\nopt_out,A,40000,800\nopt_out,B,40000,800\n";
+    let found = arms(table, options).await;
+    let pair = &found.metrics[0].comparisons[0];
+    assert_eq!(pair.exact.as_ref().unwrap().p_value, None);
+    assert!(pair.exact.as_ref().unwrap().note.contains("the headline decides"));
+    assert!(pair.false_coverage.as_ref().is_none_or(|found| found.difference.low.is_some()));
+    let margin = found.metrics[1].comparisons[0].margin.as_ref().unwrap();
+    assert_eq!(margin.test.verdict, MarginVerdict::NonInferior, "{}", margin.words);
 }
 
 #[tokio::test]

@@ -179,7 +179,9 @@ impl StoreExperiment<'_> {
                 format!("SELECT arrow_cast(sum(f.{name}), 'Float64') FROM message_facts AS f WHERE {}", self.belongs());
             let credit = self.session.collect(&credit).await?;
             let attributed = credit.first().and_then(|batch| number_at(batch, 0, 0)).unwrap_or(0.0).to_string();
-            sample.held_out.push(HeldOutMetric { name: name.to_owned(), assigned, held_out, attributed });
+            let has_other_window = self.window_days != self.session.settings.attribution.window_days;
+            let name = name.to_owned();
+            sample.held_out.push(HeldOutMetric { name, assigned, held_out, attributed, has_other_window });
         }
         Ok(())
     }
