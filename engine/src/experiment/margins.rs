@@ -89,6 +89,17 @@ impl MarginSpec {
         is_named(metric) || (self.metric == metric.name && !all.iter().any(is_named))
     }
 
+    /// Refuses a fall of a share by all there is.
+    fn check_fall(&self, baseline: &ArmStatistic) -> Result<()> {
+        match (self.margin, baseline) {
+            (Margin::Relative(size), ArmStatistic::Proportion(_)) if size >= 1.0 => Err(EngineError::usage(format!(
+                "margin {}={}: a share cannot fall by all there is; write less than 100%",
+                self.metric, self.text
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses percentage points of what is no share.
     pub(crate) fn check(&self, kind: MetricKind) -> Result<()> {
         if kind == MetricKind::Proportion
@@ -205,6 +216,9 @@ pub(crate) fn hold_against_margin(
 ) -> Result<MarginResult> {
     let by_metric = if sample.lower_is_better { Direction::LowerIsBetter } else { Direction::HigherIsBetter };
     let direction = spec.direction.unwrap_or(by_metric);
+    if direction == Direction::HigherIsBetter {
+        spec.check_fall(baseline)?;
+    }
     let mut test = test_of(spec.margin, direction, baseline, treated, alpha)?;
     if let Some((interval, name)) = held.interval(spec.margin, baseline)? {
         by_interval(&mut test, &interval, direction, name);
@@ -296,6 +310,7 @@ pub(crate) fn hold_within_margin(
     (arm, treated): (&str, &ArmStatistic),
     alpha: f64,
 ) -> Result<EquivalenceResult> {
+    spec.check_fall(baseline)?;
     if matches!(baseline, ArmStatistic::Logarithm(_)) && matches!(spec.margin, Margin::Relative(_)) {
         return Err(EngineError::usage(format!(
             "equivalence {}={}: of a logarithm give the margin in its own units, as 0.05 for about 5 %",

@@ -335,7 +335,7 @@ impl<'a> Scale<'a> {
             Margin::Relative(size) => (size, true),
         };
         check_not_negative("the margin", size)?;
-        if matches!(arms, Arms::Proportions { .. }) && size >= 1.0 {
+        if matches!(arms, Arms::Proportions { .. }) && !relative && size >= 1.0 {
             return Err(StatsError::InvalidProbability { quantity: "the margin", value: size });
         }
         Ok(Self { arms, relative, size, alpha })
@@ -388,6 +388,10 @@ impl<'a> Scale<'a> {
                 let test = if self.relative {
                     if control.successes == 0 && treatment.successes == 0 {
                         return Ok(Err(from_effect()));
+                    }
+                    // A share cannot fall by all there is.
+                    if hypothesis <= -1.0 {
+                        return Err(StatsError::InvalidProbability { quantity: "the margin", value: self.size });
                     }
                     score_test_ratio(control, treatment, 1.0 + hypothesis, correction)?
                 } else {
@@ -509,6 +513,23 @@ mod tests {
     }
 
     #[test]
+    fn a_share_may_double_and_cannot_fall_by_all_there_is() {
+        // statsmodels: test_proportions_2indep(count, 10000, count0, 10000, value=2, method="score", compare="ratio",
+        // alternative="smaller", correction=False).
+        for ((treatment, control), p_value) in [
+            ((12, 10), 0.113_775_956_852_826_6),
+            ((60, 100), 1.915_768_029_329_812_5e-15),
+            ((150, 100), 0.012_249_266_984_307_672),
+        ] {
+            let arms = proportions((treatment, 10_000), (control, 10_000));
+            let test = non_inferiority_test(arms, Margin::Relative(1.0), Direction::LowerIsBetter, 0.025).unwrap();
+            assert_close(test.p_value.unwrap(), p_value, 1e-6);
+        }
+        let arms = proportions((60, 10_000), (100, 10_000));
+        assert!(non_inferiority_test(arms, Margin::Relative(1.0), Direction::HigherIsBetter, 0.025).is_err());
+    }
+
+    #[test]
     fn lower_is_better_turns_the_signs() {
         let control = (100, 10_000);
         for (treatment, verdict) in
@@ -589,8 +610,11 @@ mod tests {
         }
         for margin in [Margin::Absolute(-0.1), Margin::Absolute(1.0), Margin::Relative(1.5), Margin::Relative(f64::NAN)]
         {
-            assert!(superiority_test(arms, margin, Direction::HigherIsBetter, 0.05).is_err(), "{margin:?}");
+            assert!(non_inferiority_test(arms, margin, Direction::HigherIsBetter, 0.05).is_err(), "{margin:?}");
+            assert!(equivalence_test(arms, margin, 0.05).is_err(), "{margin:?}");
         }
+        // Half as much again and more is a gain that may be asked for.
+        assert!(superiority_test(arms, Margin::Relative(1.5), Direction::HigherIsBetter, 0.05).is_ok());
         let broken = proportions_unchecked(7, 5);
         assert!(equivalence_test(broken, Margin::Absolute(0.1), 0.05).is_err());
     }
