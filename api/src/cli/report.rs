@@ -3,7 +3,7 @@
 use sendlift_engine::chart::compare_groups;
 use sendlift_engine::ingest::times::TimeParser;
 use sendlift_engine::query::{LogFiles, QuerySession, Source};
-use sendlift_engine::report::{Rate, Report, ReportRequest, ReportRow, list_campaigns, report};
+use sendlift_engine::report::{NO_FINAL_RECEIPT, Rate, Report, ReportRequest, ReportRow, list_campaigns, report};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
@@ -124,6 +124,15 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     for note in &report.notes {
         say!("note: {note}");
     }
+    // Of several groups the first tells what is meant; the others have it in JSON and CSV.
+    let told = report.rows.iter().filter_map(|row| Some((row, row.notes.iter().find(|note| is_of_receipts(note))?)));
+    let few_receipts: Vec<(&ReportRow, &String)> = told.collect();
+    if let Some((row, note)) = few_receipts.first() {
+        let keys: Vec<&str> = row.group.values().map(|value| value.as_str().unwrap_or("(none)")).collect();
+        let more = few_receipts.len() - 1;
+        let others = if more > 0 { format!(" (and {more} groups more: see --format json)") } else { String::new() };
+        say!("note: {}: {note}{others}", keys.join(", "));
+    }
     if is_any_open {
         say!("note: (open) marks groups whose conversion window has not closed; their conversions are not complete");
     }
@@ -138,6 +147,11 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     say!("{of_messages}rates are shares of {}, with 95 % Wilson intervals", denominators(report));
     say!("as of {}; --format json or csv gives every number", report.as_of);
     Ok(())
+}
+
+/// Whether a note of a row is about receipts that did not come.
+fn is_of_receipts(note: &str) -> bool {
+    note.contains(NO_FINAL_RECEIPT)
 }
 
 /// The currencies of a report's money, each once.

@@ -182,6 +182,10 @@ fn print_summary(model: &ScoreModel, summary: &ScoreSummary, out: &Path) -> anyh
         summary.as_of,
         mean(summary.mean_score)
     );
+    let eligible = summary.recipients - summary.ineligible.iter().map(|left_out| left_out.n).sum::<u64>();
+    if summary.written > eligible {
+        say!("  the mean is of the {eligible} who may be sent to; the file has the others, too, marked as such");
+    }
     for left_out in &summary.ineligible {
         say!("  may not be sent to: {} {}", left_out.n, left_out.reason);
     }

@@ -13,6 +13,8 @@ use crate::query::QuerySession;
 use crate::stats::Estimate;
 use crate::stats::proportion::wilson_interval;
 
+/// How a note says that receipts are missing.
+pub const NO_FINAL_RECEIPT: &str = "have no final receipt";
 /// Messages of unknown fate that are more than one in so many are told of.
 const UNKNOWN_ONE_IN: u64 = 10;
 
@@ -297,7 +299,7 @@ fn too_few_receipts(counts: &Counts, unknown: u64) -> Option<String> {
     let is_few = unknown.saturating_mul(UNKNOWN_ONE_IN) <= counts.sent;
     let at_most = ratio(counts.delivered + unknown, counts.delivered).filter(|_| !is_few)?;
     Some(format!(
-        "{unknown} of {} messages have no final receipt: who responds to one counts, but is not among those delivered to, and \
+        "{unknown} of {} messages {NO_FINAL_RECEIPT}: who responds to one counts, but is not among those delivered to, and \
          rates may be up to {at_most:.1} times too high",
         counts.sent
     ))

@@ -17,13 +17,14 @@ const SHARE_WITH_PROPENSITY: f64 = 0.95;
 
 /// How the windows of each campaign came about, and over how many days; the first and the last moment of all.
 pub(super) fn read_campaigns(moments: &Moments, table: &mut Table, slots: &Slots) -> Option<(i64, i64)> {
-    let mut campaigns: BTreeMap<&str, OfCampaign> = BTreeMap::new();
+    let (mut campaigns, mut impossible): (BTreeMap<&str, OfCampaign>, u64) = (BTreeMap::new(), 0);
     for moment in moments.of_those_that_take_part() {
         let of = campaigns.entry(moments.campaign(moment)).or_default();
         of.messages += moment.messages;
         match moment.propensity {
             Propensity::Drawn => of.drawn += moment.messages,
             Propensity::Certain => of.certain += moment.messages,
+            Propensity::Impossible => impossible += moment.messages,
             Propensity::Unknown => {}
         }
         of.span = Some(together(of.span, moment.span));
@@ -57,6 +58,12 @@ pub(super) fn read_campaigns(moments: &Moments, table: &mut Table, slots: &Slots
             "{others} campaigns log a probability as send_propensity that is not that of these windows (one over it does not add up \
              to the messages of each window): they count as not drawn at random. It has to be the probability of the window, or \
              of the hour, and windows finer than those that were drawn cannot be compared"
+        ));
+    }
+    if impossible > 0 {
+        table.notes.push(format!(
+            "{impossible} messages log a send_propensity that is no probability above 0 and up to 1 (25 is no 25 %): they count as \
+             without one"
         ));
     }
     #[allow(clippy::cast_precision_loss)] // Days are few.

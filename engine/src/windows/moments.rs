@@ -14,8 +14,10 @@ use crate::query::QuerySession;
 /// What the logs say of the probability with which a message's moment was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Propensity {
-    /// Nothing that could be one.
+    /// Nothing.
     Unknown,
+    /// What cannot be one: zero, below it or above one.
+    Impossible,
     /// There was one moment alone.
     Certain,
     /// It was drawn among others.
@@ -66,7 +68,7 @@ impl Moments {
         let is_drawn = format!("{propensity} > 0 AND {propensity} < 1");
         let query = format!(
             "SELECT f.campaign_id, {OF_PLACE}, {ZONED}, f.local_weekday, f.local_hour, {held}, {sent} <= {ripe}, \
-             CASE WHEN {is_drawn} THEN 2 WHEN {propensity} = 1 THEN 1 ELSE 0 END, \
+             CASE WHEN {is_drawn} THEN 2 WHEN {propensity} = 1 THEN 1 WHEN {propensity} IS NULL THEN 0 ELSE 3 END, \
              count(*), min({sent}), max({sent}), sum(CASE WHEN {is_drawn} THEN 1 / {propensity} ELSE 0.0 END), \
              sum(CASE WHEN {is_drawn} THEN (1 - {propensity}) / ({propensity} * {propensity}) ELSE 0.0 END) \
              FROM message_facts AS f WHERE {condition} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
@@ -102,6 +104,7 @@ impl Moments {
                     is_held: is(7),
                     is_ripe: is(8),
                     propensity: match class.as_primitive::<Int64Type>().value(row) {
+                        3 => Propensity::Impossible,
                         2 => Propensity::Drawn,
                         1 => Propensity::Certain,
                         _ => Propensity::Unknown,

@@ -99,6 +99,12 @@ pub(super) async fn outcomes(session: &QuerySession, request: &WindowsRequest, h
             "revenue and profit are known of the whole attribution window of {whole} days alone: they are not looked at"
         ));
     }
+    if request.objective != Objective::Click && request.horizon_days.is_some_and(|days| days > whole) {
+        notes.push(format!(
+            "conversions that name no message are credited within the attribution window of {whole} days: a longer --horizon finds \
+             no more of them, only of those that name theirs"
+        ));
+    }
     let mixed = has_several_currencies(session, "revenue", "revenue_currency").await?;
     let mixed_costs = has_several_currencies(session, "cost", "currency").await?;
     if any("revenue IS NOT NULL").await? && !mixed && !cut {

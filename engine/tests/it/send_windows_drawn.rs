@@ -254,3 +254,61 @@ async fn a_score_names_the_window_that_is_legal_and_best_where_its_recipient_liv
     assert_eq!([window("r0"), window("r1")], ["weekday 18:00-21:00"; 2]);
     assert_eq!([window("fl"), window("cn")], ["weekday 12:00-15:00"; 2]);
 }
+
+#[tokio::test]
+async fn a_propensity_in_percent_is_told_to_be_none() {
+    let store = store(
+        |campaign, i| Some(Sent { propensity: Some(25.0), ..drawn(campaign, i, [0.25; 4]) }).filter(|_| campaign < 2),
+        by_loyalty,
+    )
+    .await;
+    let found = answer(&store, WindowsRequest::default()).await;
+    assert_eq!(found.identification, WindowsIdentification::NotIdentifiable);
+    assert!(
+        found.notes.iter().any(|note| note.starts_with("8000 messages log a send_propensity")),
+        "{:?}",
+        found.notes
+    );
+}
+
+#[tokio::test]
+async fn a_segment_with_one_clock_is_not_compared_by_instants() {
+    const PLACES: [(&str, &str); 6] = [
+        ("GB", "Europe/London"),
+        ("DE", "Europe/Berlin"),
+        ("AE", "Asia/Dubai"),
+        ("PK", "Asia/Karachi"),
+        ("TH", "Asia/Bangkok"),
+        ("SG", "Asia/Singapore"),
+    ];
+    let store = TestStore::new();
+    let mut contacts = "recipient_id,country,time_zone,loyal\n".to_owned();
+    let mut sends = "message_id,campaign_id,recipient_id,channel,message_type,sent_at\n".to_owned();
+    let mut clicks = "click_id,message_id,link,clicked_at\n".to_owned();
+    for i in 0..3_000 {
+        let (country, zone) = PLACES[i as usize % PLACES.len()];
+        writeln!(contacts, "r{i},{country},{zone},{}", if is_loyal(i) { "yes" } else { "no" }).unwrap();
+    }
+    for campaign in 0..10 {
+        let at = format!("2026-01-{:02}T{:02}:00", 12 + campaign % 5, 5 + campaign % 8);
+        for i in 0..3_000 {
+            writeln!(sends, "m{campaign}-{i},c{campaign},r{i},sms,promo,{at}:00Z").unwrap();
+            if share(campaign, i, 2) < 0.2 {
+                writeln!(clicks, "k{campaign}-{i},m{campaign}-{i},https://x.example/,{at}:59Z").unwrap();
+            }
+        }
+    }
+    store.ingest(&[(Log::Recipients, &contacts), (Log::Sends, &sends), (Log::Clicks, &clicks)]).await;
+    let session = store.session().await;
+    let by = |column: &str| WindowsRequest { by: vec![column.to_owned()], ..WindowsRequest::default() };
+    let of_all = analyze_windows(&session, &WindowsRequest::default()).await.unwrap();
+    assert_eq!(of_all[0].identification, WindowsIdentification::QuasiExperimental, "{}", of_all[0].reason);
+    // Each country has one clock; those who are loyal are everywhere.
+    for found in analyze_windows(&session, &by("country")).await.unwrap() {
+        assert_eq!(found.identification, WindowsIdentification::NotIdentifiable, "{:?}", found.by);
+        assert!(found.windows.is_empty() && found.recommendation.abstained);
+    }
+    for found in analyze_windows(&session, &by("loyal")).await.unwrap() {
+        assert_eq!(found.identification, WindowsIdentification::QuasiExperimental, "{:?}", found.by);
+    }
+}

@@ -166,6 +166,9 @@ fn diagonal(values: &[f64]) -> Vec<f64> {
     matrix
 }
 
+/// A probability so much below the floor is not below it by rounding.
+const ROUNDED: f64 = 1.0 - 1e-9;
+
 /// First how many there are of each kind, so that capacities are in the probabilities; then the file.
 async fn schedule(
     list: &List<'_>,
@@ -213,6 +216,12 @@ async fn schedule(
     let mut summary = writer.finish(kind)?;
     summary.least_propensity = schedule.classes.iter().filter_map(|class| class.least_propensity).reduce(f64::min);
     summary.notes = schedule.notes;
+    if let Some(least) = summary.least_propensity.filter(|least| *least < request.propensity_floor * ROUNDED) {
+        summary.notes.push(format!(
+            "a floor of {} does not go with so many windows, or with their capacity: the least probability is {least:.4}",
+            request.propensity_floor
+        ));
+    }
     if list.repeated > 0 {
         summary.notes.push(format!(
             "{} rows of the list name a recipient again: each has one row in the schedule",
