@@ -300,6 +300,9 @@ fn print_incrementality(analysis: &ExperimentAnalysis) {
     for metric in &found.metrics {
         let inflation = match metric.inflation {
             Some(inflation) => format!("{inflation:.2} times as many"),
+            None if metric.incremental.low.is_some_and(|low| low > 0.0) => {
+                "within the reports' window and not this experiment's, so that the two are not compared".to_owned()
+            }
             None => "what the messages brought is not told from nothing".to_owned(),
         };
         say!(
