@@ -3,7 +3,7 @@
 use sendlift_engine::chart::compare_groups;
 use sendlift_engine::ingest::times::TimeParser;
 use sendlift_engine::query::{LogFiles, QuerySession, Source};
-use sendlift_engine::report::{NO_FINAL_RECEIPT, Rate, Report, ReportRequest, ReportRow, list_campaigns, report};
+use sendlift_engine::report::{Rate, Report, ReportRequest, ReportRow, list_campaigns, report};
 use sendlift_engine::{EngineError, Result};
 
 use super::Context;
@@ -125,8 +125,8 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
         say!("note: {note}");
     }
     // Of several groups the first tells what is meant; the others have it in JSON and CSV.
-    let told = report.rows.iter().filter_map(|row| Some((row, row.notes.iter().find(|note| is_of_receipts(note))?)));
-    let few_receipts: Vec<(&ReportRow, &String)> = told.collect();
+    let told = report.rows.iter().filter_map(|row| Some((row, row.too_few_receipts()?)));
+    let few_receipts: Vec<(&ReportRow, String)> = told.collect();
     if let Some((row, note)) = few_receipts.first() {
         let keys: Vec<&str> = row.group.values().map(|value| value.as_str().unwrap_or("(none)")).collect();
         let more = few_receipts.len() - 1;
@@ -147,11 +147,6 @@ pub(super) fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     say!("{of_messages}rates are shares of {}, with 95 % Wilson intervals", denominators(report));
     say!("as of {}; --format json or csv gives every number", report.as_of);
     Ok(())
-}
-
-/// Whether a note of a row is about receipts that did not come.
-fn is_of_receipts(note: &str) -> bool {
-    note.contains(NO_FINAL_RECEIPT)
 }
 
 /// The currencies of a report's money, each once.

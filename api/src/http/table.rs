@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use sendlift_engine::ingest::input::{GZIP, ZSTD};
 
 use super::problem::Problem;
 
@@ -62,8 +63,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 /// Refuses a body that is not compressed as its header says.
 fn check_encoding(encoding: Option<&str>, bytes: &[u8]) -> Result<(), Problem> {
     let start: &[u8] = match encoding {
-        Some("gzip" | "x-gzip") => &[0x1f, 0x8b],
-        Some("zstd") => &[0x28, 0xb5, 0x2f, 0xfd],
+        Some("gzip" | "x-gzip") => &GZIP,
+        Some("zstd") => &ZSTD,
         _ => return Ok(()),
     };
     if bytes.starts_with(start) {

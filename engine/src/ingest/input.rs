@@ -9,6 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{EngineError, Result};
 
+/// How gzip (RFC 1952) begins.
+pub const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// How a frame of Zstandard (RFC 8878) begins.
+pub const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// Bytes to ingest, with the name under which messages and the quarantine speak of them.
 #[derive(Debug, Clone)]
 pub struct Input {
@@ -91,9 +96,9 @@ impl Input {
     pub fn open(&self) -> Result<Box<dyn Read + Send>> {
         let (start, stored) = self.peek_stored()?;
         let whole = Cursor::new(start.clone()).chain(stored);
-        if start.starts_with(&[0x1f, 0x8b]) {
+        if start.starts_with(&GZIP) {
             Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, whole))))
-        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        } else if start.starts_with(&ZSTD) {
             let decoder =
                 zstd::stream::read::Decoder::new(whole).map_err(|error| self.unreadable(&error.to_string()))?;
             Ok(Box::new(decoder))

@@ -27,7 +27,7 @@ pub use grouping::known_groupings;
 pub(crate) use grouping::{Grouping, contacts_at, contacts_have_history};
 pub(crate) use query::{cell_number, cell_text};
 pub(crate) use rollup::{Rollups, drop_all as drop_rollups};
-pub use row::{NO_FINAL_RECEIPT, Rate, ReportRow};
+pub use row::{Rate, ReportRow};
 
 use self::sums::Sums;
 use crate::error::{EngineError, Result};

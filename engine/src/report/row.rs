@@ -13,8 +13,6 @@ use crate::query::QuerySession;
 use crate::stats::Estimate;
 use crate::stats::proportion::wilson_interval;
 
-/// How a note says that receipts are missing.
-pub const NO_FINAL_RECEIPT: &str = "have no final receipt";
 /// Messages of unknown fate that are more than one in so many are told of.
 const UNKNOWN_ONE_IN: u64 = 10;
 
@@ -190,6 +188,21 @@ pub struct ReportRow {
     pub notes: Vec<String>,
 }
 
+impl ReportRow {
+    /// What missing receipts do to the rates, where they are more than a few: one of the row's notes.
+    #[must_use]
+    pub fn too_few_receipts(&self) -> Option<String> {
+        let (delivered, unknown) = self.delivered.zip(self.unknown)?;
+        let is_few = unknown.saturating_mul(UNKNOWN_ONE_IN) <= self.sent;
+        let at_most = ratio(delivered + unknown, delivered).filter(|_| !is_few)?;
+        Some(format!(
+            "{unknown} of {} messages have no final receipt: who responds to one counts, but is not among those delivered to, \
+             and rates may be up to {at_most:.1} times too high",
+            self.sent
+        ))
+    }
+}
+
 /// The rows of one group: one, or one a currency.
 pub(crate) fn rows_of(
     counts: &Counts,
@@ -259,7 +272,7 @@ fn without_money(
         row.unknown = Some(unknown);
         row.delivery_rate = share(counts.delivered, counts.sent)?;
         row.delivery_rate_at_most = ratio(counts.delivered + unknown, counts.sent);
-        row.notes.extend(too_few_receipts(counts, unknown));
+        row.notes.extend(row.too_few_receipts());
     } else if at_hand.deliveries {
         row.notes.push("no receipt for these messages: rates are shares of the messages submitted".to_owned());
     }
@@ -292,17 +305,6 @@ fn without_money(
         row.reply_rate = share(counts.repliers, people)?;
     }
     Ok(row)
-}
-
-/// What missing receipts do to the rates, where they are more than a few.
-fn too_few_receipts(counts: &Counts, unknown: u64) -> Option<String> {
-    let is_few = unknown.saturating_mul(UNKNOWN_ONE_IN) <= counts.sent;
-    let at_most = ratio(counts.delivered + unknown, counts.delivered).filter(|_| !is_few)?;
-    Some(format!(
-        "{unknown} of {} messages {NO_FINAL_RECEIPT}: who responds to one counts, but is not among those delivered to, and \
-         rates may be up to {at_most:.1} times too high",
-        counts.sent
-    ))
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts are far below 2^53.

@@ -152,7 +152,7 @@ async fn addresses_within_structures_and_ids_of_bytes_stay_what_they_are() {
 /// What a mapping has hashed or dropped is not kept in a rejected row either, however it is written there.
 #[tokio::test]
 async fn what_is_hashed_or_dropped_is_not_kept_of_rejected_rows() {
-    let mapping = "[sends]\ndrop = [\"passport\"]\nhash = [\"full_name\"]\ncolumns = { phone = \"mobile\" }\n";
+    let mapping = "[sends]\ndrop = [\"passport\"]\nhash = [\"Full_Name\"]\ncolumns = { phone = \"mobile\" }\n";
     let mut options = with_key();
     options.validator.mapping = Mapping::parse(mapping, "mapping.toml").unwrap();
     let csv = "message_id,mobile,sent_at,campaign_id,passport,full_name\n\

@@ -92,8 +92,8 @@ impl<'a> ColumnPlan<'a> {
 
     /// Whether the mapping has columns hashed or dropped that need not hold addresses.
     pub(super) fn hides_more_than_addresses(&self) -> bool {
-        let by_mapping = |name: &String| self.is_dropped(name) || self.mapping.hash.iter().any(|hash| hash == name);
-        self.file.iter().any(|(name, _)| by_mapping(name))
+        let is_hashed = self.mapping.hash.iter().any(|name| self.find(name).is_some());
+        is_hashed || self.file.iter().any(|(name, _)| self.is_dropped(name))
     }
 
     fn is_dropped(&self, name: &str) -> bool {
