@@ -200,13 +200,65 @@ async fn sent(variant: impl Fn(usize, &str) -> Option<&'static str>, day: impl F
 #[tokio::test]
 async fn a_filter_by_a_column_of_the_contacts_chooses_who_is_compared() {
     let store = store(false).await;
-    let text = "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nfilter = \"country = 'DE'\"\n";
+    let text = "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nsecondary = [\"revenue\"]\nfilter = \"country = 'DE'\"\n";
     ExperimentDefinition::read(text, "e.toml").unwrap().add_to(&store.store, false).await.unwrap();
     let found = analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await.unwrap();
     let count = |wanted: &str| (0..RECIPIENTS).filter(|r| r % 2 == 1 && arm(*r, false) == wanted).count() as u64;
     let counted: Vec<u64> = found.arms.iter().map(|arm| arm.n).collect();
     assert_eq!(counted, [count("A"), count("B")]);
     assert!(found.notes.iter().any(|note| note.contains("only contacts of which it holds count")), "{:?}", found.notes);
+}
+
+#[tokio::test]
+async fn who_is_not_chosen_changes_nothing_of_what_is_compared() {
+    // Everybody of the one country was sent to, nobody of the other.
+    let mut contacts = "recipient_id,country,shoe_size\n".to_owned();
+    let mut assignments = "experiment_id,recipient_id,arm,assigned_at\n".to_owned();
+    let mut sends = "message_id,campaign_id,experiment_id,variant,recipient_id,channel,sent_at\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at,value,currency\n".to_owned();
+    for recipient in 0..RECIPIENTS {
+        let (country, currency) = [("GB", "GBP"), ("DE", "EUR")][recipient % 2];
+        writeln!(contacts, "r{recipient},{country},{}", 36 + recipient % 10).unwrap();
+        let arm = arm(recipient, false);
+        writeln!(assignments, "e,r{recipient},{arm},2026-02-28T00:00:00Z").unwrap();
+        if country == "DE" {
+            writeln!(sends, "m{recipient},c,e,{arm},r{recipient},sms,2026-03-01T10:00:00Z").unwrap();
+        }
+        if draw(recipient, 2) < 0.3 {
+            writeln!(conversions, "v{recipient},r{recipient},purchase,2026-03-03T10:00:00Z,9,{currency}").unwrap();
+        }
+    }
+    let store = TestStore::new();
+    let logs = [
+        (Log::Recipients, contacts.as_str()),
+        (Log::Assignments, &assignments),
+        (Log::Sends, &sends),
+        (Log::Conversions, &conversions),
+    ];
+    store.ingest(&logs).await;
+    let found = async |filter: &str| {
+        let text = format!(
+            "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nsecondary = [\"revenue\"]\nfilter = \"{filter}\"\n"
+        );
+        ExperimentDefinition::read(&text, "e.toml").unwrap().add_to(&store.store, true).await.unwrap();
+        analyze_store(&store.session().await, "e", &AnalysisOptions::default()).await
+    };
+    let of_one = found("country = 'DE'").await.unwrap();
+    assert!(!of_one.notes.iter().any(|note| note.contains("in the same windows")), "{:?}", of_one.notes);
+    // Revenue has the one currency of those who are compared.
+    assert!(of_one.metrics.iter().any(|metric| metric.metric == "revenue"), "{:?}", of_one.notes);
+    let everybody = found("country IN ('DE', 'GB')").await.unwrap();
+    assert!(everybody.notes.iter().any(|note| note.contains("in the same windows")), "{:?}", everybody.notes);
+    // A column of the contacts that no message carries chooses, too; which it is the error of another name says.
+    let by_size = found("shoe_size > 40").await.unwrap();
+    let chosen = (0..RECIPIENTS).filter(|recipient| recipient % 10 > 4).count() as u64;
+    assert_eq!(by_size.arms.iter().map(|arm| arm.n).sum::<u64>(), chosen);
+    let wrong = found("shoes > 40").await.unwrap_err().to_string();
+    assert!(wrong.contains("shoe_size") && !wrong.contains("clicks"), "{wrong}");
+    let mixed = found("shoe_size > 40 AND channel = 'sms'").await.unwrap_err().to_string();
+    assert!(mixed.contains("\"shoe_size\" is a column of the contacts and \"channel\" one of the messages"), "{mixed}");
+    let nobody = found("country = 'XX'").await.unwrap_err().to_string();
+    assert!(nobody.contains("for which its filter, \"country = 'XX'\", holds"), "{nobody}");
 }
 
 #[tokio::test]

@@ -103,9 +103,10 @@ impl StoreExperiment<'_> {
         notes: &mut Vec<String>,
     ) -> Result<(Vec<StoreMetric>, Vec<&'static StoreColumn>)> {
         let currencies = format!(
-            "SELECT DISTINCT currency FROM {} WHERE value IS NOT NULL AND {}",
-            latest_rows(Log::Conversions, "value, currency, event"),
-            counted_events(&self.session.settings)
+            "SELECT DISTINCT c.currency FROM {} AS c WHERE c.value IS NOT NULL AND {}{}",
+            latest_rows(Log::Conversions, "value, currency, event, recipient_id"),
+            counted_events(&self.session.settings),
+            self.of_chosen("c.recipient_id"),
         );
         let currencies = self.count_rows(&currencies).await?;
         let cost_currencies = format!(

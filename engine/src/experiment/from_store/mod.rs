@@ -12,6 +12,8 @@ mod reading;
 mod units_query;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Fields, Schema};
+use datafusion::common::DFSchema;
 use itertools::Itertools as _;
 
 use super::analysis::{ExperimentAnalysis, analyze};
@@ -23,6 +25,7 @@ use crate::event::{Log, NO_ATTRIBUTES};
 use crate::facts::{OUTCOMES, moment};
 use crate::query::QuerySession;
 use crate::report::{Grouping, LogsAtHand};
+use crate::store::MESSAGE_FACTS;
 
 use listing::source_of;
 pub use listing::{ExperimentSummary, list_experiments};
@@ -74,8 +77,10 @@ pub async fn analyze_store(session: &QuerySession, id: &str, asked: &AnalysisOpt
         sample
     };
     if sample.arms.is_empty() {
+        let filter = definition.and_then(|definition| definition.filter.as_ref());
+        let of_which = filter.map(|filter| format!(" for which its filter, \"{filter}\", holds")).unwrap_or_default();
         return Err(EngineError::NotFound(format!(
-            "the experiment \"{id}\" has no messages with a variant and no assignments yet"
+            "the experiment \"{id}\" has no messages with a variant and no assignments{of_which} yet"
         )));
     }
     sample.notes.extend(notes);
@@ -114,25 +119,51 @@ fn refuse_outcomes(options: &AnalysisOptions) -> Result<()> {
     }
 }
 
-/// Refuses a filter that does not parse, or by what came of the messages; returns its columns if all are of the contacts.
-async fn check_filter(session: &QuerySession, filter: &str) -> Result<Option<Vec<String>>> {
+/// The condition of a definition.
+struct Filter<'a> {
+    /// In SQL, on columns of `message_facts` or of the contacts.
+    condition: &'a str,
+    /// Its columns where all are of the contacts, so that it chooses units and not messages.
+    contact_columns: Option<Vec<String>>,
+    /// The query of the units that it chooses, where it chooses units.
+    chosen: Option<String>,
+}
+
+/// Refuses a filter that does not parse, or by what came of the messages.
+async fn check_filter<'a>(session: &QuerySession, filter: &'a str) -> Result<Filter<'a>> {
     let wrong = |why: String| EngineError::usage(format!("the filter of the experiment, \"{filter}\": {why}"));
-    let facts = session.sql("SELECT * FROM message_facts AS f").await?;
-    let condition = session
-        .context()
-        .parse_sql_expr(filter, facts.schema())
-        .map_err(|error| wrong(format!("{}; its columns are those of message_facts", error.strip_backtrace())))?;
+    let facts = session.schema(MESSAGE_FACTS).await?;
+    let contacts = session.schema(Log::Recipients.name()).await?;
+    let attributes = contacts.fields().iter().filter(|field| !NO_ATTRIBUTES.contains(&field.name().as_str()));
+    let of_contacts_alone = attributes.clone().filter(|field| facts.field_with_name(field.name()).is_err());
+    let fields: Fields = facts.fields().iter().chain(of_contacts_alone).cloned().collect();
+    let schema = DFSchema::try_from_qualified_schema("f", &Schema::new(fields.clone()))?;
+    let condition = session.context().parse_sql_expr(filter, &schema).map_err(|error| {
+        // The planner's list of columns names those that are refused below, too.
+        let error = error.strip_backtrace();
+        let why = error.split("Valid fields are").next().unwrap_or_default().trim_end();
+        let allowed = fields.iter().map(|field| field.name().as_str()).filter(|name| !OUTCOMES.contains(name));
+        wrong(format!("{}. It can use {}", why.trim_end_matches('.'), allowed.sorted().join(", ")))
+    })?;
     let columns = condition.column_refs();
-    if let Some(column) = columns.iter().find(|column| OUTCOMES.contains(&column.name.as_str())) {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).sorted_unstable().dedup().collect();
+    if let Some(name) = names.iter().find(|name| OUTCOMES.contains(name)) {
         return Err(wrong(format!(
-            "\"{}\" is what came of a message, which the arm has changed: filter by what was known before",
-            column.name
+            "\"{name}\" is what came of a message, which the arm has changed: filter by what was known before"
         )));
     }
-    let contacts = session.schema(Log::Recipients.name()).await?;
-    let of_contacts = |name: &str| !NO_ATTRIBUTES.contains(&name) && contacts.field_with_name(name).is_ok();
-    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).sorted().dedup().collect();
-    Ok((!names.is_empty() && names.iter().all(|name| of_contacts(name))).then_some(names))
+    let is_of_contacts = |name: &&str| attributes.clone().any(|field| field.name() == name);
+    let of_contacts = !names.is_empty() && names.iter().all(is_of_contacts);
+    if !of_contacts
+        && let Some(name) = names.iter().find(|name| facts.field_with_name(name).is_err())
+        && let Some(other) = names.iter().find(|name| !is_of_contacts(name))
+    {
+        return Err(wrong(format!(
+            "\"{name}\" is a column of the contacts and \"{other}\" one of the messages: a filter chooses contacts or messages"
+        )));
+    }
+    let contact_columns = of_contacts.then(|| names.into_iter().map(str::to_owned).collect());
+    Ok(Filter { condition: filter, contact_columns, chosen: None })
 }
 
 /// The sufficient statistics of an experiment, counted.
@@ -161,16 +192,14 @@ async fn sample_of(
     let grouping = grouping.with_history(session).await?;
     let at_hand = LogsAtHand::of(session).await?;
     let filter = definition.and_then(|definition| definition.filter.as_deref());
-    let contact_columns = match filter {
-        Some(filter) => check_filter(session, filter).await?,
+    let filter = match filter {
+        Some(filter) => Some(check_filter(session, filter).await?),
         None => None,
     };
     let window_days = definition.and_then(|definition| definition.window_days);
     let window_days = window_days.unwrap_or(session.settings.attribution.window_days);
     let key = campaign.unwrap_or(id);
-    StoreExperiment { session, id, key, filter, contact_columns, window_days, source, grouping, at_hand }
-        .sample(options)
-        .await
+    StoreExperiment { session, id, key, filter, window_days, source, grouping, at_hand }.sample(options).await
 }
 
 struct StoreExperiment<'a> {
@@ -179,10 +208,8 @@ struct StoreExperiment<'a> {
     id: &'a str,
     /// The experiment or the campaign of its messages.
     key: &'a str,
-    /// A condition on its messages.
-    filter: Option<&'a str>,
-    /// The columns of the condition where all are of the contacts, so that it chooses units, too.
-    contact_columns: Option<Vec<String>>,
+    /// A condition on its messages or its units.
+    filter: Option<Filter<'a>>,
     /// Days within which a conversion counts.
     window_days: u32,
     source: &'static str,
@@ -192,7 +219,7 @@ struct StoreExperiment<'a> {
 
 impl StoreExperiment<'_> {
     /// Counts the units and reads their statistics.
-    async fn sample(&self, options: &AnalysisOptions) -> Result<ExperimentSample> {
+    async fn sample(mut self, options: &AnalysisOptions) -> Result<ExperimentSample> {
         let mut sample = ExperimentSample {
             experiment: self.id.to_owned(),
             unit: "recipient".to_owned(),
@@ -200,9 +227,10 @@ impl StoreExperiment<'_> {
             versions: self.session.versions.clone(),
             ..ExperimentSample::default()
         };
+        let begins_at = self.begins_at().await?;
+        self.choose_units(begins_at).await?;
         let (metrics, available) =
             self.metrics(&options.metrics, options.guardrails.as_deref(), &mut sample.notes).await?;
-        let begins_at = self.begins_at().await?;
         let common_windows = self.common_windows().await?;
         if common_windows.is_some() && self.at_hand.conversions {
             sample.notes.push(format!(
@@ -239,13 +267,13 @@ impl StoreExperiment<'_> {
             self.window_days
         );
         sample.notes.insert(0, note);
-        if let Some(filter) = self.filter {
-            let of_whom = if self.contact_columns.is_some() {
+        if let Some(filter) = &self.filter {
+            let of_whom = if filter.chosen.is_some() {
                 "only contacts of which it holds count"
             } else {
                 "only messages of which it holds count, of everybody who was assigned"
             };
-            sample.notes.insert(1, format!("filter {filter}: {of_whom}"));
+            sample.notes.insert(1, format!("filter {}: {of_whom}", filter.condition));
         }
         Ok(sample)
     }

@@ -4,7 +4,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 
 use super::metrics::StoreColumn;
-use super::{DAYS_BEFORE, StoreExperiment};
+use super::{DAYS_BEFORE, Filter, StoreExperiment};
 use crate::error::Result;
 use crate::facts::{DAY_MICROSECONDS, counted_events, owned_conversions};
 use crate::query::text_literal;
@@ -23,8 +23,28 @@ impl StoreExperiment<'_> {
     /// The condition by which messages (`f`) are the experiment's.
     pub(super) fn belongs(&self) -> String {
         let column = if self.source == "campaign" { "campaign_id" } else { "experiment_id" };
-        let filter = self.filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
+        let filter = match &self.filter {
+            // Which contacts it chooses is known once the experiment's beginning is.
+            Some(Filter { chosen: None, contact_columns: Some(_), .. }) | None => String::new(),
+            Some(Filter { chosen: None, condition, .. }) => format!(" AND ({condition})"),
+            Some(Filter { chosen: Some(_), .. }) => self.of_chosen("f.recipient_id"),
+        };
         format!("f.{column} = {}{filter}", text_literal(self.key))
+    }
+
+    /// ` AND` the condition that a recipient is among those whom a filter of contacts chooses; nothing where there is none.
+    pub(super) fn of_chosen(&self, recipient: &str) -> String {
+        let chosen = self.filter.as_ref().and_then(|filter| filter.chosen.as_ref());
+        chosen.map(|chosen| format!(" AND {recipient} IN ({chosen})")).unwrap_or_default()
+    }
+
+    /// Finds out whom a filter of contacts chooses, as they were before the experiment began.
+    pub(super) async fn choose_units(&mut self, begins_at: Option<i64>) -> Result<()> {
+        let Some(filter) = &mut self.filter else { return Ok(()) };
+        let Some(names) = &filter.contact_columns else { return Ok(()) };
+        let contacts = contacts_at(self.session, names, begins_at.unwrap_or(i64::MAX) - 1).await?;
+        filter.chosen = Some(format!("SELECT f.recipient_id FROM {contacts} AS f WHERE {}", filter.condition));
+        Ok(())
     }
 
     /// Where somebody who was assigned got no message: the windows in which everybody's conversions count, sent to or not, in
@@ -36,9 +56,10 @@ impl StoreExperiment<'_> {
             return Ok(None);
         }
         let unsent = format!(
-            "SELECT 1 FROM assignments AS a WHERE a.experiment_id = {} AND NOT EXISTS (\
+            "SELECT 1 FROM assignments AS a WHERE a.experiment_id = {}{} AND NOT EXISTS (\
              SELECT 1 FROM message_facts AS f WHERE {} AND f.recipient_id = a.recipient_id) LIMIT 1",
             text_literal(self.key),
+            self.of_chosen("a.recipient_id"),
             self.belongs()
         );
         if !self.session.has_rows(&unsent).await? {
@@ -136,8 +157,9 @@ impl StoreExperiment<'_> {
             with.push(format!(
                 "assigned AS (SELECT recipient_id, min(arm) AS arm, {arms} AS arms, bool_or(coalesce(is_holdout, FALSE)) AS apart,\n  \
                  arrow_cast(arrow_cast(min(assigned_at), 'Date32'), 'Utf8') AS assigned_day,\n  \
-                 avg(propensity) AS propensity FROM assignments WHERE experiment_id = {id} GROUP BY recipient_id)",
+                 avg(propensity) AS propensity FROM assignments AS a WHERE experiment_id = {id}{chosen} GROUP BY recipient_id)",
                 arms = none_one_or_several("arm"),
+                chosen = self.of_chosen("a.recipient_id"),
             ));
             (
                 "a.recipient_id, a.arm, a.arms, a.apart, a.propensity, coalesce(s.first_day, a.assigned_day) AS day, a.assigned_day, \
@@ -186,21 +208,10 @@ impl StoreExperiment<'_> {
                 joins.push_str(&format!(" LEFT JOIN before_goals AS g ON g.recipient_id = {unit}"));
             }
         }
-        joins.push_str(&self.chosen_by_filter(begins_at, unit).await?);
         Ok(format!(
             "WITH {}\nSELECT {columns}, CASE WHEN s.recipient_id IS NULL THEN 0 ELSE 1 END AS stage_sent, coalesce(s.delivered, 0) AS stage_delivered, s.last_sent{values}{}\nFROM {from}{joins}",
             with.join(",\n"),
             key_values,
-        ))
-    }
-
-    /// The join that leaves out the units for whose contact the filter does not hold, as it was before the experiment; nothing
-    /// where the filter is of messages.
-    async fn chosen_by_filter(&self, begins_at: Option<i64>, unit: &str) -> Result<String> {
-        let (Some(names), Some(filter)) = (&self.contact_columns, self.filter) else { return Ok(String::new()) };
-        let contacts = contacts_at(self.session, names, begins_at.unwrap_or(i64::MAX) - 1).await?;
-        Ok(format!(
-            " INNER JOIN (SELECT recipient_id FROM {contacts} AS f WHERE {filter}) AS chosen ON chosen.recipient_id = {unit}"
         ))
     }
 
