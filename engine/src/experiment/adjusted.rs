@@ -15,7 +15,7 @@ use super::statistic::ArmStatistic;
 use crate::error::Result;
 use crate::stats::adjust::Stratum;
 use crate::stats::{
-    Adjusted, CrossMoments, Estimate, Outcome, Slopes, compare_adjusted, compare_adjusted_units,
+    Adjusted, CrossMoments, Effect, Estimate, Outcome, Slopes, compare_adjusted, compare_adjusted_units,
     compare_post_stratified,
 };
 
@@ -39,6 +39,9 @@ pub struct AdjustedResult {
     pub decides: bool,
     /// The method, in words.
     pub method: String,
+    /// What all that was made of, to be held against a margin.
+    #[serde(skip)]
+    pub(crate) effect: Effect,
     /// What was left out, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -92,6 +95,7 @@ fn result_of(found: Adjusted, covariates: &Covariates) -> AdjustedResult {
         covariates: used,
         decides: covariates.named && found.variance_removed.is_some(),
         method: found.comparison.method,
+        effect: found.effect,
         note: if left_out.is_empty() { found.note } else { Some(left_out.join("; ")) },
     }
 }
@@ -124,6 +128,7 @@ pub(crate) fn post_stratified(
         decides: !metric.covariates.as_ref().is_some_and(|covariates| covariates.named)
             && found.variance_removed.is_some(),
         method: found.comparison.method,
+        effect: found.effect,
         note: found.note,
     }))
 }

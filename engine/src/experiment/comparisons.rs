@@ -131,6 +131,19 @@ impl ArmsComparison {
         Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p", odds_ratio: None }
     }
 
+    /// What a margin is held against.
+    fn held_against_margins(&self) -> HeldAgainst<'_> {
+        let exact_decides = self.exact.as_ref().is_some_and(|found| found.p_value.is_some());
+        let mut adjusted = [&self.adjusted, &self.post_stratified].into_iter().flatten();
+        HeldAgainst {
+            comparison: &self.comparison,
+            adjusted: adjusted.find(|found| found.decides && !exact_decides).map(|found| &found.effect),
+            exact: self.exact.as_ref(),
+            always_valid: self.always_valid.as_ref(),
+            planned_look: self.planned_look.as_ref(),
+        }
+    }
+
     /// The p value that decides, adjusted for the comparisons that belong together.
     #[must_use]
     pub fn decisive_p_value(&self) -> Option<f64> {
@@ -210,10 +223,6 @@ fn compare_pair(
         None
     };
     let exact = exact(baseline, treated, place, options.proportions.exact, alpha)?;
-    let equivalence = match &metric.equivalence {
-        Some(spec) if overall => Some(hold_within_margin(spec, metric, (control, baseline), (arm, treated), alpha)?),
-        _ => None,
-    };
     let newcombe = match (baseline, treated) {
         (ArmStatistic::Proportion(control), ArmStatistic::Proportion(treatment)) if overall => {
             let interval = newcombe_interval(*control, *treatment, alpha)?;
@@ -234,7 +243,7 @@ fn compare_pair(
         always_valid: always,
         bayesian,
         margin: None,
-        equivalence,
+        equivalence: None,
         false_coverage: None,
         among_reached: None,
         complier: if overall { effect_on_delivered(metric, control, arm, alpha)? } else { None },
@@ -257,14 +266,16 @@ fn compare_pair(
             adjusted.decides = false;
         }
     }
-    if let Some(spec) = metric.margin.as_ref().filter(|_| overall) {
-        let held = HeldAgainst {
-            comparison: &found.comparison,
-            exact: found.exact.as_ref(),
-            always_valid: found.always_valid.as_ref(),
-            planned_look: found.planned_look.as_ref(),
-        };
-        found.margin = Some(hold_against_margin(spec, metric, (control, baseline), (arm, treated), held, alpha)?);
+    if overall {
+        let (left, right) = ((control, baseline), (arm, treated));
+        let margin = metric.margin.as_ref();
+        found.margin = margin
+            .map(|spec| hold_against_margin(spec, metric, left, right, found.held_against_margins(), alpha))
+            .transpose()?;
+        let equivalence = metric.equivalence.as_ref();
+        found.equivalence = equivalence
+            .map(|spec| hold_within_margin(spec, metric, left, right, found.held_against_margins(), alpha))
+            .transpose()?;
     }
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! Non-inferiority: is an arm not worse than the control by a margin or more?
 //!
 //! Enters: `METRIC=VALUE`, a margin with the way in which the metric is better, and the statistics of two arms. Leaves: the
-//! one-sided test at half of alpha, whose interval is the headline's, and its verdict in words. The decision takes the
+//! one-sided test at half of alpha, whose interval is that of the result that decides, and its verdict in words. The decision takes the
 //! verdict for a guardrail: what is worse by the margin keeps the control, what is not shown to be within it waits.
 
 use std::str::FromStr;
@@ -20,7 +20,7 @@ use crate::stats::cluster::tested_cluster_effect;
 use crate::stats::equivalence::Arms;
 use crate::stats::quantile::quantile_effect;
 use crate::stats::{
-    Comparison, Direction, EquivalenceTest, Estimate, Margin, MarginTest, MarginVerdict, Moments, equivalence_test,
+    Comparison, Direction, Effect, EquivalenceTest, Estimate, Margin, MarginTest, MarginVerdict, equivalence_test,
     non_inferiority_test, ratio_effect,
 };
 
@@ -151,6 +151,8 @@ pub struct EquivalenceResult {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeldAgainst<'a> {
     pub(crate) comparison: &'a Comparison,
+    /// The effect adjusted for what was known before, where it decides.
+    pub(crate) adjusted: Option<&'a Effect>,
     pub(crate) exact: Option<&'a ExactResult>,
     pub(crate) always_valid: Option<&'a AlwaysValid>,
     pub(crate) planned_look: Option<&'a PlannedLook>,
@@ -189,6 +191,9 @@ impl HeldAgainst<'_> {
             };
             return Ok(Some((held, "always-valid interval")));
         }
+        if self.adjusted.is_some() {
+            return Ok(None);
+        }
         // Where counts are too small for the score test, the interval that is to be read decides.
         let exact = self.exact.and_then(|found| found.difference.as_ref());
         if let (Some(exact), Margin::Absolute(_)) = (exact, margin) {
@@ -219,7 +224,7 @@ pub(crate) fn hold_against_margin(
     if direction == Direction::HigherIsBetter {
         spec.check_fall(baseline)?;
     }
-    let mut test = test_of(spec.margin, direction, baseline, treated, alpha)?;
+    let mut test = test_of(spec.margin, direction, (baseline, treated), held.adjusted, alpha)?;
     if let Some((interval, name)) = held.interval(spec.margin, baseline)? {
         by_interval(&mut test, &interval, direction, name);
     }
@@ -261,22 +266,36 @@ fn has_nothing(baseline: &ArmStatistic, treated: &ArmStatistic) -> Result<bool> 
 fn test_of(
     margin: Margin,
     direction: Direction,
-    baseline: &ArmStatistic,
-    treated: &ArmStatistic,
+    (baseline, treated): (&ArmStatistic, &ArmStatistic),
+    adjusted: Option<&Effect>,
     alpha: f64,
 ) -> Result<MarginTest> {
-    if let (ArmStatistic::Logarithm(left), ArmStatistic::Logarithm(right)) = (baseline, treated) {
-        return of_logarithms(margin, direction, left, right, alpha);
+    let mut test = with_arms(baseline, treated, adjusted, |arms| {
+        if matches!(baseline, ArmStatistic::Logarithm(_)) {
+            return of_logarithms(arms, margin, direction, alpha);
+        }
+        Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?)
+    })?;
+    if adjusted.is_some() {
+        test.method = named_adjusted(&test.method);
     }
-    with_arms(baseline, treated, |arms| Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?))
+    Ok(test)
 }
 
-/// Two arms as their test has them, by what the metric's headline rests on.
+fn named_adjusted(method: &str) -> String {
+    format!("{method}, adjusted for what was known before")
+}
+
+/// Two arms as their test has them: adjusted where that decides, else by what the metric's headline rests on.
 fn with_arms<T>(
     baseline: &ArmStatistic,
     treated: &ArmStatistic,
+    adjusted: Option<&Effect>,
     test: impl FnOnce(Arms<'_>) -> Result<T>,
 ) -> Result<T> {
+    if let Some(adjusted) = adjusted {
+        return test(Arms::Effect(adjusted));
+    }
     let effect;
     let (left, right) = (baseline.moments()?, treated.moments()?);
     let arms = match (baseline, treated) {
@@ -302,12 +321,13 @@ fn with_arms<T>(
 }
 
 /// Whether an arm is the same as the control, within a margin on either side: two one-sided tests at alpha (Schuirmann 1987),
-/// so that the interval is that of 1 − 2 alpha.
+/// so that the interval is that of 1 − 2 alpha. Where another interval is to be read, that one decides.
 pub(crate) fn hold_within_margin(
     spec: &MarginSpec,
     sample: &MetricSample,
     (control, baseline): (&str, &ArmStatistic),
     (arm, treated): (&str, &ArmStatistic),
+    held: HeldAgainst<'_>,
     alpha: f64,
 ) -> Result<EquivalenceResult> {
     spec.check_fall(baseline)?;
@@ -317,7 +337,18 @@ pub(crate) fn hold_within_margin(
             spec.metric, spec.text
         )));
     }
-    let test = with_arms(baseline, treated, |arms| Ok(equivalence_test(arms, spec.margin, alpha)?))?;
+    let mut test = with_arms(baseline, treated, held.adjusted, |arms| Ok(equivalence_test(arms, spec.margin, alpha)?))?;
+    if held.adjusted.is_some() {
+        test.method = named_adjusted(&test.method);
+    }
+    if let Some((interval, name)) = held.interval(spec.margin, baseline)? {
+        equivalent_by_interval(&mut test, &interval, alpha, name);
+    }
+    if has_nothing(baseline, treated)? {
+        (test.verdict, test.p_value) = (MarginVerdict::NotShown, None);
+        (test.p_value_low, test.p_value_high) = (None, None);
+        test.effect = Estimate::undefined(NOTHING_YET);
+    }
     let metric = labelled(&sample.name, sample.detail.as_deref());
     let margin = &spec.text;
     let shown = match test.verdict {
@@ -325,19 +356,24 @@ pub(crate) fn hold_within_margin(
         MarginVerdict::Different => format!("{arm} and {control} differ on {metric} by more than {margin}"),
         _ => format!("the data do not say whether {arm} and {control} are the same on {metric} within {margin}"),
     };
-    let how = test.p_value.map_or_else(|| "no test".to_owned(), |p_value| format!("p {}", p_value_in_words(p_value)));
+    // Of a difference, the p value is of what is said: that the effect lies beyond one of the margins.
+    let p_value = match (test.verdict, test.p_value_low, test.p_value_high) {
+        (MarginVerdict::Different, Some(low), Some(high)) => Some((1.0 - low).min(1.0 - high)),
+        _ => test.p_value,
+    };
+    let how = match p_value {
+        Some(p_value) if test.verdict == MarginVerdict::Different => {
+            format!("one-sided p {}", p_value_in_words(p_value))
+        }
+        Some(p_value) => format!("p {}", p_value_in_words(p_value)),
+        None if test.effect.low.is_some() || test.effect.high.is_some() => "by the interval".to_owned(),
+        None => "no test".to_owned(),
+    };
     Ok(EquivalenceResult { margin: spec.margin, test, words: format!("{shown} ({how})") })
 }
 
 /// Of ln(1 + value) a share of the control is a step on the scale of the logarithm, and so is the lift.
-fn of_logarithms(
-    margin: Margin,
-    direction: Direction,
-    control: &Moments,
-    treatment: &Moments,
-    alpha: f64,
-) -> Result<MarginTest> {
-    let arms = Arms::Means { control, treatment };
+fn of_logarithms(arms: Arms<'_>, margin: Margin, direction: Direction, alpha: f64) -> Result<MarginTest> {
     let Margin::Relative(share) = margin else {
         return Ok(non_inferiority_test(arms, margin, direction, alpha / 2.0)?);
     };
@@ -369,6 +405,22 @@ fn by_interval(test: &mut MarginTest, found: &Estimate, direction: Direction, me
     };
     (test.statistic, test.p_value) = (None, None);
     test.effect = found.clone();
+    method.clone_into(&mut test.method);
+}
+
+/// Takes the verdict of equivalence from an interval at alpha: the same where it lies within both margins.
+fn equivalent_by_interval(test: &mut EquivalenceTest, found: &Estimate, alpha: f64, method: &str) {
+    let (low, high) = (found.low.unwrap_or(f64::NEG_INFINITY), found.high.unwrap_or(f64::INFINITY));
+    test.verdict = if low > test.low_boundary && high < test.high_boundary {
+        MarginVerdict::Equivalent
+    } else if high < test.low_boundary || low > test.high_boundary {
+        MarginVerdict::Different
+    } else {
+        MarginVerdict::NotShown
+    };
+    (test.p_value, test.p_value_low, test.p_value_high) = (None, None, None);
+    test.effect = found.clone();
+    test.confidence = 1.0 - alpha;
     method.clone_into(&mut test.method);
 }
 
@@ -404,7 +456,13 @@ mod tests {
     fn verdicts_follow_the_way_that_is_better() {
         let held = |text: &str, lower_is_better, control, treatment| {
             let comparison = ArmStatistic::compare(&control, &treatment, 0.05).unwrap();
-            let fixed = HeldAgainst { comparison: &comparison, exact: None, always_valid: None, planned_look: None };
+            let fixed = HeldAgainst {
+                comparison: &comparison,
+                adjusted: None,
+                exact: None,
+                always_valid: None,
+                planned_look: None,
+            };
             let mut sample = MetricSample::new("m".to_owned(), MetricKind::Mean, MetricRole::Secondary);
             sample.lower_is_better = lower_is_better;
             hold_against_margin(&spec(text), &sample, ("A", &control), ("B", &treatment), fixed, 0.05).unwrap()

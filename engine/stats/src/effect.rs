@@ -25,6 +25,7 @@ use crate::error::{StatsError, check_alpha, check_finite, check_not_negative};
 use crate::interval::{Estimate, Interval};
 use crate::moments::Moments;
 use crate::numeric::count;
+use serde::{Deserialize, Serialize};
 
 /// Note where an arm holds nothing.
 pub(crate) const NO_UNITS: &str = "an arm has no units";
@@ -47,7 +48,7 @@ pub struct ArmValue {
 }
 
 /// A difference that can be tested.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EstimatedEffect {
     /// Treatment − control, in the metric's units.
     pub difference: f64,
@@ -64,7 +65,8 @@ pub struct EstimatedEffect {
 }
 
 /// A difference that can be tested, or what is left to say.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// A difference with a standard error.
     Estimated(EstimatedEffect),

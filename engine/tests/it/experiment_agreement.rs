@@ -502,3 +502,54 @@ async fn values_whose_squares_are_no_numbers_are_refused() {
         assert!(error.unwrap_err().to_string().contains("not a finite number"), "{metric}");
     }
 }
+
+/// Spend goes with what was known before, of which arm B happens to have had less: by the plain difference B is worse by two.
+#[tokio::test]
+async fn margins_are_held_against_the_adjusted_difference_where_that_decides() {
+    let mut table = "id,arm,before,band,spend\n".to_owned();
+    for unit in 0..600_u32 {
+        let is_treated = unit % 2 == 1;
+        let before = unit / 2 * 7 % 40 + if is_treated && unit % 3 == 0 { 0 } else { 4 };
+        let spend = f64::from(2 * before + unit * 53 % 17) + if is_treated { 0.2 } else { 0.0 };
+        writeln!(table, "u{unit},{},{before},{},{spend}", if is_treated { "B" } else { "A" }, before / 8).unwrap();
+    }
+    let analysed = async |options: AnalysisOptions| {
+        let request = UnitRequest {
+            input: Input::memory("units.csv", table.clone().into()),
+            arm: "arm".to_owned(),
+            metrics: vec!["spend:mean".parse().unwrap()],
+            unit: Some("id".to_owned()),
+            filter: None,
+        };
+        let options = AnalysisOptions {
+            margins: vec!["spend=-2".parse().unwrap()],
+            equivalences: vec!["spend=2".parse().unwrap()],
+            ..options
+        };
+        analyze_units(&request, &options).await.unwrap()
+    };
+    let plain = analysed(AnalysisOptions::default()).await;
+    let plain = &plain.metrics[0].comparisons[0];
+    assert_eq!(plain.margin.as_ref().unwrap().test.verdict, MarginVerdict::NotShown);
+    assert_eq!(plain.equivalence.as_ref().unwrap().test.verdict, MarginVerdict::NotShown);
+    let covariates = AnalysisOptions { covariates: vec!["before".to_owned()], ..AnalysisOptions::default() };
+    let strata = AnalysisOptions { strata: Some("band".to_owned()), ..AnalysisOptions::default() };
+    for options in [covariates, strata] {
+        let adjusted = analysed(options.clone()).await;
+        let adjusted = &adjusted.metrics[0].comparisons[0];
+        let of = adjusted.adjusted.as_ref().or(adjusted.post_stratified.as_ref()).unwrap();
+        let decides = &of.difference;
+        let (margin, equivalence) = (adjusted.margin.as_ref().unwrap(), adjusted.equivalence.as_ref().unwrap());
+        // Both ends of the margin's interval hold at half of alpha: it is that of the adjusted difference.
+        assert_eq!(&margin.test.effect, decides, "{options:?}");
+        assert_eq!(margin.test.verdict, MarginVerdict::NonInferior);
+        assert_eq!(equivalence.test.effect.estimate, decides.estimate);
+        assert_eq!(equivalence.test.verdict, MarginVerdict::Equivalent, "{equivalence:?}");
+        let looked = analysed(AnalysisOptions { sequential: Some(600), ..options }).await;
+        let looked = &looked.metrics[0].comparisons[0];
+        assert_eq!(
+            &looked.equivalence.as_ref().unwrap().test.effect,
+            &looked.always_valid.as_ref().unwrap().difference
+        );
+    }
+}

@@ -63,6 +63,8 @@ impl Stratum {
 pub struct PostStratified {
     /// Difference, lift and test.
     pub comparison: Comparison,
+    /// What the comparison was made of, to be held against a margin.
+    pub effect: Effect,
     /// Of the difference, in the metric's units; none where there is no test.
     pub standard_error: Option<f64>,
     /// Welch–Satterthwaite's over all strata and arms; none where there is no test.
@@ -109,6 +111,7 @@ pub fn compare_post_stratified(strata: &[Stratum], alpha: f64) -> Result<PostStr
     let Effect::Estimated(plain_parts) = &plain else {
         return Ok(PostStratified {
             comparison: plain.comparison(alpha, POST_STRATIFIED_METHOD)?,
+            effect: plain,
             standard_error: None,
             degrees_of_freedom: None,
             variance_removed: None,
@@ -129,6 +132,7 @@ pub fn compare_post_stratified(strata: &[Stratum], alpha: f64) -> Result<PostStr
         strata_used: strata.len(),
         note: (put_together > 0)
             .then(|| format!("{put_together} strata with fewer than {UNITS_PER_STRATUM} units in an arm put together")),
+        effect,
     })
 }
 

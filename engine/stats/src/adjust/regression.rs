@@ -94,6 +94,8 @@ pub enum Slopes {
 pub struct Adjusted {
     /// Difference, lift and test of the adjusted values.
     pub comparison: Comparison,
+    /// What the comparison was made of, to be held against a margin.
+    pub effect: Effect,
     /// Of the difference, in the metric's units; none where there is no test.
     pub standard_error: Option<f64>,
     /// Welch–Satterthwaite's; none where there is no test.
@@ -218,6 +220,7 @@ fn ratio_columns(arm: &CrossMoments) -> RatioMoments {
 fn without_test(effect: &Effect, alpha: f64, method: &str) -> Result<Adjusted, StatsError> {
     Ok(Adjusted {
         comparison: effect.comparison(alpha, method)?,
+        effect: effect.clone(),
         standard_error: None,
         degrees_of_freedom: None,
         variance_removed: None,
@@ -365,6 +368,7 @@ impl Arms {
             covariates_used: self.used,
             covariates_without_use: self.left_out,
             covariates_beyond_the_limit: self.too_many,
+            effect,
         })
     }
 
