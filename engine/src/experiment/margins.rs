@@ -191,6 +191,13 @@ impl HeldAgainst<'_> {
             };
             return Ok(Some((held, "always-valid interval")));
         }
+        // Where no value varies within an arm there is no standard error, and a difference that is known.
+        let known = &self.comparison.difference;
+        let is_known = known.low.is_some() && known.low == known.high;
+        if is_known && matches!(baseline, ArmStatistic::Mean(_)) {
+            let found = if matches!(margin, Margin::Absolute(_)) { known } else { &self.comparison.lift };
+            return Ok(Some((found.clone(), &self.comparison.method)));
+        }
         if self.adjusted.is_some() {
             return Ok(None);
         }

@@ -10,7 +10,7 @@
 //! Which of the arms is treatment only turns the sign. No combination of counts panics, gives NaN, or gives a zero that
 //! was not observed: what cannot be computed is missing, and a note says why.
 
-use crate::error::StatsError;
+use crate::error::{StatsError, check_alpha};
 use crate::interval::{Estimate, Interval};
 use crate::mean::{fieller_interval_lift, welch_interval_difference, welch_t_test};
 use crate::moments::Moments;
@@ -18,6 +18,7 @@ use crate::proportion::{
     NO_UNITS, Proportion, VarianceCorrection, pooled_z_test, score_interval_difference, score_interval_ratio,
 };
 use serde::{Deserialize, Serialize};
+use statrs::function::factorial::ln_binomial;
 
 /// What a comparison of proportions says it was made by.
 pub const PROPORTIONS_METHOD: &str =
@@ -25,6 +26,9 @@ pub const PROPORTIONS_METHOD: &str =
 
 /// What a comparison of means says it was made by.
 pub const MEANS_METHOD: &str = "Welch t test; Welch interval for the difference, Fieller interval for the lift";
+/// How [`compare_means`] compares arms within which no value varies.
+pub const CONSTANTS_METHOD: &str = "randomisation test: no value varies within an arm, so that the difference is known";
+const ZERO_BASELINE: &str = "the control mean is zero: a lift relative to it is not defined";
 
 /// A treatment held against a control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,6 +122,10 @@ fn lift_of(ratio: Interval) -> Interval {
 
 /// Compares the means of a metric in two arms.
 ///
+/// Where no value varies within either arm, such as a price, and the arms differ, no standard error is there to test by. The
+/// assignment is: of all ways to draw the arms, only the one that came out, and its mirror where the arms are as large, lets
+/// them differ by as much. Where that is rarer than alpha, the difference is the one seen, with an interval of no width.
+///
 /// ```
 /// use sendlift_stats::{Moments, compare_means};
 ///
@@ -134,6 +142,9 @@ fn lift_of(ratio: Interval) -> Interval {
 /// [`StatsError::InvalidAlpha`]; [`StatsError::NotFinite`] or [`StatsError::Negative`] for moments that no data can
 /// have.
 pub fn compare_means(control: &Moments, treatment: &Moments, alpha: f64) -> Result<Comparison, StatsError> {
+    if let Some(comparison) = compare_constants(control, treatment, alpha)? {
+        return Ok(comparison);
+    }
     let test = welch_t_test(control, treatment)?;
     Ok(Comparison {
         difference: welch_interval_difference(control, treatment, alpha)?,
@@ -142,6 +153,33 @@ pub fn compare_means(control: &Moments, treatment: &Moments, alpha: f64) -> Resu
         p_value: test.p_value,
         method: MEANS_METHOD.to_owned(),
     })
+}
+
+/// The comparison of arms within which nothing varies, by Fisher's randomisation test (1935, The Design of Experiments); none
+/// where something varies, nothing differs, or the units are too few.
+fn compare_constants(control: &Moments, treatment: &Moments, alpha: f64) -> Result<Option<Comparison>, StatsError> {
+    check_alpha(alpha)?;
+    control.check()?;
+    treatment.check()?;
+    let is_constant = |arm: &Moments| arm.squared_standard_error() == Some(0.0);
+    let difference = treatment.mean - control.mean;
+    if !is_constant(control) || !is_constant(treatment) || difference == 0.0 {
+        return Ok(None);
+    }
+    let mirrors = if control.n == treatment.n { 2.0 } else { 1.0 };
+    let p_value = mirrors * (-ln_binomial(control.n.saturating_add(treatment.n), control.n)).exp();
+    if p_value > alpha {
+        return Ok(None);
+    }
+    let known = |value: f64| Estimate::new(value, Interval::from_ends(value, value));
+    let lift = (control.mean != 0.0).then(|| difference / control.mean.abs());
+    Ok(Some(Comparison {
+        difference: known(difference),
+        lift: lift.map_or_else(|| Estimate::undefined(ZERO_BASELINE), known),
+        statistic: None,
+        p_value: Some(p_value),
+        method: CONSTANTS_METHOD.to_owned(),
+    }))
 }
 
 #[cfg(test)]
@@ -159,6 +197,22 @@ mod tests {
         let control = Proportion::new(control.1, control.0).unwrap();
         let treatment = Proportion::new(treatment.1, treatment.0).unwrap();
         compare_proportions(control, treatment, 0.05).unwrap()
+    }
+
+    #[test]
+    fn what_varies_in_no_arm_is_tested_by_the_assignment() {
+        // 1 / C(12, 5) = 1 / 792, and 2 / C(6, 3) = 2 / 20: by hand.
+        let constant = |n, mean| Moments::from_n_mean_variance(n, mean, 0.0).unwrap();
+        let found = compare_means(&constant(5, 0.05), &constant(7, 0.10), 0.05).unwrap();
+        assert_close(found.p_value.unwrap(), 1.0 / 792.0, 1e-12);
+        assert_eq!((found.difference.low, found.difference.high), (Some(0.05), Some(0.05)));
+        assert_eq!((found.lift.low, found.lift.high), (Some(1.0), Some(1.0)));
+        let few = compare_means(&constant(3, 0.05), &constant(3, 0.10), 0.05).unwrap();
+        assert_eq!((few.p_value, few.difference.estimate, few.difference.low), (None, Some(0.05), None));
+        let same = compare_means(&constant(300, 0.05), &constant(300, 0.05), 0.05).unwrap();
+        assert_eq!(same.p_value, Some(1.0));
+        let many = compare_means(&constant(2_000_000, 0.0), &constant(2_000_000, 0.10), 0.05).unwrap();
+        assert_eq!((many.p_value, many.lift.estimate), (Some(0.0), None));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use sendlift_engine::event::Log;
 use sendlift_engine::experiment::{
     AnalysisOptions, AssignmentRequest, Correction, ExperimentAnalysis, ExperimentDefinition, LooksSpec,
-    PortfolioRequest, ProportionMethods, Recommendation, UnitRequest, Verdict, analyze_arms, analyze_units,
-    assign_list, experiment_portfolio,
+    PortfolioRequest, ProportionMethods, Recommendation, UnitRequest, Verdict, analyze_arms, analyze_store,
+    analyze_units, assign_list, experiment_portfolio,
 };
 use sendlift_engine::ingest::input::Input;
 use sendlift_engine::stats::MarginVerdict;
@@ -552,4 +552,48 @@ async fn margins_are_held_against_the_adjusted_difference_where_that_decides() {
             &looked.always_valid.as_ref().unwrap().difference
         );
     }
+}
+
+#[tokio::test]
+async fn what_an_arm_is_worth_follows_the_way_that_is_better_and_counts_nothing_twice() {
+    // Of 2,000 recipients half get B, which costs twice as much; of A's 100 opt out and 20 convert, of B's 50 and 100.
+    let store = TestStore::new();
+    let mut sends = "message_id,campaign_id,variant,recipient_id,channel,sent_at,cost,currency\n".to_owned();
+    let mut opt_outs = "recipient_id,channel,requested_at,source\n".to_owned();
+    let mut conversions = "conversion_id,recipient_id,event,occurred_at\n".to_owned();
+    for number in 0..2000 {
+        let (arm, cost, leaves, buys) = if number % 2 == 0 { ("A", 0.05, 100, 20) } else { ("B", 0.10, 50, 100) };
+        writeln!(sends, "m{number},spring,{arm},r{number},sms,2026-03-02T10:00:00Z,{cost},EUR").unwrap();
+        if number / 2 < leaves {
+            writeln!(opt_outs, "r{number},sms,2026-03-02T12:00:00Z,reply").unwrap();
+        }
+        if number / 2 >= 1000 - buys {
+            writeln!(conversions, "c{number},r{number},buy,2026-03-02T13:00:00Z").unwrap();
+        }
+    }
+    // The windows have closed.
+    writeln!(sends, "late,after,,rx,sms,2026-06-02T10:00:00Z,0.05,EUR").unwrap();
+    store.ingest(&[(Log::Sends, &sends), (Log::OptOuts, &opt_outs), (Log::Conversions, &conversions)]).await;
+    let session = store.session().await;
+    let told = async |primary: &str, guardrails: &str, costs: &str| {
+        let text = format!(
+            "name = \"x-{primary}\"\ncampaign = \"spring\"\nprimary = \"{primary}\"\nguardrails = {guardrails}\n[costs]\n{costs}\n"
+        );
+        ExperimentDefinition::read(&text, "x.toml").unwrap().add_to(&store.store, true).await.unwrap();
+        let found = analyze_store(&session, &format!("x-{primary}"), &AnalysisOptions::default()).await.unwrap();
+        (found.decision.recommendation, found.decision.why.join("; "))
+    };
+    // Opt-outs 10 % and 5 %: each recipient brings 20 × 0.05 less five cents more a message, and no cost of opt-outs again.
+    let (shipped, why) = told("opt_out", "[\"conversion\"]", "value = 20\nopt_out = 20").await;
+    assert_eq!(shipped, Recommendation::Ship, "{why}");
+    assert!(why.contains("B brings +1.0000 for each recipient, between +0.5"), "{why}");
+    assert!(why.contains("(95 % interval): opt_out at 20 each that is spared") && !why.contains("less"), "{why}");
+    // Conversions 2 % and 10 %: 10 × 0.08, and 2 × 0.05 for the opt-outs that are spared.
+    let (shipped, why) = told("conversion", "[\"opt_out\"]", "value = 10\nopt_out = 2").await;
+    assert_eq!(shipped, Recommendation::Ship, "{why}");
+    assert!(why.contains("B brings +0.9000 for each recipient") && why.contains(", less opt-outs"), "{why}");
+    // The cost of a message is the same in all of an arm: it is known to have doubled, and a guardrail says so.
+    let (kept, why) = told("conversion", "[\"cost\"]", "value = 10").await;
+    assert_eq!(kept, Recommendation::KeepControl, "{why}");
+    assert!(why.contains("guardrail cost got worse: B 0.1000 against A 0.0500: +0.0500 [+0.0500, +0.0500]"), "{why}");
 }
