@@ -95,7 +95,7 @@ pub fn lift(analysis: &ExperimentAnalysis, metric: Option<&str>) -> Result<Chart
         comparisons.sort_by(|left, right| compare_naturally(&left.arm, &right.arm));
         for comparison in comparisons {
             let arm = if treatments.len() > 1 { format!(" · {}", comparison.arm) } else { String::new() };
-            let lift = &comparison.comparison.lift;
+            let lift = comparison.deciding_lift();
             // Blue is an increase; of a guardrail that is no good news.
             let detail = lift.note.clone().or_else(|| metric.is_guardrail().then(|| "less is better".to_owned()));
             rows.push(IntervalRow {

@@ -219,6 +219,7 @@ pub(crate) fn analyze(mut sample: ExperimentSample, options: &AnalysisOptions) -
             "always-valid intervals are tightest near {planned_units} {what} of both arms; keep that number at every look"
         ));
     }
+    notes.extend(what_is_unadjusted(&metrics, options));
     let decision = decide(&metrics, &checks, &control, &Rule::new(options, sample.days));
     let incrementality = incrementality(&sample.held_out, options.alpha)?;
     let kept_apart = sample.kept_apart.iter().map(|(arm, n)| ArmCount { arm: arm.clone(), n: *n, kept_apart: true });
@@ -237,6 +238,27 @@ pub(crate) fn analyze(mut sample: ExperimentSample, options: &AnalysisOptions) -
         decision,
         notes,
     })
+}
+
+/// Names what was asked for beside comparisons that were adjusted, and is itself of the plain values.
+fn what_is_unadjusted(metrics: &[MetricAnalysis], options: &AnalysisOptions) -> Option<String> {
+    let is_adjusted = |metric: &&MetricAnalysis| {
+        let named = !options.covariates.is_empty() || options.strata.is_some();
+        named && metric.comparisons.iter().any(|found| found.adjusted.is_some() || found.post_stratified.is_some())
+    };
+    let any = |has: fn(&MetricAnalysis) -> bool| metrics.iter().filter(is_adjusted).any(has);
+    let plain: Vec<&str> = [
+        (any(|metric| metric.bayesian.is_some()), "the Bayesian reading"),
+        (any(|metric| !metric.pairs.is_empty()), "every pair"),
+        (any(|metric| !metric.path.is_empty()), "the path"),
+        (any(|metric| metric.best_arm.is_some()), "the best arm"),
+        (any(|metric| !metric.segments.is_empty()), "segments"),
+    ]
+    .into_iter()
+    .filter_map(|(there, what)| there.then_some(what))
+    .collect();
+    (!plain.is_empty())
+        .then(|| format!("of the plain values, not adjusted for what was known before: {}", plain.join(", ")))
 }
 
 /// Gives each metric its margins; refuses those of metrics that are not there, or that the kind of metric does not have, and

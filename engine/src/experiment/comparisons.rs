@@ -131,6 +131,18 @@ impl ArmsComparison {
         Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p", odds_ratio: None }
     }
 
+    /// The lift beside the difference on which a decision rests; that of the headline where the deciding test has none, as of
+    /// planned looks and of exact tests.
+    pub(crate) fn deciding_lift(&self) -> &Estimate {
+        let adjusted = || [&self.adjusted, &self.post_stratified].into_iter().flatten().find(|found| found.decides);
+        let is_exact = self.exact.as_ref().is_some_and(|found| found.p_value.is_some());
+        match (&self.planned_look, &self.always_valid) {
+            (None, Some(found)) => &found.lift,
+            _ if is_exact => &self.comparison.lift,
+            _ => adjusted().map_or(&self.comparison.lift, |found| &found.lift),
+        }
+    }
+
     /// What a margin is held against.
     fn held_against_margins(&self) -> HeldAgainst<'_> {
         let exact_decides = self.exact.as_ref().is_some_and(|found| found.p_value.is_some());

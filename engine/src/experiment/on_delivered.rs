@@ -48,8 +48,8 @@ pub(crate) fn effect_on_delivered(
     arm: &str,
     alpha: f64,
 ) -> Result<Option<EffectOnDelivered>> {
-    // Delivery itself is what the assignment moves.
-    if metric.name == "delivery" {
+    // Delivery itself is what the assignment moves, and what is sent and paid for is so whether it arrives or not.
+    if matches!(metric.name.as_str(), "delivery" | "cost" | "messages") {
         return Ok(None);
     }
     let (Some(baseline), Some(treated)) = (delivery_of(metric, control)?, delivery_of(metric, arm)?) else {

@@ -68,28 +68,53 @@ pub(crate) fn click_sensitivity(
     Ok(found)
 }
 
-/// Whether the rules for machines' clicks agree on what is significant, and in which direction.
+/// Whether the rules for machines' clicks agree on what is significant and in which direction, on which arm is best, and on
+/// how large differences are: within the interval of the headline.
 pub(crate) fn click_check(metric: &str, rules: &[ClickSensitivity], alpha: f64) -> Option<Check> {
     let verdict = |comparison: &SensitiveComparison| {
         let difference = comparison.difference.estimate.unwrap_or(0.0);
         comparison.p_value.is_some_and(|p_value| p_value < alpha).then_some(difference > 0.0)
     };
+    let best = |rule: &ClickSensitivity| {
+        let significant = rule.comparisons.iter().enumerate().filter(|(_, found)| verdict(found) == Some(true));
+        let estimate = |found: &SensitiveComparison| found.difference.estimate.unwrap_or(0.0);
+        significant.max_by(|left, right| estimate(left.1).total_cmp(&estimate(right.1))).map(|(position, _)| position)
+    };
     let (headline, others) = rules.split_last()?;
+    let named = |rule: &ClickSensitivity| if rule.machine_clicks_removed == "none" { "none" } else { "certain ones" };
     for (position, comparison) in headline.comparisons.iter().enumerate() {
         for rule in others {
             let Some(other) = rule.comparisons.get(position) else { continue };
-            if verdict(other) != verdict(comparison) {
+            let held = &comparison.difference;
+            let elsewhere = other.difference.estimate.is_some_and(|found| {
+                held.low.is_some_and(|low| found < low) || held.high.is_some_and(|high| found > high)
+            });
+            if verdict(other) != verdict(comparison) || elsewhere {
                 let points = |found: &SensitiveComparison| found.difference.estimate.unwrap_or(0.0) * 100.0;
                 let detail = format!(
                     "{metric} of {} depends on what is taken for a machine's click: {:+.2} points with {} left out, {:+.2} with \
                      all suspected ones",
                     comparison.arm,
                     points(other),
-                    if rule.machine_clicks_removed == "none" { "none" } else { "certain ones" },
+                    named(rule),
                     points(comparison)
                 );
                 return Some(Check::new("machine_clicks", Verdict::Warn, detail));
             }
+        }
+    }
+    for rule in others {
+        let arm =
+            |rule: &ClickSensitivity| best(rule).and_then(|position| Some(rule.comparisons.get(position)?.arm.clone()));
+        if let (Some(now), Some(then)) = (arm(headline), arm(rule))
+            && now != then
+        {
+            let detail = format!(
+                "{metric}: which arm is best depends on what is taken for a machine's click: {then} with {} left out, {now} with \
+                 all suspected ones",
+                named(rule)
+            );
+            return Some(Check::new("machine_clicks", Verdict::Warn, detail));
         }
     }
     let detail = format!("{metric}: the same conclusion whichever clicks are taken for machines'");
@@ -194,5 +219,20 @@ mod tests {
         );
         metric.other_click_rules = vec![("none".to_owned(), arms(110, 112)), ("certain".to_owned(), arms(105, 108))];
         assert_eq!(check(&metric).unwrap().verdict, Verdict::Ok);
+        // Significant either way, and of another size.
+        metric.overall = arms(100, 180);
+        metric.other_click_rules = vec![("none".to_owned(), arms(150, 300))];
+        assert!(check(&metric).unwrap().detail.contains("+15.00 points with none left out, +8.00 with all"));
+        // Two arms better than the control, and another one of them best.
+        let three = |treated: u64, other: u64| {
+            let mut three = arms(100, treated);
+            three.extend(arms(100, other).remove("B").map(|statistic| ("C".to_owned(), statistic)));
+            three
+        };
+        metric.overall = three(180, 170);
+        metric.other_click_rules = vec![("none".to_owned(), three(175, 185))];
+        let rules = click_sensitivity(&metric, "A", &["B".to_owned(), "C".to_owned()], 0.05).unwrap();
+        let detail = click_check("click", &rules, 0.05).unwrap().detail;
+        assert!(detail.contains("C with none left out, B with all suspected ones"), "{detail}");
     }
 }
