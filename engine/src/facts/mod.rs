@@ -22,8 +22,8 @@ pub(crate) use fold::{IdsSeen, look_through_ids};
 pub(crate) use refresh::{DAY_MICROSECONDS, days_since_1970};
 pub use refresh::{Refreshed, refresh};
 pub(crate) use sql::{
-    IS_STOP, LATEST_FIRST, OUTCOMES, contact_periods, counted_events, has_several_currencies, latest_contacts,
-    latest_of, latest_rows, moment, owned_conversions, recipient_places,
+    IS_STOP, LATEST_FIRST, OUTCOMES, contact_periods, converted_recipients, counted_events, has_several_currencies,
+    latest_contacts, latest_of, latest_rows, moment, owned_conversions, recipient_places,
 };
 
 use crate::error::Result;

@@ -353,11 +353,28 @@ pub(crate) fn recipient_places() -> String {
     )
 }
 
+/// Whether some conversion names only a message.
+async fn has_conversions_of_messages(session: &QuerySession) -> Result<bool> {
+    session.has_rows("SELECT 1 FROM conversions WHERE recipient_id IS NULL AND message_id IS NOT NULL LIMIT 1").await
+}
+
+/// Recipients of conversions under a condition on the log, each as often as it comes: of one that names only a message, the
+/// message's.
+pub(crate) async fn converted_recipients(session: &QuerySession, condition: &str) -> Result<String> {
+    let named = format!("SELECT recipient_id FROM conversions WHERE {condition}");
+    if !has_conversions_of_messages(session).await? {
+        return Ok(named);
+    }
+    Ok(format!(
+        "{named} UNION ALL SELECT f.recipient_id FROM (SELECT message_id FROM conversions WHERE recipient_id IS NULL AND \
+         {condition}) AS v INNER JOIN message_facts AS f ON f.message_id = v.message_id"
+    ))
+}
+
 /// The conversions as they were last received, in some columns after `recipient_id`, which no row lacks: of one that names
 /// only a message the recipient is the message's.
 pub(crate) async fn owned_conversions(session: &QuerySession, columns: &str) -> Result<String> {
-    let of_messages = "SELECT 1 FROM conversions WHERE recipient_id IS NULL AND message_id IS NOT NULL LIMIT 1";
-    if !session.has_rows(of_messages).await? {
+    if !has_conversions_of_messages(session).await? {
         let latest = latest_rows(Log::Conversions, &format!("recipient_id, {columns}"));
         return Ok(format!("(SELECT * FROM {latest} AS v WHERE recipient_id IS NOT NULL)"));
     }

@@ -25,8 +25,7 @@ use super::precise::moments;
 use super::query::cell_text;
 use super::row::ReportRow;
 use crate::error::Result;
-use crate::event::Log;
-use crate::facts::{counted_events, latest_rows, moment};
+use crate::facts::{converted_recipients, counted_events, moment, owned_conversions};
 use crate::query::{QuerySession, quoted, text_literal};
 use crate::segment::SegmentColumn;
 use crate::stats::mean::welch_interval_difference;
@@ -348,7 +347,10 @@ impl Comparison<'_> {
         // One report at a time reads this name; a table of another report must not be in the way.
         let table = format!("report_lines_{}", uuid::Uuid::new_v4().simple());
         context.register_table(table.as_str(), Arc::new(self.lines_table()?))?;
-        let batches = self.session.collect(&self.buyers_query(&table)).await;
+        let batches = match self.buyers_query(&table).await {
+            Ok(query) => self.session.collect(&query).await,
+            Err(error) => Err(error),
+        };
         context.deregister_table(table.as_str())?;
         let mut found: BTreeMap<(usize, String), Buyers> = BTreeMap::new();
         for batch in batches? {
@@ -388,17 +390,18 @@ impl Comparison<'_> {
 
     /// One row a line, side and currency: conversions with a margin; then count, mean and sample variance of the
     /// margins of the recipients who bought.
-    fn buyers_query(&self, table: &str) -> String {
+    async fn buyers_query(&self, table: &str) -> Result<String> {
         let opens_at = self.lines.iter().map(|line| line.opens_at).min().unwrap_or(0);
         let closes_at = self.lines.iter().map(|line| line.closes_at).max().unwrap_or(0);
         let within = format!("occurred_at >= {} AND occurred_at <= {}", moment(opens_at), moment(closes_at));
-        let bought = format!(" AND recipient_id IN (SELECT recipient_id FROM conversions WHERE {within})");
-        format!(
+        let bought = format!(" AND recipient_id IN ({})", converted_recipients(self.session, &within).await?);
+        let columns = "conversion_id, event, occurred_at, currency, margin, refunded_at";
+        Ok(format!(
             "WITH bought AS (\n\
              SELECT recipient_id, arrow_cast(occurred_at, 'Int64') AS bought_at,\n  \
              coalesce(currency, '') AS currency, margin, CASE WHEN refunded_at IS NULL THEN margin END AS kept\n\
-             FROM {latest}\n\
-             WHERE recipient_id IS NOT NULL AND {within} AND {events}),\n\
+             FROM {owned} AS owned\n\
+             WHERE {within} AND {events}),\n\
              units AS ({units}),\n\
              earnings AS (\n\
              SELECT l.line, u.held_out, u.recipient_id, b.currency, count(b.margin) AS with_margin,\n  \
@@ -411,13 +414,10 @@ impl Comparison<'_> {
              GROUP BY l.line, u.held_out, u.recipient_id, b.currency)\n\
              SELECT line, held_out, currency, sum(with_margin), count(*), avg(earned), var_samp(earned)\n\
              FROM earnings GROUP BY line, held_out, currency",
-            latest = latest_rows(
-                Log::Conversions,
-                "conversion_id, recipient_id, event, occurred_at, currency, margin, refunded_at"
-            ),
+            owned = owned_conversions(self.session, columns).await?,
             events = counted_events(&self.session.settings),
             units = self.units(&bought),
-        )
+        ))
     }
 
     /// Recipients assigned to the lines' experiments, each once: `experiment_id`, `recipient_id`, `arm`, `held_out`,

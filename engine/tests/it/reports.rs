@@ -15,7 +15,9 @@ use sendlift_engine::stats::mean::welch_interval_difference;
 use sendlift_engine::stats::{Estimate, Moments};
 use sendlift_engine::store::At;
 
-use crate::support::{CLICKS, CONVERSIONS, DELIVERIES, SENDS, TestStore, now, options, rows_of, text_input};
+use crate::support::{
+    CLICKS, CONVERSIONS, DELIVERIES, SENDS, TestStore, now, options, rows_of, session_of_files, text_input,
+};
 
 const ALL: [(Log, &str); 4] =
     [(Log::Sends, SENDS), (Log::Deliveries, DELIVERIES), (Log::Clicks, CLICKS), (Log::Conversions, CONVERSIONS)];
@@ -290,6 +292,36 @@ async fn return_on_investment_is_counted_by_hand() {
         .collect();
     let straight = QuerySession::open(&Source::Files(files), &Settings::default(), now()).await.unwrap();
     assert_eq!(returns(&straight, &["city"]).await, by_city);
+}
+
+/// The buyers as their shop knows them: those who were sent to by the message alone.
+#[tokio::test]
+async fn return_on_investment_counts_conversions_that_name_only_a_message() {
+    let mut text = MARGINS.replace("refunded_at\n", "refunded_at,message_id\n").replace(",\n", ",,\n");
+    text = text.replace("T10:00:00Z\n", "T10:00:00Z,\n");
+    for (recipient, message) in [("t1", "m1"), ("t2", "m2"), ("t3", "m3"), ("x1", "m4")] {
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| match line.split_once(&format!(",{recipient},")) {
+                Some((id, rest)) => format!("{id},,{rest}{message}"),
+                None => line.to_owned(),
+            })
+            .collect();
+        text = lines.join("\n") + "\n";
+    }
+    let mut logs = held_out_with(Log::Conversions, &text).to_vec();
+    logs.push((Log::Assignments, UNDATED_ASSIGNMENT));
+    for (by, expected) in [
+        ("campaign", &["spring USD: 16.000 3.000"][..]),
+        ("arm", &["A USD: 16.000 4.333", "B USD: 0.000 -1.000"]),
+        ("country", &["FR USD: 0.000 -1.000", "GB USD: 16.000 7.000", "∅ USD: - -"]),
+    ] {
+        assert_eq!(returns_of(&logs, &[by]).await, expected);
+    }
+    let inputs: Vec<_> = logs.iter().filter(|(log, text)| *log != Log::Assignments || *text == ASSIGNMENTS).collect();
+    let mut inputs: Vec<_> = inputs.into_iter().map(|(log, text)| text_input(*log, text)).collect();
+    inputs[1].inputs.extend(text_input(Log::Assignments, UNDATED_ASSIGNMENT).inputs);
+    assert_eq!(returns(&session_of_files(&inputs).await, &["campaign"]).await, ["spring USD: 16.000 3.000"]);
 }
 
 /// The logs of [`HELD_OUT`] with another text for one of them.
