@@ -10,6 +10,7 @@
 //! null_values = ["NaN"]                   # texts that mean "nothing" in this file
 //! keep = { direction = ["outbound-api"] } # rows with other values are left out (counted, not rejected)
 //! skip = { direction = ["inbound"] }      # rows with these values are left out
+//! may_lack = ["at"]                      # a row may lack it, although others of its file have it
 //! negate = ["cost"]                       # the vendor writes costs as negative numbers
 //! hash = ["from"]                         # attributes that hold addresses: stored as keyed hashes
 //! drop = ["uri"]                          # attributes that nobody needs
@@ -115,6 +116,8 @@ pub struct LogMapping {
     pub skip: BTreeMap<String, Vec<String>>,
     /// Canonical columns whose sign is turned.
     pub negate: Vec<String>,
+    /// Canonical columns that a row may lack, although others of its file have them.
+    pub may_lack: Vec<String>,
     /// Attributes that are stored as keyed hashes.
     pub hash: Vec<String>,
     /// Attributes that are not stored.
@@ -232,6 +235,7 @@ impl Mapping {
             base.cases.splice(0..0, section.cases);
             base.null_values.extend(section.null_values);
             base.negate.extend(section.negate);
+            base.may_lack.extend(section.may_lack);
             base.hash.extend(section.hash);
             base.drop.extend(section.drop);
             if !section.time_formats.is_empty() {
@@ -253,6 +257,7 @@ impl Mapping {
                 .chain(section.constants.keys())
                 .chain(section.words.keys())
                 .chain(section.negate.iter())
+                .chain(section.may_lack.iter())
                 .chain(section.cases.iter().map(|case| &case.column));
             for target in targets {
                 let address = matches!(target.as_str(), "phone" | "email") && log.has_recipient();

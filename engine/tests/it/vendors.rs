@@ -48,6 +48,25 @@ async fn twilio_exports_and_callbacks() {
     assert!(!texts.contains("415555") && !texts.contains("501712"), "{texts}");
 }
 
+/// A callback says when of what the carrier reported alone: of a failed message it says no time.
+#[tokio::test]
+async fn callbacks_without_a_time_count_beside_those_with_one() {
+    let store = TestStore::new();
+    store.try_ingest(&[(Log::Sends, TWILIO)], &with("twilio")).await.unwrap();
+    let callbacks = "{\"MessageSid\":\"SM1\",\"MessageStatus\":\"delivered\",\"RawDlrDoneDate\":\"2603021002\"}\n\
+                     {\"MessageSid\":\"SM2\",\"MessageStatus\":\"undelivered\",\"ErrorCode\":\"30003\"}\n";
+    let outcomes = store.try_ingest(&[(Log::Deliveries, callbacks)], &with("twilio")).await.unwrap();
+    assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (2, 0), "{outcomes:?}");
+    let facts = store.rows("SELECT message_id, status, error_code FROM message_facts ORDER BY message_id").await;
+    assert_eq!(facts, ["SM1|delivered|∅", "SM2|undelivered|30003"]);
+    // Without a mapping that says so, a row without its time is a fault.
+    let plain = "message_id,status,at\nSM1,delivered,2026-03-02T10:00:00Z\nSM2,failed,\n";
+    let mut lenient = options();
+    lenient.max_rejected = 1.0;
+    let outcomes = TestStore::new().try_ingest(&[(Log::Deliveries, plain)], &lenient).await.unwrap();
+    assert_eq!((outcomes[0].accepted, outcomes[0].rejected), (1, 1), "{outcomes:?}");
+}
+
 #[tokio::test]
 async fn twilio_addresses_tell_the_channel_and_one_person_is_one_recipient_on_all() {
     let store = TestStore::new();

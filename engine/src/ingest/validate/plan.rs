@@ -390,7 +390,7 @@ impl<'a> ColumnPlan<'a> {
                 faults.push((lit(true), lit(format!("there is no column {0} (map one to it with --map)", spec.name))));
             }
             Presence::Required => faults.push((raw.clone().is_null(), lit(format!("{} is missing", spec.name)))),
-            Presence::RequiredIfPresent if fed => {
+            Presence::RequiredIfPresent if fed && !self.mapping.may_lack.iter().any(|column| column == spec.name) => {
                 faults.push((raw.clone().is_null(), lit(format!("{} is missing", spec.name))));
             }
             Presence::RequiredIfPresent | Presence::Optional => {}
