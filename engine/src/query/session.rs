@@ -1,5 +1,7 @@
 //! Opens a `DataFusion` session with every table registered, from the store at some version or straight from files.
 
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -401,6 +403,21 @@ impl QuerySession {
     /// When it cannot be read or run.
     pub(crate) async fn has_rows(&self, sql: &str) -> Result<bool> {
         Ok(self.collect(sql).await?.iter().any(|batch| batch.num_rows() > 0))
+    }
+
+    /// The moment of the last event that the logs tell of. It is never after the last commit, for a clock that is ahead tells
+    /// nothing.
+    pub(crate) async fn end_of_logs(&self) -> Result<Timestamp> {
+        let query = "SELECT max(moment) FROM (SELECT max(arrow_cast(sent_at, 'Int64')) AS moment FROM message_facts \
+                     UNION ALL SELECT max(arrow_cast(first_click_at, 'Int64')) FROM message_facts \
+                     UNION ALL SELECT max(arrow_cast(occurred_at, 'Int64')) FROM conversions)";
+        let found = self.collect(query).await?;
+        let last = found.iter().find(|batch| batch.num_rows() > 0).and_then(|batch| {
+            let moments = batch.column(0).as_primitive::<Int64Type>();
+            moments.is_valid(0).then(|| moments.value(0))
+        });
+        let last = last.and_then(|last| Timestamp::from_microsecond(last).ok());
+        Ok(last.map_or(self.as_of, |last| last.min(self.as_of)))
     }
 
     /// The columns of a registered table.

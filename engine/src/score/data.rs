@@ -67,25 +67,9 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) async fn of(session: &QuerySession, asked: Option<jiff::Timestamp>) -> Result<Self> {
-        let end_of_logs = end_of_logs(session).await?;
+        let end_of_logs = session.end_of_logs().await?;
         Ok(Self { as_of: asked.unwrap_or(end_of_logs), end_of_logs })
     }
-}
-
-/// The moment of the last event that the logs tell of. It is never after the last commit, for a clock that is ahead tells
-/// nothing.
-async fn end_of_logs(session: &QuerySession) -> Result<jiff::Timestamp> {
-    let found = numbers(
-        session,
-        "SELECT (SELECT max(arrow_cast(sent_at, 'Int64')) FROM message_facts) * 1.0, \
-         (SELECT max(arrow_cast(occurred_at, 'Int64')) FROM conversions) * 1.0, \
-         (SELECT max(arrow_cast(first_click_at, 'Int64')) FROM message_facts) * 1.0",
-    )
-    .await?;
-    let last = found.into_iter().fold(0.0, f64::max);
-    #[allow(clippy::cast_possible_truncation)] // Microseconds since 1970 are far below 2^53.
-    let last = jiff::Timestamp::from_microsecond(last as i64).unwrap_or(session.as_of);
-    Ok(if last.as_microsecond() > 0 { last.min(session.as_of) } else { session.as_of })
 }
 
 /// How many units there are, and how many have the outcome; without those that only a condition on absent rows would find.

@@ -172,16 +172,67 @@ pub(crate) fn held_sql() -> String {
     )
 }
 
+/// Logs that end so long before their last commit may have been cut off there.
+const QUIET: i64 = DAY_MICROSECONDS;
+
+/// Which messages had their time to respond: those sent at or before a moment.
+pub(super) struct Ripe {
+    pub(super) until: i64,
+    /// What is not known of them.
+    pub(super) note: Option<String>,
+}
+
+impl Ripe {
+    /// By the clock of the last commit all whose time has passed since. Where the logs tell of nothing for long before it, they
+    /// may have been cut off: then only those whose time had passed within the logs, if that leaves half of them; of a single
+    /// campaign after which nothing came, all, with a note.
+    pub(super) async fn of(session: &QuerySession, request: &WindowsRequest) -> Result<Self> {
+        let horizon_days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
+        let horizon = i64::from(horizon_days) * DAY_MICROSECONDS;
+        let by_clock = session.as_of.as_microsecond() - horizon;
+        let end = session.end_of_logs().await?;
+        let by_logs = end.as_microsecond() - horizon;
+        if session.as_of.as_microsecond() - end.as_microsecond() <= QUIET {
+            return Ok(Self { until: by_clock, note: None });
+        }
+        let query = format!(
+            "SELECT count(*) FILTER (WHERE {SENT} <= {by_logs}), count(*) FILTER (WHERE {SENT} <= {by_clock}) FROM message_facts AS f \
+             WHERE {}",
+            of_campaign(request)
+        );
+        let found = session.collect(&query).await?;
+        let counted = |place: usize| {
+            let batch = found.iter().find(|batch| batch.num_rows() > 0);
+            batch.map_or(0, |batch| batch.column(place).as_primitive::<Int64Type>().value(0))
+        };
+        let (surely, all) = (counted(0), counted(1));
+        let open = all - surely;
+        if open == 0 {
+            return Ok(Self { until: by_clock, note: None });
+        }
+        let what = format!("the logs tell of nothing after {end}, long before they were taken in");
+        Ok(if surely * 2 >= all {
+            let note = format!(
+                "{what}: {open} messages of the {horizon_days} days before it are left out, whose responses may be missing"
+            );
+            Self { until: by_logs, note: Some(note) }
+        } else {
+            let note = format!(
+                "{what}: if they were cut off there, responses to {open} of {all} messages are missing, most of all to the last ones, \
+                 and what is said of windows is wrong; take in logs of the {horizon_days} days after it"
+            );
+            Self { until: by_clock, note: Some(note) }
+        })
+    }
+}
+
+/// SQL for the moment of a send, in microseconds.
+const SENT: &str = "arrow_cast(f.sent_at, 'Int64')";
+
 /// SQL for a message that takes part: of the campaign, with its time run out, in a known zone, not held back.
-pub(crate) fn takes_part(session: &QuerySession, request: &WindowsRequest) -> String {
-    let horizon =
-        i64::from(request.horizon_days.unwrap_or(session.settings.attribution.window_days)) * DAY_MICROSECONDS;
-    format!(
-        "{} AND arrow_cast(f.sent_at, 'Int64') <= {} AND {ZONED} AND NOT {}",
-        of_campaign(request),
-        session.as_of.as_microsecond() - horizon,
-        held_sql()
-    )
+pub(crate) async fn takes_part(session: &QuerySession, request: &WindowsRequest) -> Result<String> {
+    let until = Ripe::of(session, request).await?.until;
+    Ok(format!("{} AND {SENT} <= {until} AND {ZONED} AND NOT {}", of_campaign(request), held_sql()))
 }
 
 /// SQL for a message whose local hour is known.
@@ -206,13 +257,14 @@ pub(crate) async fn count(
     let schema = session.schema(MESSAGE_FACTS).await?;
     let horizon_days = request.horizon_days.unwrap_or(session.settings.attribution.window_days);
     let horizon = i64::from(horizon_days) * DAY_MICROSECONDS;
-    let ripe = session.as_of.as_microsecond() - horizon;
+    let Ripe { until: ripe, note } = Ripe::of(session, request).await?;
     let outcomes = outcomes(session, request, horizon).await?;
     let propensity =
         if has_column(&schema, "send_propensity") { "f.send_propensity" } else { "arrow_cast(NULL, 'Float64')" };
     let campaign = of_campaign(request);
     let mut table = Table { known: outcomes.known.clone(), notes: outcomes.notes.clone(), ..Table::default() };
     table.notes.extend(grouping.notes());
+    table.notes.extend(note);
     let moments = Moments::read(session, &campaign, ripe, propensity).await?;
     table.left_out = moments.left_out();
     table.volume = moments.volume();
@@ -220,8 +272,15 @@ pub(crate) async fn count(
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
     let kind = day_kind_sql(holidays, moments.countries(), span);
-    let query =
-        cells_query(&grouping, &keys, slots, &outcomes, &kind, (&table, propensity), &takes_part(session, request));
+    let query = cells_query(
+        &grouping,
+        &keys,
+        slots,
+        &outcomes,
+        &kind,
+        (&table, propensity),
+        &takes_part(session, request).await?,
+    );
     let counted = session.collect(&query).await?;
     let by = request.by.len();
     let mut numbers = NumbersOf::default();

@@ -92,7 +92,7 @@ pub async fn evaluate_schedule(session: &QuerySession, request: &EvaluationReque
          WHERE f.recipient_id IS NOT NULL AND coalesce(f.campaign_id, '') IN ({}) AND {}",
         // Within these campaigns a send that lacks its propensity is a gap, and counts as one.
         named.join(", "),
-        takes_part(session, &request.windows)
+        takes_part(session, &request.windows).await?
     );
     let mut sums: HashMap<u64, RecipientSums> = HashMap::new();
     let mut sends = 0;

@@ -81,7 +81,7 @@ pub(super) async fn sooner_or_more(
         place("opted_out_at"),
         campaigns.join(", "),
         allowed.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
-        takes_part(session, request)
+        takes_part(session, request).await?
     );
     let mut strata: BTreeMap<(String, String), [Vec<Fate>; 2]> = BTreeMap::new();
     for batch in session.collect(&query).await? {

@@ -464,3 +464,43 @@ async fn recipients_who_do_not_differ_have_the_answer_of_their_country() {
     let error = write_recipient_windows(&store.session().await, &refused, &out, &Quiet).await.unwrap_err();
     assert!(error.to_string().contains("no column \"channel\"") && !out.exists(), "{error}");
 }
+
+/// Forty days of a hundred messages each, in a log that ends with the last of them and was taken in months later: the time of
+/// the last week's to respond had not run out there, whatever the clock says.
+#[tokio::test]
+async fn messages_at_the_end_of_an_old_log_are_left_out() {
+    let logs = |days: i32| {
+        let first: jiff::civil::Date = "2026-01-05".parse().unwrap();
+        let mut sends = "message_id,campaign_id,recipient_id,channel,sent_at,time_zone\n".to_owned();
+        let mut clicks = "click_id,message_id,link,clicked_at\n".to_owned();
+        for day in 0..days {
+            let date = first + jiff::Span::new().days(day);
+            for i in 0..100 {
+                let hour = STARTS[i % 4];
+                writeln!(sends, "m{day}-{i},c,r{i},sms,{date}T{hour}:00:00Z,UTC").unwrap();
+                if i % 10 == 0 {
+                    writeln!(clicks, "k{day}-{i},m{day}-{i},https://a.example,{date}T{hour}:30:00Z").unwrap();
+                }
+            }
+        }
+        (sends, clicks)
+    };
+    let told = async |days: i32, horizon_days: u32| {
+        let store = TestStore::new();
+        let (sends, clicks) = logs(days);
+        store.ingest(&[(Log::Sends, &sends), (Log::Clicks, &clicks)]).await;
+        let request = WindowsRequest { horizon_days: Some(horizon_days), ..request(&[]) };
+        let answer = answers(&store, &request).await.remove(0);
+        let notes = answer.notes.iter().filter(|note| note.contains("the logs tell of nothing after")).cloned();
+        (answer.left_out.immature, notes.collect::<Vec<_>>().join("; "))
+    };
+    // The last event is the send at 19:00 of the last day: those of that hour seven days before have just had their time, and
+    // those of the seven days after it have not.
+    let (left_out, note) = told(40, 7).await;
+    assert_eq!(left_out, 700, "{note}");
+    assert!(note.contains("700 messages of the 7 days before it are left out"), "{note}");
+    // One short campaign, after which nothing came: all that there is, and a word about it.
+    let (left_out, note) = told(3, 7).await;
+    assert_eq!(left_out, 0);
+    assert!(note.contains("responses to 300 of 300 messages are missing"), "{note}");
+}

@@ -97,7 +97,7 @@ impl<'a> ColumnPlan<'a> {
     }
 
     fn is_dropped(&self, name: &str) -> bool {
-        self.mapping.drop.iter().any(|unwanted| unwanted == name)
+        self.mapping.drop.iter().any(|unwanted| self.find(unwanted) == Some(name))
     }
 
     /// The file's column of that name, minding case only if it must.

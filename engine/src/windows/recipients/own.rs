@@ -110,7 +110,7 @@ pub(super) async fn count_own_messages(
         grouping.join(),
         known.slots.sql("f.local_weekday", "f.local_hour"),
         of_segment.collect_vec().concat(),
-        takes_part(session, request),
+        takes_part(session, request).await?,
     );
     let mut stream = session.sql(&query).await?.execute_stream().await?;
     let mut fields = vec![Field::new("recipient_id", DataType::Utf8, false), Field::new("n", DataType::Float64, false)];
