@@ -246,6 +246,21 @@ pub(super) fn of_campaign(request: &WindowsRequest) -> String {
     }
 }
 
+/// Takes away the few messages of a drawn campaign that are in windows which it did not draw: late ones, mostly.
+fn leave_out_strays(table: &mut Table) {
+    let Table { cells, campaigns, drawn, .. } = table;
+    let is_stray = |cell: &Cell| {
+        campaigns.get(cell.campaign).and_then(|name| drawn.get(name)).is_some_and(|of| of.strays.contains(&cell.slot))
+    };
+    let astray: u64 = cells.iter().filter(|cell| is_stray(cell)).map(|cell| cell.n).sum();
+    if astray > 0 {
+        cells.retain(|cell| !is_stray(cell));
+        table.notes.push(format!(
+            "{astray} messages of drawn campaigns went out in windows that these did not draw, late for the most part: they are left out"
+        ));
+    }
+}
+
 /// Counts the messages of a request.
 pub(crate) async fn count(
     session: &QuerySession,
@@ -318,6 +333,7 @@ pub(crate) async fn count(
             });
         }
     }
+    leave_out_strays(&mut table);
     let keys = keys.iter().map(|key| format!(", {key}")).collect::<String>();
     if by == 0 {
         for place in moments.places() {

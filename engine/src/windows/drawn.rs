@@ -40,6 +40,16 @@ impl Drawn {
         }
     }
 
+    /// The window of what is one to the lottery.
+    fn slot(self, key: i64) -> i64 {
+        match self {
+            Self::Windows => key,
+            Self::WindowsOfDays => key / 8,
+            Self::Hours => key / 24,
+            Self::HoursOfDays => key / (8 * 24),
+        }
+    }
+
     /// Whether hours were drawn and not windows.
     pub(super) fn is_of_hours(self) -> bool {
         matches!(self, Self::Hours | Self::HoursOfDays)
@@ -52,6 +62,9 @@ const FEWEST_EXPECTED: f64 = 10.0;
 const FROM_ONE: f64 = 0.1;
 /// What adds up to less than this share of the messages was not drawn so: half a window's days or hours, a habit.
 const LEAST_SHARE: f64 = 0.8;
+/// Messages that are late, or repeated by hand, fall into windows that were not drawn: so few of a campaign's are no reason to
+/// doubt the others.
+const MOST_STRAYS: f64 = 0.005;
 /// How far windows may be from one another, as a share.
 const TOLERATED: f64 = 0.25;
 /// How much of either must be beyond chance, in standard deviations: there are many windows in many campaigns.
@@ -79,18 +92,22 @@ pub(super) struct DrawnCampaign {
     pub(super) what: Drawn,
     /// The windows that it used, with how many parts of each were drawn by themselves.
     pub(super) parts: BTreeMap<usize, usize>,
+    /// Windows that were not drawn, with a few messages that went astray.
+    pub(super) strays: BTreeSet<usize>,
 }
 
 impl DrawnCampaign {
     /// From the moments that were used: window, weekday and hour.
-    fn new(what: Drawn, moments: &BTreeSet<(i64, i64, i64)>) -> Self {
+    fn new(what: Drawn, moments: &BTreeSet<(i64, i64, i64)>, strays: &BTreeSet<i64>) -> Self {
         let keys: BTreeSet<(i64, i64)> =
             moments.iter().map(|(slot, weekday, hour)| (*slot, what.key(*slot, *weekday, *hour))).collect();
+        let place = |slot: i64| usize::try_from(slot).unwrap_or(usize::MAX);
         let mut parts = BTreeMap::new();
-        for (slot, _) in keys {
-            *parts.entry(usize::try_from(slot).unwrap_or(usize::MAX)).or_default() += 1;
+        for (slot, _) in keys.iter().filter(|(_, key)| !strays.contains(key)) {
+            *parts.entry(place(*slot)).or_default() += 1;
         }
-        Self { what, parts }
+        let strays = strays.iter().map(|key| place(what.slot(*key))).filter(|slot| !parts.contains_key(slot)).collect();
+        Self { what, parts, strays }
     }
 }
 
@@ -116,13 +133,13 @@ pub(super) fn drawn(moments: &Moments, slots: &Slots, campaigns: &[&str]) -> BTr
             *places.entry(moment.place).or_default().entry(what.key(slot, weekday, hour)).or_default() += total;
         }
     }
-    let mut found: BTreeMap<&str, Drawn> = BTreeMap::new();
+    let mut found: BTreeMap<&str, (Drawn, BTreeSet<i64>)> = BTreeMap::new();
     let mut untold = Vec::new();
     for campaign in totals[0].keys() {
         let of = Drawn::ALL.iter().zip(&totals).filter_map(|(what, totals)| Some((*what, totals.get(campaign)?)));
         match what_adds_up(of.map(|(what, places)| (what, shares(places.values())))) {
-            Told::Drawn(what) => {
-                found.insert(campaign, what);
+            Told::Drawn(what, strays) => {
+                found.insert(campaign, (what, strays));
             }
             Told::NotDrawn => {}
             Told::TooLittle => untold.push(campaign),
@@ -139,44 +156,61 @@ pub(super) fn drawn(moments: &Moments, slots: &Slots, campaigns: &[&str]) -> BTr
         (*what, shares(places.values()))
     });
     let usual = match what_adds_up(together) {
-        Told::Drawn(what) => Some(what),
+        Told::Drawn(what, _) => Some(what),
         Told::NotDrawn => None,
-        Told::TooLittle => Some(found.values().next().copied().unwrap_or(Drawn::Windows)),
+        Told::TooLittle => Some(found.values().next().map_or(Drawn::Windows, |(what, _)| *what)),
     };
     if let Some(what) = usual {
-        found.extend(untold.into_iter().map(|campaign| (*campaign, what)));
+        found.extend(untold.into_iter().map(|campaign| (*campaign, (what, BTreeSet::new()))));
     }
-    let with_parts = |(campaign, what): (&str, Drawn)| {
+    let with_parts = |(campaign, (what, strays)): (&str, (Drawn, BTreeSet<i64>))| {
         let moments = used.remove(campaign).unwrap_or_default();
-        (campaign.to_owned(), DrawnCampaign::new(what, &moments))
+        (campaign.to_owned(), DrawnCampaign::new(what, &moments, &strays))
     };
     found.into_iter().map(with_parts).collect()
 }
 
 /// What the totals tell.
 enum Told {
-    Drawn(Drawn),
+    /// Apart from a few messages with these moments.
+    Drawn(Drawn, BTreeSet<i64>),
     NotDrawn,
     /// There are too few messages.
     TooLittle,
 }
 
 /// The first way to draw whose totals are those of the logged probabilities.
-fn what_adds_up(of: impl Iterator<Item = (Drawn, Option<Vec<(f64, f64, f64)>>)>) -> Told {
+fn what_adds_up(of: impl Iterator<Item = (Drawn, Option<Vec<Share>>)>) -> Told {
     let mut told = Told::TooLittle;
     for (what, shares) in of {
         let Some(shares) = shares else { continue };
-        if are_alike(&shares) {
-            return Told::Drawn(what);
+        if let Some(strays) = alike_but_for(shares) {
+            return Told::Drawn(what, strays);
         }
         told = Told::NotDrawn;
     }
     told
 }
 
-/// What each moment's totals come to, as a share of the messages that might have got it, with its standard deviation and
-/// its messages; none where no moment has enough of them.
-fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) -> Option<Vec<(f64, f64, f64)>> {
+/// What a moment's totals come to.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    moment: i64,
+    /// Of the messages that might have got it; one where it was drawn as logged.
+    share: f64,
+    deviation: f64,
+    messages: f64,
+}
+
+impl Share {
+    /// Whether what was logged adds up to far less than the messages that might have got it.
+    fn is_too_few(&self) -> bool {
+        self.share + DEVIATIONS * self.deviation < LEAST_SHARE
+    }
+}
+
+/// What each moment's totals come to; none where no moment has enough of them.
+fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) -> Option<Vec<Share>> {
     let mut usual: BTreeMap<i64, Total> = BTreeMap::new();
     for moments in places.clone() {
         for (moment, total) in moments {
@@ -196,12 +230,26 @@ fn shares<'a>(places: impl Iterator<Item = &'a BTreeMap<i64, Total>> + Clone) ->
             }
         }
     }
-    let shares = sums.values().map(|(sum, might)| (sum.inverse / might, sum.variance.sqrt() / might, sum.n));
+    let shares = sums.iter().map(|(moment, (sum, might))| Share {
+        moment: *moment,
+        share: sum.inverse / might,
+        deviation: sum.variance.sqrt() / might,
+        messages: sum.n,
+    });
     Some(shares.collect::<Vec<_>>()).filter(|shares| !shares.is_empty())
 }
 
-fn are_alike(shares: &[(f64, f64, f64)]) -> bool {
-    let mut in_order: Vec<(f64, f64)> = shares.iter().map(|(share, _, n)| (*share, *n)).collect();
+/// The moments of a few messages without which all others are alike; none at all where others are not.
+fn alike_but_for(shares: Vec<Share>) -> Option<BTreeSet<i64>> {
+    let all: f64 = shares.iter().map(|share| share.messages).sum();
+    let (strays, others): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_too_few);
+    let astray: f64 = strays.iter().map(|share| share.messages).sum();
+    let are_few = astray <= MOST_STRAYS * all;
+    (are_few && !others.is_empty() && are_alike(&others)).then(|| strays.iter().map(|share| share.moment).collect())
+}
+
+fn are_alike(shares: &[Share]) -> bool {
+    let mut in_order: Vec<(f64, f64)> = shares.iter().map(|share| (share.share, share.messages)).collect();
     in_order.sort_by(|one, other| one.0.total_cmp(&other.0));
     let half = in_order.iter().map(|(_, n)| n).sum::<f64>() / 2.0;
     let mut below = 0.0;
@@ -210,17 +258,16 @@ fn are_alike(shares: &[(f64, f64, f64)]) -> bool {
         below >= half
     });
     let middle = middle.map_or(1.0, |(share, _)| *share);
-    let of_all = shares.iter().map(|(_, deviation, _)| deviation * deviation).sum::<f64>().sqrt()
+    let of_all = shares.iter().map(|share| share.deviation * share.deviation).sum::<f64>().sqrt()
         / f64::from(u32::try_from(shares.len()).unwrap_or(u32::MAX));
     if (middle - 1.0).abs() > FROM_ONE.max(DEVIATIONS * of_all) {
         return false;
     }
-    shares.iter().all(|(share, deviation, _)| {
-        let (chance, distance) = (DEVIATIONS * deviation, (share - middle).abs());
-        let too_few = share + chance < LEAST_SHARE;
+    shares.iter().all(|share| {
+        let (chance, distance) = (DEVIATIONS * share.deviation, (share.share - middle).abs());
         // Its own variance says little of a moment with few messages; that of the middle says more.
-        let is_far = distance > chance.max(chance * (middle / share).sqrt()) && distance > TOLERATED * middle;
-        !too_few && !is_far
+        let is_far = distance > chance.max(chance * (middle / share.share).sqrt()) && distance > TOLERATED * middle;
+        !share.is_too_few() && !is_far
     })
 }
 
@@ -237,7 +284,7 @@ mod tests {
     }
 
     fn holds(places: &[BTreeMap<i64, Total>]) -> bool {
-        shares(places.iter()).is_none_or(|shares| are_alike(&shares))
+        shares(places.iter()).is_none_or(|shares| alike_but_for(shares).is_some())
     }
 
     #[test]
@@ -247,6 +294,18 @@ mod tests {
         assert!(holds(&[place(&[(0, 500.0, 0.5), (1, 500.0, 0.5)]), place(&[(0, 1_000.0, 1.0 - 1e-9)])]));
         // Of few messages nothing is said.
         assert!(holds(&[place(&[(0, 9.0, 0.5)])]));
+    }
+
+    #[test]
+    fn a_few_messages_that_went_astray_are_set_apart() {
+        let late = |n: f64| place(&[(0, 4_990.0, 0.5), (1, 5_000.0, 0.5), (2, n, 0.5)]);
+        let strays = |n: f64| shares([late(n)].iter()).and_then(alike_but_for);
+        assert_eq!(strays(30.0), Some(BTreeSet::from([2])));
+        assert_eq!(strays(200.0), None);
+        let moments = BTreeSet::from([(0, 1, 9), (1, 1, 13), (2, 1, 17)]);
+        let campaign = DrawnCampaign::new(Drawn::Windows, &moments, &BTreeSet::from([2]));
+        assert_eq!(campaign.parts, BTreeMap::from([(0, 1), (1, 1)]));
+        assert_eq!(campaign.strays, BTreeSet::from([2]));
     }
 
     #[test]
