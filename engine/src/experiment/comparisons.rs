@@ -111,7 +111,7 @@ impl ArmsComparison {
     /// The result that decides where nobody looks before the end.
     pub(crate) fn of_fixed_sample(&self) -> Deciding<'_> {
         let headline = &self.comparison.difference;
-        if let Some(found) = self.exact.as_ref().filter(|found| found.p_value.is_some()) {
+        if let Some(found) = self.deciding_exact() {
             let difference = found.difference.as_ref().unwrap_or(headline);
             return Deciding {
                 p_value: found.p_value_adjusted,
@@ -120,36 +120,42 @@ impl ArmsComparison {
                 odds_ratio: found.odds_ratio.as_ref().filter(|_| found.difference.is_none()),
             };
         }
-        for (found, name) in
-            [(&self.adjusted, "covariate-adjusted, adjusted p"), (&self.post_stratified, "post-stratified, adjusted p")]
-        {
-            if let Some(found) = found.as_ref().filter(|found| found.decides) {
-                let difference = &found.difference;
-                return Deciding { p_value: found.p_value_adjusted, difference, name, odds_ratio: None };
-            }
+        if let Some((found, name)) = self.deciding_adjustment() {
+            let difference = &found.difference;
+            return Deciding { p_value: found.p_value_adjusted, difference, name, odds_ratio: None };
         }
         Deciding { p_value: self.p_value_adjusted, difference: headline, name: "adjusted p", odds_ratio: None }
+    }
+
+    /// The exact result where it decides among those of a fixed sample.
+    fn deciding_exact(&self) -> Option<&ExactResult> {
+        self.exact.as_ref().filter(|found| found.p_value.is_some())
+    }
+
+    /// The adjusted result where it decides among those of a fixed sample, and what its p value is called.
+    fn deciding_adjustment(&self) -> Option<(&AdjustedResult, &'static str)> {
+        let adjusted = [
+            (&self.adjusted, "covariate-adjusted, adjusted p"),
+            (&self.post_stratified, "post-stratified, adjusted p"),
+        ];
+        let mut deciding = adjusted.into_iter().filter_map(|(found, name)| Some((found.as_ref()?, name)));
+        deciding.find(|(found, _)| found.decides && self.deciding_exact().is_none())
     }
 
     /// The lift beside the difference on which a decision rests; that of the headline where the deciding test has none, as of
     /// planned looks and of exact tests.
     pub(crate) fn deciding_lift(&self) -> &Estimate {
-        let adjusted = || [&self.adjusted, &self.post_stratified].into_iter().flatten().find(|found| found.decides);
-        let is_exact = self.exact.as_ref().is_some_and(|found| found.p_value.is_some());
         match (&self.planned_look, &self.always_valid) {
             (None, Some(found)) => &found.lift,
-            _ if is_exact => &self.comparison.lift,
-            _ => adjusted().map_or(&self.comparison.lift, |found| &found.lift),
+            _ => self.deciding_adjustment().map_or(&self.comparison.lift, |(found, _)| &found.lift),
         }
     }
 
     /// What a margin is held against.
     fn held_against_margins(&self) -> HeldAgainst<'_> {
-        let exact_decides = self.exact.as_ref().is_some_and(|found| found.p_value.is_some());
-        let mut adjusted = [&self.adjusted, &self.post_stratified].into_iter().flatten();
         HeldAgainst {
             comparison: &self.comparison,
-            adjusted: adjusted.find(|found| found.decides && !exact_decides).map(|found| &found.effect),
+            adjusted: self.deciding_adjustment().map(|(found, _)| &found.effect),
             exact: self.exact.as_ref(),
             always_valid: self.always_valid.as_ref(),
             planned_look: self.planned_look.as_ref(),

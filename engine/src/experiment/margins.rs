@@ -1,8 +1,8 @@
 //! Non-inferiority: is an arm not worse than the control by a margin or more?
 //!
 //! Enters: `METRIC=VALUE`, a margin with the way in which the metric is better, and the statistics of two arms. Leaves: the
-//! one-sided test at half of alpha, whose interval is that of the result that decides, and its verdict in words. The decision takes the
-//! verdict for a guardrail: what is worse by the margin keeps the control, what is not shown to be within it waits.
+//! one-sided test at half of alpha, whose interval is that of the result that decides, and its verdict in words. The decision
+//! takes the verdict for a guardrail: what is worse by the margin keeps the control, what is not shown to be within it waits.
 
 use std::str::FromStr;
 

@@ -10,7 +10,7 @@
 //! null_values = ["NaN"]                   # texts that mean "nothing" in this file
 //! keep = { direction = ["outbound-api"] } # rows with other values are left out (counted, not rejected)
 //! skip = { direction = ["inbound"] }      # rows with these values are left out
-//! may_lack = ["at"]                      # a row may lack it, although others of its file have it
+//! may_lack = ["at"]                       # a row may lack it, although others of its file have it
 //! negate = ["cost"]                       # the vendor writes costs as negative numbers
 //! hash = ["from"]                         # attributes that hold addresses: stored as keyed hashes
 //! drop = ["uri"]                          # attributes that nobody needs

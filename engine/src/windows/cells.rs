@@ -231,8 +231,12 @@ const SENT: &str = "arrow_cast(f.sent_at, 'Int64')";
 
 /// SQL for a message that takes part: of the campaign, with its time run out, in a known zone, not held back.
 pub(crate) async fn takes_part(session: &QuerySession, request: &WindowsRequest) -> Result<String> {
-    let until = Ripe::of(session, request).await?.until;
-    Ok(format!("{} AND {SENT} <= {until} AND {ZONED} AND NOT {}", of_campaign(request), held_sql()))
+    Ok(takes_part_until(request, Ripe::of(session, request).await?.until))
+}
+
+/// The same where it is known until when messages had their time.
+fn takes_part_until(request: &WindowsRequest, until: i64) -> String {
+    format!("{} AND {SENT} <= {until} AND {ZONED} AND NOT {}", of_campaign(request), held_sql())
 }
 
 /// SQL for a message whose local hour is known.
@@ -287,15 +291,8 @@ pub(crate) async fn count(
 
     let keys: Vec<String> = grouping.expressions().iter().map(|key| format!("arrow_cast({key}, 'Utf8')")).collect();
     let kind = day_kind_sql(holidays, moments.countries(), span);
-    let query = cells_query(
-        &grouping,
-        &keys,
-        slots,
-        &outcomes,
-        &kind,
-        (&table, propensity),
-        &takes_part(session, request).await?,
-    );
+    let query =
+        cells_query(&grouping, &keys, slots, &outcomes, &kind, (&table, propensity), &takes_part_until(request, ripe));
     let counted = session.collect(&query).await?;
     let by = request.by.len();
     let mut numbers = NumbersOf::default();

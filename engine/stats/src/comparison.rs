@@ -12,7 +12,7 @@
 
 use crate::error::{StatsError, check_alpha};
 use crate::interval::{Estimate, Interval};
-use crate::mean::{fieller_interval_lift, welch_interval_difference, welch_t_test};
+use crate::mean::{ZERO_BASELINE, fieller_interval_lift, lift, welch_interval_difference, welch_t_test};
 use crate::moments::Moments;
 use crate::proportion::{
     NO_UNITS, Proportion, VarianceCorrection, pooled_z_test, score_interval_difference, score_interval_ratio,
@@ -28,7 +28,6 @@ pub const PROPORTIONS_METHOD: &str =
 pub const MEANS_METHOD: &str = "Welch t test; Welch interval for the difference, Fieller interval for the lift";
 /// How [`compare_means`] compares arms within which no value varies.
 pub const CONSTANTS_METHOD: &str = "randomisation test: no value varies within an arm, so that the difference is known";
-const ZERO_BASELINE: &str = "the control mean is zero: a lift relative to it is not defined";
 
 /// A treatment held against a control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -172,7 +171,7 @@ fn compare_constants(control: &Moments, treatment: &Moments, alpha: f64) -> Resu
         return Ok(None);
     }
     let known = |value: f64| Estimate::new(value, Interval::from_ends(value, value));
-    let lift = (control.mean != 0.0).then(|| difference / control.mean.abs());
+    let lift = lift(control.mean, difference);
     Ok(Some(Comparison {
         difference: known(difference),
         lift: lift.map_or_else(|| Estimate::undefined(ZERO_BASELINE), known),

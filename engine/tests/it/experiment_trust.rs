@@ -45,13 +45,14 @@ async fn store(by_country: bool) -> TestStore {
             writeln!(conversions, "v{recipient},r{recipient},purchase,{at},10,EUR").unwrap();
         }
     }
+    ingested([contacts, assignments, sends, conversions]).await
+}
+
+/// A store of contacts, assignments, sends and conversions.
+async fn ingested(texts: [String; 4]) -> TestStore {
     let store = TestStore::new();
-    let logs = [
-        (Log::Recipients, contacts.as_str()),
-        (Log::Assignments, &assignments),
-        (Log::Sends, &sends),
-        (Log::Conversions, &conversions),
-    ];
+    let logs = [Log::Recipients, Log::Assignments, Log::Sends, Log::Conversions];
+    let logs: Vec<(Log, &str)> = logs.into_iter().zip(texts.iter().map(String::as_str)).collect();
     store.ingest(&logs).await;
     store
 }
@@ -228,14 +229,7 @@ async fn who_is_not_chosen_changes_nothing_of_what_is_compared() {
             writeln!(conversions, "v{recipient},r{recipient},purchase,2026-03-03T10:00:00Z,9,{currency}").unwrap();
         }
     }
-    let store = TestStore::new();
-    let logs = [
-        (Log::Recipients, contacts.as_str()),
-        (Log::Assignments, &assignments),
-        (Log::Sends, &sends),
-        (Log::Conversions, &conversions),
-    ];
-    store.ingest(&logs).await;
+    let store = ingested([contacts, assignments, sends, conversions]).await;
     let found = async |filter: &str| {
         let text = format!(
             "name = \"e\"\ncontrol = \"A\"\nprimary = \"conversion\"\nsecondary = [\"revenue\"]\nfilter = \"{filter}\"\n"

@@ -12,7 +12,7 @@ const NO_UNITS: &str = "an arm has no units";
 const ONE_UNIT: &str = "an arm has a single unit: its variance is unknown";
 const EQUAL_CONSTANTS: &str = "no value varies in either arm, and the means are equal";
 const UNEQUAL_CONSTANTS: &str = "no value varies in either arm: there is nothing to hold the difference against";
-const ZERO_BASELINE: &str = "the control mean is zero: a lift relative to it is not defined";
+pub(crate) const ZERO_BASELINE: &str = "the control mean is zero: a lift relative to it is not defined";
 
 /// The difference of two means, and what it is held against.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl Prepared {
 
 /// The lift: the difference relative to the size of the control mean, so that its sign is the difference's even where
 /// the control mean is below zero. None where that mean is zero.
-pub(super) fn lift(control_mean: f64, difference: f64) -> Option<f64> {
+pub(crate) fn lift(control_mean: f64, difference: f64) -> Option<f64> {
     (control_mean != 0.0).then(|| difference / control_mean.abs())
 }
 

@@ -22,6 +22,7 @@ mod fieller;
 mod smaller_arm;
 mod welch;
 
+pub(crate) use contrast::{ZERO_BASELINE, lift};
 pub use fieller::fieller_interval_lift;
 pub use smaller_arm::with_spread_of_both;
 pub use welch::{WelchTest, welch_interval_difference, welch_t_test};
